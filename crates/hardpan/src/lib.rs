@@ -1,0 +1,2 @@
+//! Hardpan: deep learning from the foundations.
+pub use hardpan_engine as engine;
