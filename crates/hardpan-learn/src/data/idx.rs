@@ -1,0 +1,312 @@
+//! The idx format: n-dimensional arrays of numbers, as the MNIST files use it.
+//!
+//! A file is the bytes `0 0 type rank`, then `rank` sizes (big-endian `u32`), then the elements, row-major and big-endian.
+//! [`Idx::read`] checks every claim of the header against the length of the file before it allocates anything, so a
+//! file from anywhere is read or refused with a reason, and never more. [`Labelled::read_dir`] reads MNIST-like
+//! data sets: a folder with a file of images and a file of labels for training, and for testing.
+//!
+//! Source: the description on <http://yann.lecun.com/exdb/mnist/>.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// No real file has more dimensions; the format could say up to 255.
+const MAX_RANK: usize = 8;
+
+/// An array from an idx file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Idx {
+    /// Size of each dimension, outermost first.
+    pub shape: Vec<usize>,
+    /// The elements, row-major.
+    pub data: IdxData,
+}
+
+/// The elements of an [`Idx`], in the type the file has them.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum IdxData {
+    U8(Vec<u8>),
+    I8(Vec<i8>),
+    I16(Vec<i16>),
+    I32(Vec<i32>),
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+}
+
+/// Why a file is not a readable idx file. Each message names the file and says what to do, where something can be done.
+#[derive(Debug, thiserror::Error)]
+pub enum IdxError {
+    /// Opening or reading failed.
+    #[error("{}: cannot read it: {source}", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file is a compressed one.
+    #[error("{}: the file is {format}-compressed; decompress it first (for instance with `{tool}`)", .path.display())]
+    Compressed {
+        /// The file.
+        path: PathBuf,
+        /// Name of the compression.
+        format: &'static str,
+        /// Program that undoes it.
+        tool: &'static str,
+    },
+    /// The first four bytes are not those of an idx file.
+    #[error(
+        "{}: not an idx file: it starts with the bytes {start:02x?}, expected 00 00, a type (08, 09, 0b, 0c, 0d or 0e), and a \
+         number of dimensions from 1 to {MAX_RANK}", .path.display()
+    )]
+    Magic {
+        /// The file.
+        path: PathBuf,
+        /// Its first bytes, up to four.
+        start: Vec<u8>,
+    },
+    /// The sizes in the header make more bytes than a computer can address.
+    #[error("{}: the header claims the shape {shape:?}, which no file can hold: the file is damaged", .path.display())]
+    Absurd {
+        /// The file.
+        path: PathBuf,
+        /// The shape it claims.
+        shape: Vec<usize>,
+    },
+    /// The file ends too early or too late.
+    #[error(
+        "{}: the header ({shape:?}, {size} bytes an element) asks for a file of {expected} bytes, but there are {found}: \
+         {}", .path.display(), if found < expected { "it is cut short; copy or download it again" } else { "it is damaged or has something else behind" }
+    )]
+    Length {
+        /// The file.
+        path: PathBuf,
+        /// The shape it claims; empty if the file ends inside the header.
+        shape: Vec<usize>,
+        /// Bytes of one element.
+        size: usize,
+        /// Bytes the file should have.
+        expected: u64,
+        /// Bytes it has.
+        found: u64,
+    },
+    /// The array is a right one but not what was asked for.
+    #[error("{}: expected {expected}, found {found}", .path.display())]
+    Unexpected {
+        /// The file.
+        path: PathBuf,
+        /// What was asked for.
+        expected: String,
+        /// What the file holds.
+        found: String,
+    },
+    /// None of the known names is there.
+    #[error("{}: no idx files here: expected {expected}", .path.display())]
+    NotFound {
+        /// The folder.
+        path: PathBuf,
+        /// Names that would have been read.
+        expected: String,
+    },
+}
+
+impl Idx {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// If it cannot be read, is no idx file, or is longer or shorter than its header says.
+    pub fn read(path: impl AsRef<Path>) -> Result<Idx, IdxError> {
+        let path = path.as_ref();
+        let io = |source| IdxError::Io { path: path.to_owned(), source };
+        let mut file = File::open(path).map_err(io)?;
+        let length = file.metadata().map_err(io)?.len();
+        Idx::read_from(&mut file, length, path)
+    }
+
+    /// Reads the bytes of a file. `path` is only for messages.
+    ///
+    /// # Errors
+    /// As [`Idx::read`].
+    pub fn from_bytes(mut bytes: &[u8], path: impl AsRef<Path>) -> Result<Idx, IdxError> {
+        let length = bytes.len() as u64;
+        Idx::read_from(&mut bytes, length, path.as_ref())
+    }
+
+    fn read_from(r: &mut dyn Read, found: u64, path: &Path) -> Result<Idx, IdxError> {
+        let io = |source| IdxError::Io { path: path.to_owned(), source };
+        let mut start = Vec::with_capacity(4);
+        r.take(4).read_to_end(&mut start).map_err(io)?;
+        let (kind, rank) = match start[..] {
+            [0, 0, kind, rank] if (1..=MAX_RANK).contains(&(rank as usize)) => {
+                (kind, rank as usize)
+            }
+            [0x1f, 0x8b, ..] => {
+                return Err(compressed(path, "gzip", "gunzip"));
+            }
+            [0x28, 0xb5, 0x2f, 0xfd] => return Err(compressed(path, "zstd", "zstd -d")),
+            _ => return Err(IdxError::Magic { path: path.to_owned(), start }),
+        };
+        let size = match kind {
+            0x08 | 0x09 => 1,
+            0x0b => 2,
+            0x0c | 0x0d => 4,
+            0x0e => 8,
+            _ => return Err(IdxError::Magic { path: path.to_owned(), start }),
+        };
+        let header = 4 + 4 * rank as u64;
+        let length = |shape, expected| IdxError::Length {
+            path: path.to_owned(),
+            shape,
+            size,
+            expected,
+            found,
+        };
+        if found < header {
+            return Err(length(Vec::new(), header));
+        }
+        let mut shape = Vec::with_capacity(rank);
+        for _ in 0..rank {
+            let mut n = [0; 4];
+            r.read_exact(&mut n).map_err(io)?;
+            shape.push(u32::from_be_bytes(n) as usize);
+        }
+        let bytes = shape.iter().try_fold(size, |a, &n| a.checked_mul(n));
+        let Some(bytes) = bytes.filter(|&b| b as u64 <= u64::MAX / 2 && isize::try_from(b).is_ok())
+        else {
+            return Err(IdxError::Absurd { path: path.to_owned(), shape });
+        };
+        let expected = header + bytes as u64;
+        if found != expected {
+            return Err(length(shape, expected));
+        }
+        let mut raw = Vec::with_capacity(bytes);
+        r.take(bytes as u64).read_to_end(&mut raw).map_err(io)?;
+        if raw.len() != bytes {
+            // The file was cut while it was being read.
+            return Err(IdxError::Length {
+                path: path.to_owned(),
+                shape,
+                size,
+                expected,
+                found: header + raw.len() as u64,
+            });
+        }
+        let data = match kind {
+            0x08 => IdxData::U8(raw),
+            0x09 => IdxData::I8(raw.into_iter().map(|b| b as i8).collect()),
+            0x0b => IdxData::I16(elements(&raw, i16::from_be_bytes)),
+            0x0c => IdxData::I32(elements(&raw, i32::from_be_bytes)),
+            0x0d => IdxData::F32(elements(&raw, f32::from_be_bytes)),
+            _ => IdxData::F64(elements(&raw, f64::from_be_bytes)),
+        };
+        Ok(Idx { shape, data })
+    }
+}
+
+fn compressed(path: &Path, format: &'static str, tool: &'static str) -> IdxError {
+    IdxError::Compressed { path: path.to_owned(), format, tool }
+}
+
+fn elements<T, const N: usize>(raw: &[u8], f: fn([u8; N]) -> T) -> Vec<T> {
+    raw.as_chunks::<N>().0.iter().map(|&c| f(c)).collect()
+}
+
+impl IdxData {
+    fn type_name(&self) -> &'static str {
+        match self {
+            IdxData::U8(_) => "u8",
+            IdxData::I8(_) => "i8",
+            IdxData::I16(_) => "i16",
+            IdxData::I32(_) => "i32",
+            IdxData::F32(_) => "f32",
+            IdxData::F64(_) => "f64",
+        }
+    }
+}
+
+/// Grey images with their labels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Labelled {
+    /// `[n, rows, cols]`, one byte a pixel, 255 is ink.
+    pub images: Vec<u8>,
+    /// `[n]`.
+    pub labels: Vec<u8>,
+    /// Height of an image.
+    pub rows: usize,
+    /// Width of an image.
+    pub cols: usize,
+}
+
+impl Labelled {
+    /// Reads a file of images and the file of their labels.
+    ///
+    /// # Errors
+    /// If one cannot be read (see [`Idx::read`]), is not of bytes in 3 and 1 dimensions, or their lengths differ.
+    pub fn read(images: impl AsRef<Path>, labels: impl AsRef<Path>) -> Result<Labelled, IdxError> {
+        let (images, labels) = (images.as_ref(), labels.as_ref());
+        let (shape, pixels) = bytes(images, 3, "images: bytes in 3 dimensions")?;
+        let (count, labels_data) = bytes(labels, 1, "labels: bytes in 1 dimension")?;
+        if shape[0] != count[0] {
+            return Err(IdxError::Unexpected {
+                path: labels.to_owned(),
+                expected: format!(
+                    "{} labels, one for each image of {}",
+                    shape[0],
+                    images.display()
+                ),
+                found: count[0].to_string(),
+            });
+        }
+        Ok(Labelled { images: pixels, labels: labels_data, rows: shape[1], cols: shape[2] })
+    }
+
+    /// Reads the four files of a data set like MNIST (Fashion-MNIST, KMNIST, ...) from a folder: training and test split.
+    /// The names are the original ones, with `-idx3-ubyte` or `.idx3-ubyte`.
+    ///
+    /// # Errors
+    /// As [`Labelled::read`]; also if a file is not there.
+    pub fn read_dir(dir: impl AsRef<Path>) -> Result<(Labelled, Labelled), IdxError> {
+        let dir = dir.as_ref();
+        let split = |name: &str| {
+            let images = find(dir, &format!("{name}-images"), "idx3-ubyte")?;
+            let labels = find(dir, &format!("{name}-labels"), "idx1-ubyte")?;
+            Labelled::read(images, labels)
+        };
+        Ok((split("train")?, split("t10k")?))
+    }
+
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there are no images.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+}
+
+fn bytes(path: &Path, rank: usize, expected: &str) -> Result<(Vec<usize>, Vec<u8>), IdxError> {
+    let idx = Idx::read(path)?;
+    match idx.data {
+        IdxData::U8(data) if idx.shape.len() == rank => Ok((idx.shape, data)),
+        other => Err(IdxError::Unexpected {
+            path: path.to_owned(),
+            expected: expected.to_owned(),
+            found: format!("{} in the shape {:?}", other.type_name(), idx.shape),
+        }),
+    }
+}
+
+fn find(dir: &Path, stem: &str, suffix: &str) -> Result<PathBuf, IdxError> {
+    let names = [format!("{stem}-{suffix}"), format!("{stem}.{suffix}")];
+    let found = names.iter().map(|n| dir.join(n)).find(|p| p.exists());
+    if let Some(zipped) = names.iter().map(|n| dir.join(format!("{n}.gz"))).find(|p| p.exists())
+        && found.is_none()
+    {
+        return Err(compressed(&zipped, "gzip", "gunzip"));
+    }
+    found.ok_or_else(|| IdxError::NotFound { path: dir.to_owned(), expected: names[0].clone() })
+}

@@ -1,0 +1,2 @@
+//! Data, the Learner, callbacks, schedules and metrics.
+pub mod data;
