@@ -1,0 +1,117 @@
+//! Speed of the matrix-product and convolution kernels on this machine.
+//!
+//! `cargo run --release -p hardpan-engine --example kernel_speed [filter]` prints, for each shape and
+//! 1 and 2 threads, the best and the median rate and the best as a share of the measured
+//! fused-multiply-add peak of as many threads. On a busy machine trust the best of the runs.
+use hardpan_engine::dev::cpu::gemm::{Batch, GemmShape, Operand, gemm, measured_peak_gflops};
+use hardpan_engine::dev::cpu::isa::isa;
+use hardpan_engine::dev::cpu::pool::{SharedMut, set_threads, threads};
+use std::time::Instant;
+
+fn main() {
+    let filter = std::env::args().nth(1).unwrap_or_default();
+    let most = threads();
+    let peak = measured_peak_gflops();
+    println!("{}, {most} threads, peak of one: {peak:.1} GFLOP/s", isa());
+    println!(
+        "{:<34} {:>3} {:>10} {:>10} {:>8} {:>6}",
+        "kernel", "T", "best us", "median us", "GFLOP/s", "peak"
+    );
+    let bench = Bench { filter, peak, most };
+    gemms(&bench);
+}
+
+struct Bench {
+    filter: String,
+    peak: f64,
+    most: usize,
+}
+
+impl Bench {
+    fn run(&self, name: &str, flops: f64, mut f: impl FnMut()) {
+        if !name.contains(&self.filter) {
+            return;
+        }
+        let mut counts = vec![1, self.most.min(2)];
+        counts.dedup();
+        for count in counts {
+            set_threads(count);
+            f();
+            let start = Instant::now();
+            f();
+            let reps = (0.15 / start.elapsed().as_secs_f64()).clamp(5.0, 2000.0) as usize;
+            let mut times: Vec<f64> = (0..reps)
+                .map(|_| {
+                    let start = Instant::now();
+                    f();
+                    start.elapsed().as_secs_f64()
+                })
+                .collect();
+            times.sort_by(f64::total_cmp);
+            let (best, median) = (times[0], times[reps / 2]);
+            let rate = flops / best / 1e9;
+            println!(
+                "{name:<34} {count:>3} {:>10.1} {:>10.1} {rate:>8.1} {:>5.0}%",
+                best * 1e6,
+                median * 1e6,
+                100.0 * rate / (self.peak * count as f64)
+            );
+        }
+    }
+}
+
+fn values(len: usize) -> Vec<f32> {
+    (0..len).map(|i| (i * 7919 % 1000) as f32 * 0.001 - 0.5).collect()
+}
+
+fn gemms(bench: &Bench) {
+    // (name, batch, m, k, n, A transposed, B transposed)
+    let shapes = [
+        ("64^3", 1, 64, 64, 64, false, false),
+        ("128^3", 1, 128, 128, 128, false, false),
+        ("256^3", 1, 256, 256, 256, false, false),
+        ("512^3", 1, 512, 512, 512, false, false),
+        ("1024^3", 1, 1024, 1024, 1024, false, false),
+        ("2048^3", 1, 2048, 2048, 2048, false, false),
+        ("64x784x50", 1, 64, 784, 50, false, false),
+        ("64x784x50 B^T", 1, 64, 784, 50, false, true),
+        ("64x50x10", 1, 64, 50, 10, false, false),
+        ("64x50x10 B^T", 1, 64, 50, 10, false, true),
+        ("784x64x50 A^T", 1, 784, 64, 50, true, false),
+        ("50x64x784 A^T", 1, 50, 64, 784, true, false),
+        ("50x64x10 A^T", 1, 50, 64, 10, true, false),
+        ("64x10x50 B^T", 1, 64, 10, 50, false, true),
+        ("64x10x50", 1, 64, 10, 50, false, false),
+        ("64x512x512 B^T", 1, 64, 512, 512, false, true),
+        ("64x512x512", 1, 64, 512, 512, false, false),
+        ("512x64x512 A^T", 1, 512, 64, 512, true, false),
+        ("256x512x512 B^T", 1, 256, 512, 512, false, true),
+        ("512^3 B^T", 1, 512, 512, 512, false, true),
+        ("4096x384x1536 B^T", 1, 4096, 384, 1536, false, true),
+        ("96x(256x64x256)", 96, 256, 64, 256, false, false),
+        ("96x(256x64x256) B^T", 96, 256, 64, 256, false, true),
+        ("gemv 1x1024x1024", 1, 1, 1024, 1024, false, false),
+        ("gemv 1x1024x1024 B^T", 1, 1, 1024, 1024, false, true),
+        ("gemv 1024x1024x1", 1, 1024, 1024, 1, false, false),
+        ("4x1024x1024", 1, 4, 1024, 1024, false, false),
+        ("4x1024x1024 B^T", 1, 4, 1024, 1024, false, true),
+        ("8x1024x1024 B^T", 1, 8, 1024, 1024, false, true),
+        ("16x512x4096 B^T", 1, 16, 512, 4096, false, true),
+    ];
+    for (name, batch, m, k, n, at, bt) in shapes {
+        let (a, b) = (values(batch * m * k), values(batch * k * n));
+        let mut c = vec![0.0; batch * m * n];
+        let shape = GemmShape { batch, m, n, k };
+        let matrix = |data, rows: usize, cols: usize, transposed| Operand {
+            data,
+            base: 0,
+            batch: Batch::Stride(rows * cols),
+            row_stride: if transposed { 1 } else { cols },
+            col_stride: if transposed { rows } else { 1 },
+        };
+        let (a, b) = (matrix(&a[..], m, k, at), matrix(&b[..], k, n, bt));
+        bench.run(&format!("gemm {name}"), shape.flops(), || {
+            gemm(shape, a, b, SharedMut::new(&mut c), false, None);
+        });
+    }
+}

@@ -1,1 +1,0 @@
-//! gemm (being built).

@@ -1,0 +1,451 @@
+//! Microkernels: a small tile of C held in registers while k runs.
+//!
+//! Each kernel is written once over [`Simd`] with const-generic tile sizes (`MR` rows by `NV`
+//! registers of columns) and instantiated per instruction set. Every element of C has exactly one
+//! accumulator and takes its products in the order of k, so the tile that an element falls into never
+//! changes its bits.
+use super::simd::{ScalarLanes, Simd};
+use crate::dev::cpu::isa::Isa;
+
+/// What one call of a tile kernel works on: `C[r, c] (+)= sum over k of A[r, k] * B[k, c]`.
+pub(crate) struct TileArgs {
+    /// Products per element.
+    pub k: usize,
+    /// `A[r, k]` is at `a + k * a_step + r`.
+    pub a: *const f32,
+    /// Elements between successive k of A.
+    pub a_step: usize,
+    /// `B[k, c]` is at `b + k * b_step + c`; whole registers are read, so a partial last register
+    /// must still be readable.
+    pub b: *const f32,
+    /// Elements between successive k of B.
+    pub b_step: usize,
+    /// `C[r, c]` is at `c + r * c_step + c`.
+    pub c: *mut f32,
+    /// Elements between rows of C.
+    pub c_step: usize,
+    /// Columns of C that exist, at most `NV * LANES`.
+    pub columns: usize,
+    /// Whether to add to C rather than overwrite it.
+    pub accumulate: bool,
+}
+
+/// As [`TileArgs`], with B read through a table: `B[k, c]` is at `b + b_offsets[k] + c`.
+pub(crate) struct TapArgs {
+    /// Products per element.
+    pub k: usize,
+    /// `A[r, k]` is at `a + k * a_step + r`.
+    pub a: *const f32,
+    /// Elements between successive k of A.
+    pub a_step: usize,
+    /// See the struct.
+    pub b: *const f32,
+    /// One offset in elements for each k.
+    pub b_offsets: *const u32,
+    /// `C[r, c]` is at `c + r * c_step + c`; whole registers are written.
+    pub c: *mut f32,
+    /// Elements between rows of C.
+    pub c_step: usize,
+    /// Whether to add to C rather than overwrite it.
+    pub accumulate: bool,
+}
+
+/// As [`TileArgs`], with A read through two tables: `A[r, k]` is at `a + rows[r] + a_offsets[k]`.
+pub(crate) struct RowArgs {
+    /// Products per element.
+    pub k: usize,
+    /// See the struct.
+    pub a: *const f32,
+    /// One offset in elements for each of the `MR` rows.
+    pub rows: *const u32,
+    /// One offset in elements for each k.
+    pub a_offsets: *const u32,
+    /// `B[k, c]` is at `b + k * b_step + c`.
+    pub b: *const f32,
+    /// Elements between successive k of B.
+    pub b_step: usize,
+    /// `C[r, c]` is at `c + r * c_step + c`; whole registers are written.
+    pub c: *mut f32,
+    /// Elements between rows of C.
+    pub c_step: usize,
+    /// Whether to add to C rather than overwrite it.
+    pub accumulate: bool,
+}
+
+/// Dot products of rows that lie contiguous along k: `C[r, c] (+)= A[r] . B[c]`.
+pub(crate) struct DotArgs {
+    /// Length of the rows.
+    pub k: usize,
+    /// Row r of A starts at `a + r * a_step`.
+    pub a: *const f32,
+    /// Elements between rows of A.
+    pub a_step: usize,
+    /// Row c of B starts at `b + c * b_step`.
+    pub b: *const f32,
+    /// Elements between rows of B.
+    pub b_step: usize,
+    /// `C[r, c]` is at `c + r * c_step + c`.
+    pub c: *mut f32,
+    /// Elements between rows of C.
+    pub c_step: usize,
+    /// Whether to add to C rather than overwrite it.
+    pub accumulate: bool,
+}
+
+pub(crate) type TileFn = unsafe fn(&TileArgs);
+pub(crate) type TapFn = unsafe fn(&TapArgs);
+pub(crate) type RowFn = unsafe fn(&RowArgs);
+pub(crate) type DotFn = unsafe fn(&DotArgs);
+
+/// Rows and columns of B that a [`DotFn`] from [`Kernels::dot`] may be asked for.
+pub(crate) const DOT_MAX: usize = 4;
+
+/// # Safety
+/// The instruction set of `S` is present, the caller is compiled for it, and the pointers cover what
+/// [`TileArgs`] says.
+#[inline(always)]
+unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(t: &TileArgs) {
+    // SAFETY: the contract above.
+    unsafe {
+        for r in 0..MR {
+            S::prefetch_write(t.c.add(r * t.c_step));
+        }
+        let mut acc = [[S::zero(); NV]; MR];
+        let (mut a, mut b) = (t.a, t.b);
+        for _ in 0..t.k {
+            let mut bv = [S::zero(); NV];
+            for (v, lanes) in bv.iter_mut().enumerate() {
+                *lanes = S::load(b.add(v * S::LANES));
+            }
+            for (r, row) in acc.iter_mut().enumerate() {
+                let av = S::splat(a.add(r));
+                for (sum, lanes) in row.iter_mut().zip(bv) {
+                    *sum = S::fma(av, lanes, *sum);
+                }
+            }
+            a = a.wrapping_add(t.a_step);
+            b = b.wrapping_add(t.b_step);
+        }
+        if t.columns == NV * S::LANES {
+            for (r, row) in acc.iter().enumerate() {
+                let c = t.c.add(r * t.c_step);
+                for (v, sum) in row.iter().enumerate() {
+                    let c = c.add(v * S::LANES);
+                    S::store(c, if t.accumulate { S::add(S::load(c), *sum) } else { *sum });
+                }
+            }
+        } else {
+            for (r, row) in acc.iter().enumerate() {
+                let c = t.c.add(r * t.c_step);
+                for (v, sum) in row.iter().enumerate() {
+                    let count = t.columns.saturating_sub(v * S::LANES).min(S::LANES);
+                    let c = c.wrapping_add(v * S::LANES);
+                    let sum =
+                        if t.accumulate { S::add(S::load_partial(c, count), *sum) } else { *sum };
+                    S::store_partial(c, sum, count);
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As for `tile`, with [`TapArgs`].
+#[inline(always)]
+unsafe fn taps<S: Simd, const MR: usize, const NV: usize>(t: &TapArgs) {
+    // SAFETY: the contract above.
+    unsafe {
+        let mut acc = [[S::zero(); NV]; MR];
+        let mut a = t.a;
+        for k in 0..t.k {
+            let b = t.b.add(*t.b_offsets.add(k) as usize);
+            let mut bv = [S::zero(); NV];
+            for (v, lanes) in bv.iter_mut().enumerate() {
+                *lanes = S::load(b.add(v * S::LANES));
+            }
+            for (r, row) in acc.iter_mut().enumerate() {
+                let av = S::splat(a.add(r));
+                for (sum, lanes) in row.iter_mut().zip(bv) {
+                    *sum = S::fma(av, lanes, *sum);
+                }
+            }
+            a = a.wrapping_add(t.a_step);
+        }
+        finish::<S, MR, NV>(&acc, t.c, t.c_step, t.accumulate);
+    }
+}
+
+/// # Safety
+/// As for `tile`, with [`RowArgs`].
+#[inline(always)]
+unsafe fn rows<S: Simd, const MR: usize, const NV: usize>(t: &RowArgs) {
+    // SAFETY: the contract above.
+    unsafe {
+        let mut acc = [[S::zero(); NV]; MR];
+        let starts: [*const f32; MR] = std::array::from_fn(|r| t.a.add(*t.rows.add(r) as usize));
+        let mut b = t.b;
+        for k in 0..t.k {
+            let offset = *t.a_offsets.add(k) as usize;
+            let mut bv = [S::zero(); NV];
+            for (v, lanes) in bv.iter_mut().enumerate() {
+                *lanes = S::load(b.add(v * S::LANES));
+            }
+            for (row, start) in acc.iter_mut().zip(starts) {
+                let av = S::splat(start.add(offset));
+                for (sum, lanes) in row.iter_mut().zip(bv) {
+                    *sum = S::fma(av, lanes, *sum);
+                }
+            }
+            b = b.wrapping_add(t.b_step);
+        }
+        finish::<S, MR, NV>(&acc, t.c, t.c_step, t.accumulate);
+    }
+}
+
+/// Writes a full tile of accumulators.
+///
+/// # Safety
+/// `c` covers `MR` rows of `NV` registers.
+#[inline(always)]
+unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
+    acc: &[[S::V; NV]; MR],
+    c: *mut f32,
+    c_step: usize,
+    accumulate: bool,
+) {
+    // SAFETY: the contract above.
+    unsafe {
+        for (r, row) in acc.iter().enumerate() {
+            for (v, sum) in row.iter().enumerate() {
+                let c = c.add(r * c_step + v * S::LANES);
+                S::store(c, if accumulate { S::add(S::load(c), *sum) } else { *sum });
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As for `tile`, with [`DotArgs`].
+#[inline(always)]
+unsafe fn dots<S: Simd, const MR: usize, const NC: usize>(t: &DotArgs) {
+    // SAFETY: the contract above; the tail reads only what is left of each row.
+    unsafe {
+        let mut acc = [[S::zero(); NC]; MR];
+        let mut k = 0;
+        while k + S::LANES <= t.k {
+            let bv: [S::V; NC] = std::array::from_fn(|c| S::load(t.b.add(c * t.b_step + k)));
+            for (r, row) in acc.iter_mut().enumerate() {
+                let av = S::load(t.a.add(r * t.a_step + k));
+                for (sum, lanes) in row.iter_mut().zip(bv) {
+                    *sum = S::fma(av, lanes, *sum);
+                }
+            }
+            k += S::LANES;
+        }
+        if k < t.k {
+            let left = t.k - k;
+            let bv: [S::V; NC] =
+                std::array::from_fn(|c| S::load_partial(t.b.add(c * t.b_step + k), left));
+            for (r, row) in acc.iter_mut().enumerate() {
+                let av = S::load_partial(t.a.add(r * t.a_step + k), left);
+                for (sum, lanes) in row.iter_mut().zip(bv) {
+                    *sum = S::fma(av, lanes, *sum);
+                }
+            }
+        }
+        for (r, row) in acc.iter().enumerate() {
+            for (column, sum) in row.iter().enumerate() {
+                let c = t.c.add(r * t.c_step + column);
+                *c = S::sum(*sum) + if t.accumulate { *c } else { 0.0 };
+            }
+        }
+    }
+}
+
+/// A register loop of nothing but fused multiply-adds; returns a value so that it is kept.
+///
+/// # Safety
+/// As for `tile`.
+#[inline(always)]
+unsafe fn spin_fma<S: Simd, const CHAINS: usize>(rounds: usize) -> f32 {
+    let (scale, shift) = (0.999_f32, 0.001_f32);
+    // SAFETY: the pointers are to live locals.
+    unsafe {
+        let (scale, shift) = (S::splat(&scale), S::splat(&shift));
+        let mut acc = [shift; CHAINS];
+        for _ in 0..rounds {
+            for sum in &mut acc {
+                *sum = S::fma(*sum, scale, shift);
+            }
+        }
+        let mut total = S::zero();
+        for sum in acc {
+            total = S::add(total, sum);
+        }
+        S::sum(total)
+    }
+}
+
+/// Chains in [`Kernels::spin_fma`]: enough to hide the latency of two units.
+pub(crate) const SPIN_CHAINS: usize = 12;
+
+/// The microkernels of one instruction set.
+pub(crate) struct Kernels {
+    /// f32 lanes of a register.
+    pub lanes: usize,
+    /// The most rows of a tile.
+    pub rows_max: usize,
+    /// The tile kernel of the given rows (1 to `rows_max`) and registers of columns
+    /// (1 to [`Kernels::registers`] of those rows).
+    pub tile: fn(usize, usize) -> TileFn,
+    /// The tap kernel of the given rows and registers, as for `tile`.
+    pub taps: fn(usize, usize) -> TapFn,
+    /// The row kernel of the given registers of columns (1, 2 or 4) and the rows that it takes.
+    pub rows: fn(usize) -> (RowFn, usize),
+    /// The dot kernel of the given rows and columns (1 to [`DOT_MAX`]).
+    pub dot: fn(usize, usize) -> DotFn,
+    /// Runs [`SPIN_CHAINS`] fused multiply-adds of a whole register, the given number of times.
+    pub spin_fma: unsafe fn(usize) -> f32,
+    registers: fn(usize) -> usize,
+}
+
+impl Kernels {
+    /// The registers of columns that a full tile of `rows` rows has.
+    pub fn registers(&self, rows: usize) -> usize {
+        (self.registers)(rows)
+    }
+
+    /// The kernels for `isa`, which must be available.
+    pub fn of(isa: Isa) -> &'static Kernels {
+        match isa {
+            Isa::Scalar => &scalar::KERNELS,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => &avx2::KERNELS,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => &avx512::KERNELS,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => &neon::KERNELS,
+            #[allow(unreachable_patterns)]
+            _ => panic!("no {isa} kernels in this build"),
+        }
+    }
+}
+
+/// One module per instruction set: entry points with its target features, and their tables.
+macro_rules! kernels {
+    ($name:ident, $lanes:ty, $(#[$feature:meta])?, rows $rows_max:literal,
+     registers |$r:ident| $registers:expr,
+     tiles [$(($mr:literal, $nv:literal))*],
+     row_kernels [$(($rk:literal, $rv:literal))*]) => {
+        mod $name {
+            use super::*;
+            #[allow(unused_imports)] // One of these per module.
+            use crate::dev::cpu::gemm::simd::*;
+            // SAFETY (all six): callers come through `Kernels::of`, which is asked only for an
+            // available instruction set, and keep the contract of the kernel named.
+            $(#[$feature])?
+            unsafe fn tile_entry<const MR: usize, const NV: usize>(t: &TileArgs) {
+                // SAFETY: see above.
+                unsafe { tile::<$lanes, MR, NV>(t) }
+            }
+            $(#[$feature])?
+            unsafe fn tap_entry<const MR: usize, const NV: usize>(t: &TapArgs) {
+                // SAFETY: see above.
+                unsafe { taps::<$lanes, MR, NV>(t) }
+            }
+            $(#[$feature])?
+            unsafe fn row_entry<const MR: usize, const NV: usize>(t: &RowArgs) {
+                // SAFETY: see above.
+                unsafe { rows::<$lanes, MR, NV>(t) }
+            }
+            $(#[$feature])?
+            unsafe fn dot_entry<const MR: usize, const NC: usize>(t: &DotArgs) {
+                // SAFETY: see above.
+                unsafe { dots::<$lanes, MR, NC>(t) }
+            }
+            $(#[$feature])?
+            unsafe fn spin_entry(rounds: usize) -> f32 {
+                // SAFETY: see above.
+                unsafe { spin_fma::<$lanes, SPIN_CHAINS>(rounds) }
+            }
+            fn find_tile(rows: usize, registers: usize) -> TileFn {
+                match (rows, registers) {
+                    $(($mr, $nv) => tile_entry::<$mr, $nv>,)*
+                    _ => panic!("no tile kernel of {rows} rows by {registers} registers"),
+                }
+            }
+            fn find_taps(rows: usize, registers: usize) -> TapFn {
+                match (rows, registers) {
+                    $(($mr, $nv) => tap_entry::<$mr, $nv>,)*
+                    _ => panic!("no tap kernel of {rows} rows by {registers} registers"),
+                }
+            }
+            fn find_rows(registers: usize) -> (RowFn, usize) {
+                match registers {
+                    $($rv => (row_entry::<$rk, $rv> as RowFn, $rk),)*
+                    _ => panic!("no row kernel of {registers} registers"),
+                }
+            }
+            fn find_dot(rows: usize, columns: usize) -> DotFn {
+                match (rows, columns) {
+                    (1, 1) => dot_entry::<1, 1>,
+                    (1, 2) => dot_entry::<1, 2>,
+                    (1, 3) => dot_entry::<1, 3>,
+                    (1, 4) => dot_entry::<1, 4>,
+                    (2, 1) => dot_entry::<2, 1>,
+                    (2, 2) => dot_entry::<2, 2>,
+                    (2, 3) => dot_entry::<2, 3>,
+                    (2, 4) => dot_entry::<2, 4>,
+                    (3, 1) => dot_entry::<3, 1>,
+                    (3, 2) => dot_entry::<3, 2>,
+                    (3, 3) => dot_entry::<3, 3>,
+                    (3, 4) => dot_entry::<3, 4>,
+                    (4, 1) => dot_entry::<4, 1>,
+                    (4, 2) => dot_entry::<4, 2>,
+                    (4, 3) => dot_entry::<4, 3>,
+                    (4, 4) => dot_entry::<4, 4>,
+                    _ => panic!("no dot kernel of {rows} by {columns}"),
+                }
+            }
+            pub(super) static KERNELS: Kernels = Kernels {
+                lanes: <$lanes as Simd>::LANES,
+                rows_max: $rows_max,
+                tile: find_tile,
+                taps: find_taps,
+                rows: find_rows,
+                dot: find_dot,
+                spin_fma: spin_entry,
+                registers: |$r| $registers,
+            };
+        }
+    };
+}
+
+kernels!(scalar, ScalarLanes, , rows 4, registers |_rows| 2,
+    tiles [(1,1)(2,1)(3,1)(4,1)(1,2)(2,2)(3,2)(4,2)],
+    row_kernels [(6,1)(4,2)(2,4)]);
+
+// 14 x 2 registers fill 28 of the 32 registers; up to 6 rows leave room for 4 registers of columns.
+#[cfg(target_arch = "x86_64")]
+kernels!(avx512, Avx512Lanes, #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")],
+    rows 14, registers |rows| if rows <= 6 { 4 } else { 2 },
+    tiles [(1,1)(2,1)(3,1)(4,1)(5,1)(6,1)(7,1)(8,1)(9,1)(10,1)(11,1)(12,1)(13,1)(14,1)
+           (1,2)(2,2)(3,2)(4,2)(5,2)(6,2)(7,2)(8,2)(9,2)(10,2)(11,2)(12,2)(13,2)(14,2)
+           (1,3)(2,3)(3,3)(4,3)(5,3)(6,3)(1,4)(2,4)(3,4)(4,4)(5,4)(6,4)],
+    row_kernels [(12,1)(12,2)(6,4)]);
+
+// 6 x 2 registers fill 12 of the 16 registers.
+#[cfg(target_arch = "x86_64")]
+kernels!(avx2, Avx2Lanes, #[target_feature(enable = "avx2,fma")],
+    rows 6, registers |rows| if rows <= 3 { 4 } else { 2 },
+    tiles [(1,1)(2,1)(3,1)(4,1)(5,1)(6,1)(1,2)(2,2)(3,2)(4,2)(5,2)(6,2)
+           (1,3)(2,3)(3,3)(1,4)(2,4)(3,4)],
+    row_kernels [(8,1)(6,2)(3,4)]);
+
+// 8 x 3 registers fill 24 of the 32 registers.
+#[cfg(target_arch = "aarch64")]
+kernels!(neon, NeonLanes, #[target_feature(enable = "neon")],
+    rows 8, registers |_rows| 3,
+    tiles [(1,1)(2,1)(3,1)(4,1)(5,1)(6,1)(7,1)(8,1)(1,2)(2,2)(3,2)(4,2)(5,2)(6,2)(7,2)(8,2)
+           (1,3)(2,3)(3,3)(4,3)(5,3)(6,3)(7,3)(8,3)],
+    row_kernels [(12,1)(8,2)(6,4)]);

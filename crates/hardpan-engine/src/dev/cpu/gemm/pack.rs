@@ -1,0 +1,307 @@
+//! Operands, and how a block of one becomes a panel that a microkernel streams through.
+//!
+//! A *panel* holds some lanes (rows of A or columns of B) over a range of k, laid out `[k][lanes]`,
+//! so the kernel reads it front to back. Packing also turns half floats into f32.
+use super::{Batch, Element, Operand};
+use crate::dev::cpu::isa::Isa;
+
+/// Floats that a pack routine may write past the end of its panel.
+pub(crate) const PACK_SLACK: usize = 16;
+
+/// One operand seen as lanes by k.
+pub(crate) struct Source<'a, T> {
+    data: &'a [T],
+    base: usize,
+    batch: Batch<'a>,
+    lane_step: usize,
+    k_step: usize,
+}
+
+/// What the driver asks of an operand, whatever its element type.
+pub(crate) trait Panels: Sync {
+    /// Writes lanes `lane..lane + lanes` over `k..k + depth` to `panel`, laid out `[depth][width]`,
+    /// with zeros in lanes `lanes..width`.
+    ///
+    /// # Safety
+    /// `panel` must hold `depth * width + PACK_SLACK` floats, the range must exist in the operand
+    /// (see [`Operand::assert_covers`]), and `isa` must be available.
+    unsafe fn pack(&self, isa: Isa, at: PanelRange, panel: *mut f32, width: usize);
+
+    /// Where the lanes already lie side by side: the address of `(lane, k)` and the step of k.
+    fn in_place(&self, batch: usize, lane: usize, k: usize) -> Option<(*const f32, usize)>;
+
+    /// Where k already lies contiguous: the address of `(lane, k = 0)` and the step of lanes.
+    fn along_k(&self, batch: usize, lane: usize) -> Option<(*const f32, usize)>;
+}
+
+/// A block of an operand.
+#[derive(Clone, Copy)]
+pub(crate) struct PanelRange {
+    pub batch: usize,
+    pub lane: usize,
+    pub lanes: usize,
+    pub k: usize,
+    pub depth: usize,
+}
+
+impl<'a, T: Element> Source<'a, T> {
+    /// A's rows as lanes.
+    pub fn rows(a: &Operand<'a, T>) -> Self {
+        let (lane_step, k_step) = (a.row_stride, a.col_stride);
+        Self { data: a.data, base: a.base, batch: a.batch, lane_step, k_step }
+    }
+
+    /// B's columns as lanes.
+    pub fn columns(b: &Operand<'a, T>) -> Self {
+        let (lane_step, k_step) = (b.col_stride, b.row_stride);
+        Self { data: b.data, base: b.base, batch: b.batch, lane_step, k_step }
+    }
+
+    fn start(&self, batch: usize, lane: usize, k: usize) -> *const T {
+        let index = self.base + self.batch.offset(batch) + lane * self.lane_step + k * self.k_step;
+        // The driver checked the whole operand's range against `data`.
+        self.data.as_ptr().wrapping_add(index)
+    }
+
+    fn as_f32(&self, batch: usize, lane: usize, k: usize) -> Option<*const f32> {
+        T::IS_F32.then(|| self.start(batch, lane, k).cast())
+    }
+}
+
+impl<T: Element> Panels for Source<'_, T> {
+    unsafe fn pack(&self, isa: Isa, at: PanelRange, panel: *mut f32, width: usize) {
+        let from = self.start(at.batch, at.lane, at.k);
+        let job =
+            Job { lanes: at.lanes, depth: at.depth, width, lane: self.lane_step, k: self.k_step };
+        // SAFETY: forwarded; each entry runs only where its instruction set is available.
+        unsafe {
+            match isa {
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512 => pack_avx512(from, panel, job),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 => pack_avx2(from, panel, job),
+                _ => pack_body(from, panel, job),
+            }
+        }
+    }
+
+    fn in_place(&self, batch: usize, lane: usize, k: usize) -> Option<(*const f32, usize)> {
+        if self.lane_step != 1 {
+            return None;
+        }
+        self.as_f32(batch, lane, k).map(|start| (start, self.k_step))
+    }
+
+    fn along_k(&self, batch: usize, lane: usize) -> Option<(*const f32, usize)> {
+        if self.k_step != 1 {
+            return None;
+        }
+        self.as_f32(batch, lane, 0).map(|start| (start, self.lane_step))
+    }
+}
+
+/// Sizes and steps of one packing.
+#[derive(Clone, Copy)]
+struct Job {
+    lanes: usize,
+    depth: usize,
+    width: usize,
+    /// Elements between lanes of the operand.
+    lane: usize,
+    /// Elements between successive k of the operand.
+    k: usize,
+}
+
+/// # Safety
+/// As for [`Panels::pack`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+unsafe fn pack_avx512<T: Element>(from: *const T, panel: *mut f32, job: Job) {
+    // SAFETY: forwarded.
+    unsafe {
+        if T::IS_F32 && job.k == 1 && job.lane != 1 {
+            transpose_f32(from.cast(), panel, job);
+        } else {
+            pack_body(from, panel, job)
+        }
+    }
+}
+
+/// # Safety
+/// As for [`Panels::pack`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn pack_avx2<T: Element>(from: *const T, panel: *mut f32, job: Job) {
+    // SAFETY: forwarded.
+    unsafe {
+        if T::IS_F32 && job.k == 1 && job.lane != 1 {
+            transpose_f32(from.cast(), panel, job);
+        } else {
+            pack_body(from, panel, job)
+        }
+    }
+}
+
+/// # Safety
+/// As for [`Panels::pack`].
+#[inline(always)]
+unsafe fn pack_body<T: Element>(from: *const T, panel: *mut f32, job: Job) {
+    // SAFETY: the caller's ranges exist in the operand and in the panel.
+    unsafe {
+        if job.lane == 1 {
+            // A constant length lets the compiler copy whole registers.
+            match job.lanes {
+                32 => copy_lanes::<T, 32>(from, panel, job),
+                64 => copy_lanes::<T, 64>(from, panel, job),
+                16 => copy_lanes::<T, 16>(from, panel, job),
+                14 => copy_lanes::<T, 14>(from, panel, job),
+                13 => copy_lanes::<T, 13>(from, panel, job),
+                12 => copy_lanes::<T, 12>(from, panel, job),
+                11 => copy_lanes::<T, 11>(from, panel, job),
+                10 => copy_lanes::<T, 10>(from, panel, job),
+                9 => copy_lanes::<T, 9>(from, panel, job),
+                8 => copy_lanes::<T, 8>(from, panel, job),
+                6 => copy_lanes::<T, 6>(from, panel, job),
+                4 => copy_lanes::<T, 4>(from, panel, job),
+                lanes => {
+                    for k in 0..job.depth {
+                        let (from, to) = (from.add(k * job.k), panel.add(k * job.width));
+                        for lane in 0..lanes {
+                            *to.add(lane) = (*from.add(lane)).to_f32();
+                        }
+                    }
+                }
+            }
+        } else {
+            for lane in 0..job.lanes {
+                let from = from.add(lane * job.lane);
+                for k in 0..job.depth {
+                    *panel.add(k * job.width + lane) = (*from.add(k * job.k)).to_f32();
+                }
+            }
+        }
+        zero_padding(panel, job);
+    }
+}
+
+/// # Safety
+/// As for [`Panels::pack`], with `job.lane == 1` and `job.lanes == N`.
+#[inline(always)]
+unsafe fn copy_lanes<T: Element, const N: usize>(from: *const T, panel: *mut f32, job: Job) {
+    // SAFETY: the caller's ranges exist in the operand and in the panel.
+    unsafe {
+        for k in 0..job.depth {
+            let lanes = from.add(k * job.k).cast::<[T; N]>().read_unaligned();
+            let lanes: [f32; N] = std::array::from_fn(|lane| lanes[lane].to_f32());
+            panel.add(k * job.width).cast::<[f32; N]>().write_unaligned(lanes);
+        }
+    }
+}
+
+/// # Safety
+/// As for [`Panels::pack`].
+#[inline(always)]
+unsafe fn zero_padding(panel: *mut f32, job: Job) {
+    if job.lanes < job.width {
+        for k in 0..job.depth {
+            // SAFETY: inside the panel.
+            unsafe {
+                panel.add(k * job.width + job.lanes).write_bytes(0, job.width - job.lanes);
+            }
+        }
+    }
+}
+
+/// Packs lanes that lie contiguous along k, eight by eight.
+///
+/// # Safety
+/// As for [`Panels::pack`], with `job.k == 1`, inside a function compiled for AVX2.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn transpose_f32(from: *const f32, panel: *mut f32, job: Job) {
+    let Job { lanes, depth, width, lane: step, .. } = job;
+    let blocks = depth / 8 * 8;
+    // SAFETY: loads stay in the operand: row numbers are clamped to existing lanes, and only whole
+    // groups of eight k are read. Stores stay in the panel and its slack, see below.
+    unsafe {
+        if lanes < 8 {
+            // Eight lanes are stored although fewer exist. What spills over lies in padding, in the
+            // next k's lanes, which are stored later, or in the slack.
+            let row = |r: usize| from.add(r.min(lanes - 1) * step);
+            let rows: [*const f32; 8] = std::array::from_fn(row);
+            for k in (0..blocks).step_by(8) {
+                let out = transpose8(rows.map(|row| row.add(k)));
+                for (i, v) in out.into_iter().enumerate() {
+                    std::arch::x86_64::_mm256_storeu_ps(panel.add((k + i) * width), v);
+                }
+            }
+        } else {
+            let mut lane = 0;
+            loop {
+                // The last block may overlap the one before it, and writes the same values there.
+                let at = lane.min(lanes - 8);
+                let rows: [*const f32; 8] = std::array::from_fn(|r| from.add((at + r) * step));
+                for k in (0..blocks).step_by(8) {
+                    let out = transpose8(rows.map(|row| row.add(k)));
+                    for (i, v) in out.into_iter().enumerate() {
+                        std::arch::x86_64::_mm256_storeu_ps(panel.add((k + i) * width + at), v);
+                    }
+                }
+                lane += 8;
+                if lane >= lanes {
+                    break;
+                }
+            }
+        }
+        for k in blocks..depth {
+            for lane in 0..lanes {
+                *panel.add(k * width + lane) = *from.add(lane * step + k);
+            }
+        }
+        zero_padding(panel, job);
+    }
+}
+
+/// Reads eight floats from each row and returns the columns.
+///
+/// # Safety
+/// Each row must hold eight floats; the caller is compiled for AVX.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn transpose8(rows: [*const f32; 8]) -> [std::arch::x86_64::__m256; 8] {
+    use std::arch::x86_64::*;
+    // SAFETY: the contract above.
+    unsafe {
+        let r = rows.map(|row| _mm256_loadu_ps(row));
+        let a = [
+            _mm256_unpacklo_ps(r[0], r[1]),
+            _mm256_unpackhi_ps(r[0], r[1]),
+            _mm256_unpacklo_ps(r[2], r[3]),
+            _mm256_unpackhi_ps(r[2], r[3]),
+            _mm256_unpacklo_ps(r[4], r[5]),
+            _mm256_unpackhi_ps(r[4], r[5]),
+            _mm256_unpacklo_ps(r[6], r[7]),
+            _mm256_unpackhi_ps(r[6], r[7]),
+        ];
+        let b = [
+            _mm256_shuffle_ps::<0x44>(a[0], a[2]),
+            _mm256_shuffle_ps::<0xee>(a[0], a[2]),
+            _mm256_shuffle_ps::<0x44>(a[1], a[3]),
+            _mm256_shuffle_ps::<0xee>(a[1], a[3]),
+            _mm256_shuffle_ps::<0x44>(a[4], a[6]),
+            _mm256_shuffle_ps::<0xee>(a[4], a[6]),
+            _mm256_shuffle_ps::<0x44>(a[5], a[7]),
+            _mm256_shuffle_ps::<0xee>(a[5], a[7]),
+        ];
+        [
+            _mm256_permute2f128_ps::<0x20>(b[0], b[4]),
+            _mm256_permute2f128_ps::<0x20>(b[1], b[5]),
+            _mm256_permute2f128_ps::<0x20>(b[2], b[6]),
+            _mm256_permute2f128_ps::<0x20>(b[3], b[7]),
+            _mm256_permute2f128_ps::<0x31>(b[0], b[4]),
+            _mm256_permute2f128_ps::<0x31>(b[1], b[5]),
+            _mm256_permute2f128_ps::<0x31>(b[2], b[6]),
+            _mm256_permute2f128_ps::<0x31>(b[3], b[7]),
+        ]
+    }
+}
