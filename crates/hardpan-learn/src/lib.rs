@@ -1,2 +1,3 @@
 //! Data, the Learner, callbacks, schedules and metrics.
 pub mod data;
+pub mod progress;
