@@ -163,7 +163,8 @@ pub struct Store {
 /// Meaning: for every kept index compute all values, `Full` ones for every reduced index; a `Reduce` folds a `Full` value over
 /// the reduced dimensions. With no reduced dimensions everything is elementwise. `Full` values may depend on `Row` values that
 /// come from a `Reduce` only if the planner saw that a row is short ([`Fused::ROW_LIMIT`]); longer rows hold reductions of
-/// plain `Full` values, followed by `Row` arithmetic only.
+/// plain `Full` values, followed by `Row` arithmetic only; plain `Full` values (those that depend on no fold) may still be stored
+/// for every index there.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Fused {
     /// Sizes: kept dimensions, then reduced ones.

@@ -1,15 +1,40 @@
-//! The engine.
+//! The engine of Hardpan: tensors, a bounded lazy graph, automatic differentiation, a planner that fuses, and devices.
+//!
+//! Three types carry it: [`Tensor`] (a handle to a node of the graph), [`kernel::Kernel`] (what the planner makes of pending
+//! nodes) and [`dev::Device`] (what runs kernels). Building an operation only appends a node; a flush on reading turns all
+//! pending nodes into few kernels and runs them.
+//!
+//! ```
+//! use hardpan_engine::Tensor;
+//! let x = Tensor::arange(0, 6, 1).reshape([2, 3]).to_dtype(hardpan_engine::DType::F32);
+//! let w = Tensor::ones([3, 1]).requires_grad();
+//! let loss = x.matmul(&w).mean(..);
+//! loss.backward();
+//! assert_eq!(w.grad().unwrap().to_vec::<f32>(), vec![1.5, 2.5, 3.5]);
+//! ```
+
+mod checkpoint;
 pub mod dev;
 pub mod dtype;
+pub mod grad;
 pub mod host;
 pub mod kernel;
+pub mod node;
 pub mod op;
 pub mod philox;
+pub mod plan;
+pub mod random;
 pub mod scalar;
 pub mod shape;
 pub mod special;
+pub mod tensor;
 
+pub use dev::{DeviceId, live_bytes, peak_bytes, reset_peak_bytes, with_device};
 pub use dtype::{DType, Element, Lane, Scalar};
+pub use grad::{checkpoint, grad, grad_with};
 pub use host::HostArray;
-/// Placeholder.
-pub struct Tensor;
+pub use node::{GradCell, Tensor, enable_grad, is_grad_enabled, live_nodes, no_grad};
+pub use op::CustomOp;
+pub use plan::{flush_all, plan_stats, trace, with_eager};
+pub use random::{manual_seed, rng_state, set_rng_state};
+pub use tensor::arguments::{Axes, IntoSizes, Operand, result_type};

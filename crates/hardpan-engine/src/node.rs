@@ -4,10 +4,10 @@
 //! list of the thread; [`crate::plan::flush`] turns what is still alive in that list into kernels and runs them. Sources always
 //! have smaller ids than their consumers, so creation order is a topological order everywhere.
 
+use crate::dev::{Buffer, DeviceId};
 use crate::dtype::DType;
 use crate::op::Op;
 use crate::shape::{Dims, numel};
-use crate::dev::{Buffer, DeviceId};
 use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::panic::Location;
@@ -240,7 +240,11 @@ impl Tensor {
             requires_grad: want,
             shape: self.0.shape.clone(),
             at,
-            src: Mutex::new(if pending { SmallVec::from_iter([self.clone()]) } else { Sources::new() }),
+            src: Mutex::new(if pending {
+                SmallVec::from_iter([self.clone()])
+            } else {
+                Sources::new()
+            }),
             buffer: buffer.map(OnceLock::from).unwrap_or_default(),
             extra,
             released: AtomicBool::new(false),
@@ -277,10 +281,6 @@ impl Tensor {
 
     pub(crate) fn extra(&self) -> &Extra {
         self.0.extra.get_or_init(Default::default)
-    }
-
-    pub(crate) fn same_node(&self, other: &Tensor) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Number of elements.

@@ -1,0 +1,1 @@
+//! Rows, gathers and scatters.

@@ -1,0 +1,303 @@
+//! Builders of primitive nodes: the shape and dtype rule of each operation, and nothing more.
+//!
+//! Every function takes operands that already fit (promoted, broadcast, with axes resolved); the public methods in the
+//! neighbouring files bring them there and report what does not fit in the user's own terms.
+
+use crate::dtype::{DType, Scalar};
+use crate::node::{Sources, Tensor};
+use crate::op::{
+    BinaryOp, ConvMode, ConvParams, CustomOp, Op, ReduceOp, ScanOp, ScatterOp, UnaryOp,
+};
+use crate::shape::Dims;
+use smallvec::{SmallVec, smallvec};
+use std::panic::Location;
+use std::sync::Arc;
+
+type At = &'static Location<'static>;
+
+impl Tensor {
+    /// A rank-0 constant. Elementwise primitives accept it beside operands of any shape.
+    pub(crate) fn constant(value: Scalar, dtype: DType, at: At) -> Tensor {
+        Tensor::new(Op::Const(value.cast(dtype)), dtype, Dims::new(), Sources::new(), at)
+    }
+
+    /// The value of a constant, seen through reshapes and expansions.
+    pub(crate) fn as_constant(&self) -> Option<Scalar> {
+        match self.0.op {
+            Op::Const(v) => Some(v),
+            Op::Expand | Op::Reshape => {
+                self.0.src.lock().unwrap().first().and_then(|s| s.as_constant())
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn prim_unary(&self, op: UnaryOp, at: At) -> Tensor {
+        Tensor::new(Op::Unary(op), self.dtype(), self.0.shape.clone(), smallvec![self.clone()], at)
+    }
+
+    /// Operands: equal dtypes, equal shapes or rank-0 constants.
+    pub(crate) fn prim_binary(op: BinaryOp, a: &Tensor, b: &Tensor, at: At) -> Tensor {
+        debug_assert_eq!(a.dtype(), b.dtype(), "{}", op.name());
+        let shape = if a.rank() >= b.rank() { a.0.shape.clone() } else { b.0.shape.clone() };
+        debug_assert!(
+            a.0.shape == b.0.shape || a.as_constant().is_some() || b.as_constant().is_some(),
+            "{}: {:?} {:?}",
+            op.name(),
+            a.0.shape,
+            b.0.shape
+        );
+        let dtype = if op.is_comparison() { DType::Bool } else { a.dtype() };
+        Tensor::new(Op::Binary(op), dtype, shape, smallvec![a.clone(), b.clone()], at)
+    }
+
+    /// `cond`: bool. Shapes equal or rank-0 constants.
+    pub(crate) fn prim_where(cond: &Tensor, a: &Tensor, b: &Tensor, at: At) -> Tensor {
+        debug_assert_eq!(cond.dtype(), DType::Bool);
+        debug_assert_eq!(a.dtype(), b.dtype());
+        let shape = [cond, a, b].iter().max_by_key(|t| t.rank()).unwrap().0.shape.clone();
+        Tensor::new(Op::Where, a.dtype(), shape, smallvec![cond.clone(), a.clone(), b.clone()], at)
+    }
+
+    pub(crate) fn prim_cast(&self, dtype: DType, at: At) -> Tensor {
+        if self.dtype() == dtype {
+            return self.clone();
+        }
+        if let Op::Const(v) = self.0.op {
+            return Tensor::constant(v, dtype, at);
+        }
+        Tensor::new(Op::Cast, dtype, self.0.shape.clone(), smallvec![self.clone()], at)
+    }
+
+    pub(crate) fn prim_reshape(&self, shape: &[usize], at: At) -> Tensor {
+        if self.shape() == shape {
+            return self.clone();
+        }
+        debug_assert_eq!(self.numel(), crate::shape::numel(shape));
+        let mut src = self.clone();
+        if matches!(self.0.op, Op::Reshape)
+            && self.0.buffer.get().is_none()
+            && let Some(s) = self.0.src.lock().unwrap().first()
+            && s.0.requires_grad == self.0.requires_grad
+            && self.0.extra.get().is_none()
+        {
+            src = s.clone();
+        }
+        Tensor::new(Op::Reshape, self.dtype(), Dims::from_slice(shape), smallvec![src], at)
+    }
+
+    pub(crate) fn prim_permute(&self, axes: &[usize], at: At) -> Tensor {
+        if axes.iter().enumerate().all(|(i, a)| i == *a) {
+            return self.clone();
+        }
+        let shape = axes.iter().map(|a| self.0.shape[*a]).collect();
+        Tensor::new(
+            Op::Permute(Dims::from_slice(axes)),
+            self.dtype(),
+            shape,
+            smallvec![self.clone()],
+            at,
+        )
+    }
+
+    /// Same rank; sizes of 1 stretched.
+    pub(crate) fn prim_expand(&self, shape: &[usize], at: At) -> Tensor {
+        if self.shape() == shape {
+            return self.clone();
+        }
+        debug_assert_eq!(self.rank(), shape.len());
+        Tensor::new(Op::Expand, self.dtype(), Dims::from_slice(shape), smallvec![self.clone()], at)
+    }
+
+    pub(crate) fn prim_pad(&self, pads: &[(usize, usize)], at: At) -> Tensor {
+        if pads.iter().all(|p| *p == (0, 0)) {
+            return self.clone();
+        }
+        let shape = self.0.shape.iter().zip(pads).map(|(s, (lo, hi))| s + lo + hi).collect();
+        Tensor::new(
+            Op::Pad(Box::new(SmallVec::from_slice(pads))),
+            self.dtype(),
+            shape,
+            smallvec![self.clone()],
+            at,
+        )
+    }
+
+    /// Element `i` of dimension `d` is source element `region[d].0 + i * region[d].1`.
+    pub(crate) fn prim_slice(&self, region: &[(usize, isize)], shape: &[usize], at: At) -> Tensor {
+        if self.shape() == shape && region.iter().all(|r| *r == (0, 1)) {
+            return self.clone();
+        }
+        debug_assert!(region.iter().zip(shape).zip(self.shape()).all(|((r, n), s)| {
+            let last = r.0 as isize + r.1 * (*n as isize - 1);
+            *n == 0 || (r.0 < *s && last >= 0 && last < *s as isize)
+        }));
+        Tensor::new(
+            Op::Slice(Box::new(SmallVec::from_slice(region))),
+            self.dtype(),
+            Dims::from_slice(shape),
+            smallvec![self.clone()],
+            at,
+        )
+    }
+
+    pub(crate) fn prim_unfold(&self, dim: usize, size: usize, step: usize, at: At) -> Tensor {
+        let mut shape = self.0.shape.clone();
+        shape[dim] = (shape[dim] - size) / step + 1;
+        shape.push(size);
+        Tensor::new(
+            Op::Unfold { dim, size, step },
+            self.dtype(),
+            shape,
+            smallvec![self.clone()],
+            at,
+        )
+    }
+
+    /// Keeps the rank: reduced axes (ascending) get size 1.
+    pub(crate) fn prim_reduce(&self, op: ReduceOp, axes: &[usize], at: At) -> Tensor {
+        if axes.is_empty() && !op.is_arg() {
+            return self.clone();
+        }
+        let mut shape = self.0.shape.clone();
+        for a in axes {
+            shape[*a] = 1;
+        }
+        let dtype = if op.is_arg() { DType::I64 } else { self.dtype() };
+        Tensor::new(
+            Op::Reduce(op, Dims::from_slice(axes)),
+            dtype,
+            shape,
+            smallvec![self.clone()],
+            at,
+        )
+    }
+
+    pub(crate) fn prim_scan(&self, op: ScanOp, axis: usize, at: At) -> Tensor {
+        Tensor::new(
+            Op::Scan(op, axis),
+            self.dtype(),
+            self.0.shape.clone(),
+            smallvec![self.clone()],
+            at,
+        )
+    }
+
+    pub(crate) fn prim_argsort(&self, axis: usize, descending: bool, at: At) -> Tensor {
+        Tensor::new(
+            Op::ArgSort { axis, descending },
+            DType::I64,
+            self.0.shape.clone(),
+            smallvec![self.clone()],
+            at,
+        )
+    }
+
+    /// `self: [R, inner..]`, `index: i64 [..]` gives `[index.., inner..]`. Indices must lie in `0..R` (checked at run time).
+    pub(crate) fn prim_take(&self, index: &Tensor, at: At) -> Tensor {
+        debug_assert_eq!(index.dtype(), DType::I64);
+        let mut shape = index.0.shape.clone();
+        shape.extend_from_slice(&self.0.shape[1..]);
+        Tensor::new(Op::Take, self.dtype(), shape, smallvec![self.clone(), index.clone()], at)
+    }
+
+    /// `base: [R, inner..]`, `index: i64 [n..]`, `src: [n.., inner..]`.
+    pub(crate) fn prim_scatter(
+        op: ScatterOp,
+        base: &Tensor,
+        index: &Tensor,
+        src: &Tensor,
+        at: At,
+    ) -> Tensor {
+        debug_assert_eq!(index.dtype(), DType::I64);
+        debug_assert_eq!(base.dtype(), src.dtype());
+        debug_assert_eq!(
+            src.numel() * base.shape()[0].max(1),
+            if base.shape()[0] == 0 { src.numel() } else { index.numel() * base.numel() }
+        );
+        Tensor::new(
+            Op::Scatter(op),
+            base.dtype(),
+            base.0.shape.clone(),
+            smallvec![base.clone(), index.clone(), src.clone()],
+            at,
+        )
+    }
+
+    pub(crate) fn prim_cat(parts: &[Tensor], axis: usize, at: At) -> Tensor {
+        let mut shape = parts[0].0.shape.clone();
+        shape[axis] = parts.iter().map(|p| p.0.shape[axis]).sum();
+        Tensor::new(
+            Op::Cat(axis),
+            parts[0].dtype(),
+            shape,
+            Sources::from_iter(parts.iter().cloned()),
+            at,
+        )
+    }
+
+    /// `base` with `base[region] = value`; the region has the shape of `value` (same rank).
+    pub(crate) fn prim_update(
+        base: &Tensor,
+        region: &[(usize, isize)],
+        value: &Tensor,
+        at: At,
+    ) -> Tensor {
+        debug_assert_eq!(base.dtype(), value.dtype());
+        debug_assert_eq!(base.rank(), value.rank());
+        if value.numel() == 0 {
+            return base.clone();
+        }
+        Tensor::new(
+            Op::Update(Box::new(SmallVec::from_slice(region))),
+            base.dtype(),
+            base.0.shape.clone(),
+            smallvec![base.clone(), value.clone()],
+            at,
+        )
+    }
+
+    /// `[b.., m, k] @ [b.., k, n]`, equal batch dimensions, equal dtypes.
+    pub(crate) fn prim_dot(a: &Tensor, b: &Tensor, at: At) -> Tensor {
+        let r = a.rank();
+        debug_assert!(r == b.rank() && r >= 2 && a.dtype() == b.dtype());
+        debug_assert_eq!(a.shape()[..r - 2], b.shape()[..r - 2]);
+        debug_assert_eq!(a.shape()[r - 1], b.shape()[r - 2]);
+        let mut shape = a.0.shape.clone();
+        shape[r - 1] = b.0.shape[r - 1];
+        Tensor::new(Op::Dot, a.dtype(), shape, smallvec![a.clone(), b.clone()], at)
+    }
+
+    /// One of the three convolution maps; `shape` is that of the result.
+    pub(crate) fn prim_conv(
+        mode: ConvMode,
+        params: &ConvParams,
+        a: &Tensor,
+        b: &Tensor,
+        shape: &[usize],
+        at: At,
+    ) -> Tensor {
+        Tensor::new(
+            Op::Conv(mode, Box::new(params.clone())),
+            a.dtype(),
+            Dims::from_slice(shape),
+            smallvec![a.clone(), b.clone()],
+            at,
+        )
+    }
+
+    /// A fence for fusion: the value gets memory of its own.
+    pub(crate) fn prim_barrier(&self, at: At) -> Tensor {
+        Tensor::new(Op::Barrier, self.dtype(), self.0.shape.clone(), smallvec![self.clone()], at)
+    }
+
+    /// Applies a user's operation. Gradients follow its [`CustomOp::vjp`].
+    #[track_caller]
+    pub fn custom(op: Arc<dyn CustomOp>, inputs: &[&Tensor]) -> Tensor {
+        let at = Location::caller();
+        let described: Vec<(DType, &[usize])> =
+            inputs.iter().map(|t| (t.dtype(), t.shape())).collect();
+        let (dtype, shape) = op.output(&described);
+        Tensor::new(Op::Custom(op), dtype, shape, inputs.iter().map(|t| (*t).clone()).collect(), at)
+    }
+}
