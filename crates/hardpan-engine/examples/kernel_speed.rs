@@ -3,6 +3,7 @@
 //! `cargo run --release -p hardpan-engine --example kernel_speed [filter]` prints, for each shape and
 //! 1 and 2 threads, the best and the median rate and the best as a share of the measured
 //! fused-multiply-add peak of as many threads. On a busy machine trust the best of the runs.
+use hardpan_engine::dev::cpu::conv::{ConvShape, conv_forward, conv_input_grad, conv_weight_grad};
 use hardpan_engine::dev::cpu::gemm::{Batch, GemmShape, Operand, gemm, measured_peak_gflops};
 use hardpan_engine::dev::cpu::isa::isa;
 use hardpan_engine::dev::cpu::pool::{SharedMut, set_threads, threads};
@@ -19,6 +20,7 @@ fn main() {
     );
     let bench = Bench { filter, peak, most };
     gemms(&bench);
+    convs(&bench);
 }
 
 struct Bench {
@@ -112,6 +114,52 @@ fn gemms(bench: &Bench) {
         let (a, b) = (matrix(&a[..], m, k, at), matrix(&b[..], k, n, bt));
         bench.run(&format!("gemm {name}"), shape.flops(), || {
             gemm(shape, a, b, SharedMut::new(&mut c), false, None);
+        });
+    }
+}
+
+fn convs(bench: &Bench) {
+    // (batch, from, to, size, kernel, stride, groups)
+    let layers = [
+        (64, 1, 8, 28, 5, 2, 1),
+        (64, 8, 16, 14, 3, 2, 1),
+        (64, 16, 32, 7, 3, 2, 1),
+        (64, 32, 64, 4, 3, 2, 1),
+        (32, 64, 64, 32, 3, 1, 1),
+        (32, 128, 128, 16, 3, 1, 1),
+        (16, 512, 512, 7, 3, 1, 1),
+        (4, 3, 64, 224, 7, 2, 1),
+        (4, 256, 64, 56, 1, 1, 1),
+        (16, 64, 64, 28, 3, 1, 64),
+    ];
+    for (batch, from, to, size, kernel, stride, groups) in layers {
+        let padding = kernel / 2;
+        let out = (size + 2 * padding - kernel) / stride + 1;
+        let shape = ConvShape {
+            batch,
+            groups,
+            in_channels: from,
+            out_channels: to,
+            in_dims: [1, size, size],
+            out_dims: [1, out, out],
+            kernel: [1, kernel, kernel],
+            stride: [1, stride, stride],
+            padding_lo: [0, padding, padding],
+            dilation: [1; 3],
+        };
+        let mut x = values(shape.input_len());
+        let mut w = values(shape.weight_len());
+        let mut y = values(shape.output_len());
+        let name = format!("{batch}x{from}>{to} {size}^2 k{kernel} s{stride} g{groups}");
+        bench.run(&format!("conv fwd {name}"), shape.flops(), || {
+            conv_forward(&shape, &x, &w, SharedMut::new(&mut y), None);
+        });
+        bench.run(&format!("conv dx  {name}"), shape.flops(), || {
+            conv_input_grad(&shape, &y, &w, SharedMut::new(&mut x), None);
+        });
+        let x = values(shape.input_len());
+        bench.run(&format!("conv dw  {name}"), shape.flops(), || {
+            conv_weight_grad(&shape, &x, &y, SharedMut::new(&mut w));
         });
     }
 }

@@ -305,3 +305,86 @@ unsafe fn transpose8(rows: [*const f32; 8]) -> [std::arch::x86_64::__m256; 8] {
         ]
     }
 }
+
+/// Packs `lanes` rows of `depth` floats, `row_step` apart and each contiguous, as one panel: the
+/// layout and slack of [`Panels::pack`].
+///
+/// # Safety
+/// The rows must exist, the panel have room, and `isa` be available.
+pub(crate) unsafe fn pack_rows(
+    isa: Isa,
+    from: *const f32,
+    row_step: usize,
+    lanes: usize,
+    depth: usize,
+    panel: *mut f32,
+    width: usize,
+) {
+    let job = Job { lanes, depth, width, lane: row_step, k: 1 };
+    // SAFETY: forwarded.
+    unsafe {
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => pack_avx512(from, panel, job),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => pack_avx2(from, panel, job),
+            _ => pack_body(from, panel, job),
+        }
+    }
+}
+
+/// `to[col * to_step + row] = from[row * from_step + col]` and nothing else.
+///
+/// # Safety
+/// Both blocks must exist, not overlap, and `isa` be available.
+pub(crate) unsafe fn transpose(
+    isa: Isa,
+    from: *const f32,
+    from_step: usize,
+    rows: usize,
+    cols: usize,
+    to: *mut f32,
+    to_step: usize,
+) {
+    // SAFETY: forwarded.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        if rows >= 8 && cols >= 8 && matches!(isa, Isa::Avx2 | Isa::Avx512) {
+            return transpose_avx2(from, from_step, rows, cols, to, to_step);
+        }
+        let _ = isa;
+        for col in 0..cols {
+            for row in 0..rows {
+                *to.add(col * to_step + row) = *from.add(row * from_step + col);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`transpose`], with at least 8 rows and columns.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn transpose_avx2(
+    from: *const f32,
+    from_step: usize,
+    rows: usize,
+    cols: usize,
+    to: *mut f32,
+    to_step: usize,
+) {
+    // The last block of each direction may overlap the one before and writes the same values again.
+    let starts = |len: usize| (0..len).step_by(8).map(move |at| at.min(len - 8));
+    for row in starts(rows) {
+        for col in starts(cols) {
+            // SAFETY: the block of eight by eight lies inside both.
+            unsafe {
+                let from = from.add(row * from_step + col);
+                let out = transpose8(std::array::from_fn(|r| from.add(r * from_step)));
+                for (c, v) in out.into_iter().enumerate() {
+                    std::arch::x86_64::_mm256_storeu_ps(to.add((col + c) * to_step + row), v);
+                }
+            }
+        }
+    }
+}
