@@ -11,8 +11,8 @@ use std::str::FromStr;
     version,
     about = "Train really good models, understand them, and ship them, from one binary",
     after_help = "\
-Without a command, hardpan trains a convolutional network on the built-in handwritten digits (MNIST),
-shows how it goes, and saves it: the same as `hardpan train mnist`.
+Without a command, hardpan trains a convolutional network on the built-in handwritten
+digits (MNIST), shows how it goes, and saves it: the same as `hardpan train mnist`.
 
 Examples:
   hardpan                                    train on the built-in digits, save model.hardpan
@@ -20,8 +20,8 @@ Examples:
   hardpan predict model.hardpan digit.png    which digit is it?
   hardpan eval model.hardpan mnist           how good is it?
 
-Exit status: 0 done, 1 the work failed, 2 wrong usage. With --json, standard output has one JSON
-object a line; progress and notes go to standard error."
+Exit status: 0 done, 1 the work failed, 2 wrong usage. With --json, standard output has
+one JSON object a line; progress and notes go to standard error."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -173,8 +173,8 @@ Examples:
   hardpan predict model.hardpan scans/*.png --json
   curl -s https://example.org/digit.png | hardpan predict model.hardpan -
 
-Pictures may have any size, dark ink on light paper or light on dark: the digit is found, scaled and
-centred as in the training data. A picture of 28x28 pixels is taken as it is.")]
+Pictures may have any size, dark ink on light paper or light on dark: the digit is found,
+scaled and centred as in the training data. A picture of 28x28 pixels is taken as it is.")]
 pub struct Predict {
     /// A saved model
     pub model: PathBuf,
