@@ -1,0 +1,49 @@
+//! Modules: what a model is made of, how its parts are named, and how they are joined.
+//!
+//! A model is plain data: a struct whose fields are [`Param`]s, other modules, and settings. `#[derive(Module)]` walks the
+//! fields by name ([`Visit`]); everything a framework needs to know of a model ([`Module::parameters`],
+//! [`Module::state_dict`], [`Module::train`], ...) is a small visitor of that walk. How data flows is [`Forward`].
+//!
+//! ```
+//! use hardpan_engine::Tensor;
+//! use hardpan_nn::{Forward, Module, Param};
+//!
+//! #[derive(Module)]
+//! struct Scale {
+//!     weight: Param,
+//!     power: i32, // plain data: neither trained nor saved
+//! }
+//!
+//! impl Forward for Scale {
+//!     type Output = Tensor;
+//!     fn forward(&self, x: &Tensor) -> Tensor {
+//!         (0..self.power).fold(x.clone(), |x, _| x * self.weight.value())
+//!     }
+//! }
+//!
+//! let model = Scale { weight: Param::new(Tensor::from_vec(vec![2f32, 3.], &[2])), power: 2 };
+//! let y = model.forward(&Tensor::from_vec(vec![1f32, 1.], &[2]));
+//! assert_eq!(y.to_vec::<f32>(), [4., 9.]);
+//! assert_eq!(model.num_parameters(), 2);
+//! assert_eq!(model.state_dict().keys().collect::<Vec<_>>(), ["weight"]);
+//! ```
+
+// The derive writes `::hardpan_nn::...`, in this crate too.
+extern crate self as hardpan_nn;
+
+mod forward;
+mod module;
+mod param;
+mod plain;
+mod sequential;
+mod state;
+mod state_dict;
+
+pub use forward::{Forward, IntoLayer, Lambda, Layer, kind};
+/// Derives [`Module`] (with its walk, [`Visit`]) for a struct or an enum.
+pub use hardpan_derive::Module;
+pub use module::{Module, Visit, Visitor, evaluating, visit_field};
+pub use param::{Buffer, Param};
+pub use sequential::Sequential;
+pub use state::{Mode, Reset, State};
+pub use state_dict::{Loaded, StateDict, StateDictError};
