@@ -1,7 +1,7 @@
 //! From the word on the command line to the data: a name, or a folder.
 
 use anyhow::{Context, Result, bail};
-use hardpan_learn::data::idx::Labelled;
+use hardpan::learn::data::idx::Labelled;
 use std::path::Path;
 
 /// A data set with a name.

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let out = Output::new(cli.json);
     if let Some(n) = cli.threads {
-        hardpan_engine::dev::cpu::pool::set_threads(n);
+        hardpan::engine::dev::cpu::pool::set_threads(n);
     }
     let command = cli.command.unwrap_or_else(|| Command::Train(args::Train::main_job()));
     match commands::run(command, &out) {

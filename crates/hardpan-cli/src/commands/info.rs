@@ -2,7 +2,7 @@
 
 use crate::memory;
 use crate::output::Output;
-use hardpan_engine::dev::cpu::{isa, pool};
+use hardpan::engine::dev::cpu::{isa, pool};
 use serde_json::json;
 
 pub fn run(out: &Output) -> anyhow::Result<()> {
