@@ -12,7 +12,7 @@
 //! Either way a tile goes to a small buffer first, and from there to its place in the result. Phases
 //! that interleave are gathered in a staging buffer before.
 use super::plan::{Phase, Plan};
-use super::window::Window;
+use super::window::{Images, Source, TABLE_SLACK, Window, offset_u32, zip_rows};
 use super::{ConvDone, ConvTile};
 use crate::dev::cpu::gemm::kernel::{Kernels, RowArgs, TapArgs};
 use crate::dev::cpu::gemm::pack::{PACK_SLACK, pack_rows, transpose};
@@ -22,7 +22,7 @@ use crate::dev::cpu::pool::{SharedMut, parallel_for, threads};
 use std::ops::Range;
 
 /// Pixels computed before the buffer is written out; a multiple of every row kernel's rows.
-const CHUNK_PIXELS: usize = 192;
+const CHUNK_PIXELS: usize = TABLE_SLACK;
 /// Channels computed before the buffer is written out.
 const CHUNK_CHANNELS: usize = 128;
 /// The longest run of products summed in registers when vectors hold channels.
@@ -257,26 +257,16 @@ impl Runner<'_> {
             })
             .collect();
         let window = self.window(&parts);
-        let floats = window.floats();
         // Vectors along pixels run past the last point.
-        let slack = 4 * self.kernels.lanes;
-        let mut copy = Scratch::take(images.len() * plan.from_group * floats + slack);
-        if floats > 0 {
-            let pixels = plan.from_dims.iter().product::<usize>();
-            let mut to = copy.as_mut_ptr();
-            for image in images.clone() {
-                let first = (image * plan.groups + group) * plan.from_group;
-                for channel in first..first + plan.from_group {
-                    let from = &self.from[channel * pixels..][..pixels];
-                    // SAFETY: the buffer has room for every channel's window.
-                    unsafe {
-                        window.copy(self.isa, from, plan.from_dims, to);
-                        to = to.add(floats);
-                    }
-                }
-            }
-        }
-        let copy = copy.as_mut_ptr().cast_const();
+        let slack = if self.along_channels { 0 } else { 4 * self.kernels.lanes };
+        let first = group * plan.from_group;
+        let images_read = Images {
+            data: self.from,
+            channels: plan.groups * plan.from_group,
+            dims: plan.from_dims,
+        };
+        let channels = first..first + plan.from_group;
+        let source = images_read.read(self.isa, images.clone(), channels, window, slack);
 
         // The result: a run of pixels, since all axes before `self.axis` have one point.
         let inner = plan.to_dims[self.axis + 1..].iter().product::<usize>();
@@ -292,7 +282,7 @@ impl Runner<'_> {
             channel_step: points,
         };
         if let [part] = &parts[..] {
-            self.part(part, &window, copy, images.len(), group, &result);
+            self.part(part, &source, images.len(), group, &result);
         } else {
             let mut starts = Vec::with_capacity(parts.len());
             let mut total = 0;
@@ -308,7 +298,7 @@ impl Runner<'_> {
             };
             for (part, start) in parts.iter().zip(&starts) {
                 let staging = Planes { start: staging.start.wrapping_add(*start), ..staging };
-                self.part(part, &window, copy, images.len(), group, &staging);
+                self.part(part, &source, images.len(), group, &staging);
             }
             self.interleave(&parts, &starts, images.len(), &rows, &staging, &result);
         }
@@ -345,15 +335,15 @@ impl Runner<'_> {
     }
 
     /// Offsets into the window of each product's input, `[source channel][tap]`.
-    fn tap_table(&self, part: &Part<'_>, window: &Window) -> Vec<u32> {
+    fn tap_table(&self, part: &Part<'_>, source: &Source) -> Vec<u32> {
         let mut taps = Vec::with_capacity(part.phase.taps());
         part.phase.for_each_tap(self.plan.kernel, |e, _| {
-            taps.push(window.offset(std::array::from_fn(|axis| {
-                (e[axis] + part.shift[axis] - window.start[axis]) as usize
+            taps.push(source.window.offset(std::array::from_fn(|axis| {
+                (e[axis] + part.shift[axis] - source.window.start[axis]) as usize
             })));
         });
         let channels = 0..self.plan.from_group;
-        let table = |channel| taps.iter().map(move |tap| channel * window.floats() + tap);
+        let table = |channel| taps.iter().map(move |tap| channel * source.channel_step + tap);
         channels.flat_map(table).map(offset_u32).collect()
     }
 
@@ -363,15 +353,7 @@ impl Runner<'_> {
         self.weights.wrapping_add(at)
     }
 
-    fn part(
-        &self,
-        part: &Part<'_>,
-        window: &Window,
-        copy: *const f32,
-        images: usize,
-        group: usize,
-        to: &Planes,
-    ) {
+    fn part(&self, part: &Part<'_>, source: &Source, images: usize, group: usize, to: &Planes) {
         if part.points() == 0 {
             return;
         }
@@ -383,26 +365,25 @@ impl Runner<'_> {
                 }
             }
         } else if self.along_channels {
-            self.part_along_channels(part, window, copy, images, group, to);
+            self.part_along_channels(part, source, images, group, to);
         } else {
-            self.part_along_pixels(part, window, copy, images, group, to);
+            self.part_along_pixels(part, source, images, group, to);
         }
     }
 
     fn part_along_channels(
         &self,
         part: &Part<'_>,
-        window: &Window,
-        copy: *const f32,
+        source: &Source,
         images: usize,
         group: usize,
         to: &Planes,
     ) {
         let plan = self.plan;
-        let taps = self.tap_table(part, window);
+        let taps = self.tap_table(part, source);
         let depth = taps.len();
         let points = part.points();
-        let mut pixels = pixel_table(part.counts, plan.step, window, images, plan.from_group);
+        let mut pixels = source.pixel_table(part.counts, plan.step, images);
         // Row kernels always take full tiles; the rows past the end repeat the last pixel.
         let total = pixels.len();
         pixels.resize(total.next_multiple_of(CHUNK_PIXELS), pixels[total - 1]);
@@ -422,7 +403,7 @@ impl Runner<'_> {
                         for row in (0..count).step_by(rows) {
                             let args = RowArgs {
                                 k: DEPTH.min(depth - k0),
-                                a: copy,
+                                a: source.start,
                                 rows: pixels[first + row..].as_ptr(),
                                 a_offsets: taps[k0..].as_ptr(),
                                 b,
@@ -467,17 +448,16 @@ impl Runner<'_> {
     fn part_along_pixels(
         &self,
         part: &Part<'_>,
-        window: &Window,
-        copy: *const f32,
+        source: &Source,
         images: usize,
         group: usize,
         to: &Planes,
     ) {
         let plan = self.plan;
         let lanes = self.kernels.lanes;
-        let taps = self.tap_table(part, window);
+        let taps = self.tap_table(part, source);
         let [depth, height, width] = part.counts;
-        let [_, plane_height, plane_width] = window.plane;
+        let [_, plane_height, plane_width] = source.window.plane;
         // Points of the window from the first result point to the last, borders between included.
         let run = ((depth - 1) * plane_height + height - 1) * plane_width + width;
         let registers = self.kernels.registers(self.panels[0].width);
@@ -486,7 +466,7 @@ impl Runner<'_> {
         let mut buffer = Scratch::take(plan.to_group * row_step);
         let buffer = buffer.as_mut_ptr();
         for image in 0..images {
-            let source = copy.wrapping_add(image * plan.from_group * window.floats());
+            let start = source.start.wrapping_add(image * source.image_step);
             for point in (0..run).step_by(tile) {
                 let registers = (run - point).div_ceil(lanes).min(registers);
                 for panel in &self.panels {
@@ -494,7 +474,7 @@ impl Runner<'_> {
                         k: taps.len(),
                         a: self.weights(part, group, panel),
                         a_step: panel.width,
-                        b: source.wrapping_add(point),
+                        b: start.wrapping_add(point),
                         b_offsets: taps.as_ptr(),
                         c: buffer.wrapping_add(panel.channel * row_step + point),
                         c_step: row_step,
@@ -562,7 +542,7 @@ impl Runner<'_> {
                         // row belongs to this task.
                         unsafe {
                             if step_x == 2 && phases[2] == 2 {
-                                interleave_pairs(row(0), row(1), to, len);
+                                zip_rows(self.isa, row(0), row(1), to, len);
                             } else {
                                 for x in 0..phases[2] {
                                     let row = row(x);
@@ -580,23 +560,6 @@ impl Runner<'_> {
     }
 }
 
-/// `to = even[0], odd[0], even[1], ...`, `len` floats in all.
-///
-/// # Safety
-/// The sources hold half of `len` each, `even` the larger half; nothing overlaps.
-#[inline]
-unsafe fn interleave_pairs(even: *const f32, odd: *const f32, to: *mut f32, len: usize) {
-    // SAFETY: the contract above.
-    unsafe {
-        for q in 0..len / 2 {
-            to.add(2 * q).cast::<[f32; 2]>().write_unaligned([*even.add(q), *odd.add(q)]);
-        }
-        if len % 2 == 1 {
-            *to.add(len - 1) = *even.add(len / 2);
-        }
-    }
-}
-
 /// Channel planes of some images in memory.
 struct Planes {
     start: *mut f32,
@@ -608,33 +571,6 @@ impl Planes {
     fn at(&self, image: usize, channel: usize) -> *mut f32 {
         self.start.wrapping_add(image * self.image_step + channel * self.channel_step)
     }
-}
-
-/// Offsets into windows, image after image, of the points that lie `step` apart.
-pub(super) fn pixel_table(
-    counts: [usize; 3],
-    step: [usize; 3],
-    window: &Window,
-    images: usize,
-    channels: usize,
-) -> Vec<u32> {
-    let points = counts.iter().product::<usize>();
-    let mut table = Vec::with_capacity(images * points + CHUNK_PIXELS);
-    for image in 0..images {
-        let base = image * channels * window.floats();
-        for z in 0..counts[0] {
-            for y in 0..counts[1] {
-                let row = base + window.offset([z * step[0], y * step[1], 0]);
-                table.extend((0..counts[2]).map(|x| offset_u32(row + x * step[2])));
-            }
-        }
-    }
-    table
-}
-
-/// Tables hold 32-bit offsets; a task's window is far smaller than 4 Gi floats.
-pub(super) fn offset_u32(offset: usize) -> u32 {
-    u32::try_from(offset).expect("conv: a window of more than 2^32 floats")
 }
 
 fn groups_weights(plan: &Plan) -> usize {

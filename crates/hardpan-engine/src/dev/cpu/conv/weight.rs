@@ -10,9 +10,8 @@
 //! added in order; where it is large, tasks take ranges of input channels instead. Both cuts depend
 //! on the shape alone, so the bits do not depend on the number of threads.
 use super::ConvShape;
-use super::forward::{offset_u32, pixel_table};
 use super::plan::forward_axes;
-use super::window::Window;
+use super::window::{Images, Window, offset_u32};
 use crate::dev::cpu::gemm::kernel::{Kernels, RowArgs};
 use crate::dev::cpu::gemm::pack::{PACK_SLACK, pack_rows};
 use crate::dev::cpu::gemm::scratch::Scratch;
@@ -27,7 +26,7 @@ const LARGE: usize = 64 << 10;
 /// Output points that one pass sums: with 64 channels of `g`, a 64 KB block.
 const POINTS: usize = 256;
 /// A task should be worth at least this many operations.
-const TASK_FLOPS: f64 = 300e3;
+const TASK_FLOPS: f64 = 1e6;
 
 struct Runner<'a> {
     shape: &'a ConvShape,
@@ -174,19 +173,10 @@ impl Runner<'_> {
                 + 1
         });
         let window = Window::new(start, len, [1; 3]);
-        let floats = window.floats();
-        let in_points = shape.in_dims.iter().product::<usize>();
-        let mut copy = Scratch::take(images.len() * channels.len() * floats);
-        let copy = copy.as_mut_ptr();
-        for (i, image) in images.clone().enumerate() {
-            let first = image * shape.in_channels + group * in_group;
-            for (c, channel) in channels.clone().enumerate() {
-                let from = &self.x[(first + channel) * in_points..][..in_points];
-                let to = copy.wrapping_add((i * channels.len() + c) * floats);
-                // SAFETY: the buffer has room for every channel's window.
-                unsafe { window.copy(self.isa, from, shape.in_dims, to) };
-            }
-        }
+        let first = group * in_group;
+        let x = Images { data: self.x, channels: shape.in_channels, dims: shape.in_dims };
+        let read = first + channels.start..first + channels.end;
+        let source = x.read(self.isa, images.clone(), read, window, 0);
 
         let points = counts.iter().product::<usize>();
         let depth = images.len() * points;
@@ -212,7 +202,7 @@ impl Runner<'_> {
             at += width;
         }
 
-        let pixels = pixel_table(counts, shape.stride, &window, images.len(), channels.len());
+        let pixels = source.pixel_table(counts, shape.stride, images.len());
         let mut taps = Vec::with_capacity(channels.len() * self.taps + 16);
         for channel in 0..channels.len() {
             for z in 0..shape.kernel[0] {
@@ -220,7 +210,9 @@ impl Runner<'_> {
                     for x in 0..shape.kernel[2] {
                         let at = [z, y, x];
                         let at = std::array::from_fn(|axis| at[axis] * shape.dilation[axis]);
-                        taps.push(offset_u32(channel * floats + window.offset(at)));
+                        taps.push(offset_u32(
+                            channel * source.channel_step + source.window.offset(at),
+                        ));
                     }
                 }
             }
@@ -239,7 +231,7 @@ impl Runner<'_> {
                 let c = sums[row * self.padded + at..].as_mut_ptr();
                 let mut args = RowArgs {
                     k: depth,
-                    a: copy,
+                    a: source.start,
                     rows: taps[row..].as_ptr(),
                     a_offsets: pixels.as_ptr(),
                     b,

@@ -1,5 +1,13 @@
-//! The part of an image that a task reads, copied once with its border of zeros.
+//! The part of an image that a task reads, copied once with its border of zeros, or read in place
+//! when there is no border.
+use crate::dev::cpu::gemm::scratch::Scratch;
+#[cfg(target_arch = "aarch64")]
+use crate::dev::cpu::gemm::simd::NeonLanes;
+#[cfg(target_arch = "x86_64")]
+use crate::dev::cpu::gemm::simd::{Avx2Lanes, Avx512Lanes};
+use crate::dev::cpu::gemm::simd::{ScalarLanes, Simd};
 use crate::dev::cpu::isa::Isa;
+use std::ops::Range;
 
 /// A box of an image, which may reach outside it, and how its copy is laid out.
 ///
@@ -39,7 +47,17 @@ impl Window {
         ((part * depth + whole[0]) * height + whole[1]) * width + whole[2]
     }
 
-    /// Copies one channel of sizes `dims` into `to`, with zeros outside the image.
+    /// Whether some of the window lies outside an image of sizes `dims`; then the copy's memory must
+    /// be zeroed before [`Window::copy`].
+    pub fn has_border(&self, dims: [usize; 3]) -> bool {
+        (0..3).any(|axis| {
+            let end = self.start[axis] + self.len[axis] as isize;
+            self.start[axis] < 0 || end > dims[axis] as isize
+        })
+    }
+
+    /// Copies the part of one channel of sizes `dims` that lies in the window into `to`, and leaves
+    /// alone what lies outside the image.
     ///
     /// # Safety
     /// `to` holds [`Window::floats`] floats and `isa` is available.
@@ -52,10 +70,111 @@ impl Window {
                 Isa::Avx512 => copy_avx512(self, channel, dims, to),
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2 => copy_avx2(self, channel, dims, to),
-                _ => copy_body(self, channel, dims, to),
+                #[cfg(target_arch = "aarch64")]
+                Isa::Neon => copy_body::<NeonLanes>(self, channel, dims, to),
+                _ => copy_body::<ScalarLanes>(self, channel, dims, to),
             }
         }
     }
+}
+
+/// Contiguous images `[N, C, D, H, W]` that a task reads a window of.
+#[derive(Clone, Copy)]
+pub(super) struct Images<'a> {
+    pub data: &'a [f32],
+    pub channels: usize,
+    pub dims: [usize; 3],
+}
+
+/// The window of some images and channels, ready to be read through offset tables.
+pub(super) struct Source {
+    /// The first point of the window in the first channel of the first image.
+    pub start: *const f32,
+    /// Floats between images.
+    pub image_step: usize,
+    /// Floats between channels.
+    pub channel_step: usize,
+    /// Gives the offsets of points.
+    pub window: Window,
+    /// Keeps the memory of a copy.
+    _copy: Option<Scratch>,
+}
+
+impl Images<'_> {
+    /// Makes `window` readable for `images` and `channels`, and `slack` floats beyond it. An
+    /// unsplit window that lies inside the image is read where it is, if no slack is asked for.
+    pub fn read(
+        &self,
+        isa: Isa,
+        images: Range<usize>,
+        channels: Range<usize>,
+        window: Window,
+        slack: usize,
+    ) -> Source {
+        let points = self.dims.iter().product::<usize>();
+        let floats = window.floats();
+        let border = window.has_border(self.dims);
+        if floats > 0 && !border && slack == 0 && window.split == [1; 3] {
+            let window = Window { plane: self.dims, ..window };
+            let first = window.offset(window.start.map(|start| start as usize));
+            let plane = images.start * self.channels + channels.start;
+            return Source {
+                start: self.data[plane * points + first..].as_ptr(),
+                image_step: self.channels * points,
+                channel_step: points,
+                window,
+                _copy: None,
+            };
+        }
+        let image_step = channels.len() * floats;
+        let mut copy = Scratch::take(images.len() * image_step + slack);
+        let start = copy.as_mut_ptr();
+        if floats > 0 {
+            if border {
+                copy.as_mut_slice()[..images.len() * image_step].fill(0.0);
+            }
+            let mut to = start;
+            for image in images {
+                for channel in channels.clone() {
+                    let from = &self.data[(image * self.channels + channel) * points..][..points];
+                    // SAFETY: the buffer has room for every channel's window.
+                    unsafe {
+                        window.copy(isa, from, self.dims, to);
+                        to = to.add(floats);
+                    }
+                }
+            }
+        }
+        Source { start, image_step, channel_step: floats, window, _copy: Some(copy) }
+    }
+}
+
+impl Source {
+    /// Offsets, image after image, of `counts` points that lie `step` apart.
+    pub fn pixel_table(&self, counts: [usize; 3], step: [usize; 3], images: usize) -> Vec<u32> {
+        let points = counts.iter().product::<usize>();
+        let mut table = Vec::with_capacity(images * points + TABLE_SLACK);
+        for image in 0..images {
+            for z in 0..counts[0] {
+                for y in 0..counts[1] {
+                    let row = self.window.offset([z * step[0], y * step[1], 0]);
+                    let row = image * self.image_step + row;
+                    // The largest entry of the row fits, so all do.
+                    offset_u32(row + counts[2] * step[2]);
+                    table.extend((0..counts[2]).map(|x| (row + x * step[2]) as u32));
+                }
+            }
+        }
+        table
+    }
+}
+
+/// Entries that users of a table may append to fill a tile.
+pub(super) const TABLE_SLACK: usize = 192;
+
+/// Tables hold 32-bit offsets; a task's window is far smaller than 4 Gi floats.
+pub(super) fn offset_u32(offset: usize) -> u32 {
+    u32::try_from(offset).expect("conv: a window of more than 2^32 floats")
 }
 
 /// # Safety
@@ -64,7 +183,7 @@ impl Window {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 unsafe fn copy_avx512(window: &Window, channel: &[f32], dims: [usize; 3], to: *mut f32) {
     // SAFETY: forwarded.
-    unsafe { copy_body(window, channel, dims, to) }
+    unsafe { copy_body::<Avx512Lanes>(window, channel, dims, to) }
 }
 
 /// # Safety
@@ -73,68 +192,167 @@ unsafe fn copy_avx512(window: &Window, channel: &[f32], dims: [usize; 3], to: *m
 #[target_feature(enable = "avx2,fma")]
 unsafe fn copy_avx2(window: &Window, channel: &[f32], dims: [usize; 3], to: *mut f32) {
     // SAFETY: forwarded.
-    unsafe { copy_body(window, channel, dims, to) }
+    unsafe { copy_body::<Avx2Lanes>(window, channel, dims, to) }
 }
 
 /// # Safety
-/// As [`Window::copy`].
+/// As [`Window::copy`], where the instruction set of `S` is.
 #[inline(always)]
-unsafe fn copy_body(window: &Window, channel: &[f32], dims: [usize; 3], to: *mut f32) {
+unsafe fn copy_body<S: Simd>(window: &Window, channel: &[f32], dims: [usize; 3], to: *mut f32) {
     let Window { start, len, split, plane } = *window;
-    let inside = |axis: usize, at: usize| {
-        let at = start[axis] + at as isize;
-        usize::try_from(at).ok().filter(|at| *at < dims[axis])
-    };
-    // Points of a row before the image, inside it, and where the inside starts in the image.
-    let before = (-start[2]).clamp(0, len[2] as isize) as usize;
-    let end = (dims[2] as isize - start[2]).clamp(before as isize, len[2] as isize) as usize;
-    let first = (start[2] + before as isize) as usize;
-    let parts = split[2];
-    let part_step = plane.iter().product::<usize>();
-    // Every float of the copy belongs to some row below, but for the last columns of planes whose
-    // width the split does not fill, which only pad.
-    for z in 0..plane[0] * split[0] {
-        for y in 0..plane[1] * split[1] {
-            // SAFETY: rows lie inside the copy: `z` and `y` are below `plane * split`.
-            let row = unsafe { to.add(window.offset([z, y, 0])) };
-            let source = match (inside(0, z), inside(1, y)) {
-                (Some(z), Some(y)) if end > before => {
-                    &channel[(z * dims[1] + y) * dims[2] + first..][..end - before]
-                }
-                _ => &[],
-            };
-            // SAFETY: each branch writes the `plane[2]` floats of each part's row.
+    // Points of the window before the image and up to its end, along each axis.
+    let before: [usize; 3] =
+        std::array::from_fn(|axis| (-start[axis]).clamp(0, len[axis] as isize) as usize);
+    let end: [usize; 3] = std::array::from_fn(|axis| {
+        (dims[axis] as isize - start[axis]).clamp(before[axis] as isize, len[axis] as isize)
+            as usize
+    });
+    if (0..3).any(|axis| before[axis] == end[axis]) {
+        return;
+    }
+    let at = |axis: usize, point: usize| (start[axis] + point as isize) as usize;
+    let count = end[2] - before[2];
+    let plane_points = plane.iter().product::<usize>();
+    for z in before[0]..end[0] {
+        for y in before[1]..end[1] {
+            let from = (at(0, z) * dims[1] + at(1, y)) * dims[2] + at(2, before[2]);
+            // SAFETY: window points `before..end` lie in the image and have a place in the copy:
+            // column x in subsampled plane `x % split` at `x / split`.
             unsafe {
-                if source.is_empty() {
-                    for part in 0..parts {
-                        row.add(part * part_step).write_bytes(0, plane[2]);
+                let from = channel.as_ptr().add(from);
+                let row = to.add(window.offset([z, y, 0]));
+                match split[2] {
+                    1 => copy_row::<S>(from, count, row.add(before[2])),
+                    2 => {
+                        let even = row.add(before[2] % 2 * plane_points + before[2] / 2);
+                        let odd =
+                            row.add((before[2] + 1) % 2 * plane_points + before[2].div_ceil(2));
+                        unzip_row::<S>(from, count, even, odd);
                     }
-                } else if parts == 1 {
-                    row.write_bytes(0, before);
-                    for (x, value) in source.iter().enumerate() {
-                        *row.add(before + x) = *value;
-                    }
-                    row.add(end).write_bytes(0, len[2] - end);
-                } else {
-                    for part in 0..parts {
-                        let row = row.add(part * part_step);
-                        // Column x of this part is window column x * parts + part.
-                        let from = before.saturating_sub(part).div_ceil(parts);
-                        let until = end.saturating_sub(part).div_ceil(parts).max(from);
-                        row.write_bytes(0, from);
-                        let skip = from * parts + part - before;
-                        if parts == 2 {
-                            for x in 0..until - from {
-                                *row.add(from + x) = *source.get_unchecked(skip + 2 * x);
-                            }
-                        } else {
-                            for x in 0..until - from {
-                                *row.add(from + x) = *source.get_unchecked(skip + parts * x);
-                            }
+                    split => {
+                        for x in 0..count {
+                            let column = before[2] + x;
+                            *row.add(column % split * plane_points + column / split) = *from.add(x);
                         }
-                        row.add(until).write_bytes(0, plane[2] - until);
                     }
                 }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// Both rows hold `count` floats and do not overlap; the instruction set of `S` is present.
+#[inline(always)]
+unsafe fn copy_row<S: Simd>(from: *const f32, count: usize, to: *mut f32) {
+    let mut x = 0;
+    // SAFETY: below `count`.
+    unsafe {
+        while x + S::LANES <= count {
+            S::store(to.add(x), S::load(from.add(x)));
+            x += S::LANES;
+        }
+        if x < count {
+            S::store_partial(to.add(x), S::load_partial(from.add(x), count - x), count - x);
+        }
+    }
+}
+
+/// Writes the floats of even numbers to `even` and the others to `odd`.
+///
+/// # Safety
+/// `from` holds `count` floats, `even` has room for half of them rounded up, `odd` rounded down;
+/// nothing overlaps; the instruction set of `S` is present.
+#[inline(always)]
+unsafe fn unzip_row<S: Simd>(from: *const f32, count: usize, even: *mut f32, odd: *mut f32) {
+    let mut x = 0;
+    // SAFETY: reads stay below `count`, writes below its halves.
+    unsafe {
+        while x + 2 * S::LANES <= count {
+            let (a, b) = S::unzip(S::load(from.add(x)), S::load(from.add(x + S::LANES)));
+            S::store(even.add(x / 2), a);
+            S::store(odd.add(x / 2), b);
+            x += 2 * S::LANES;
+        }
+        let left = count - x;
+        if left > 0 {
+            let low = S::load_partial(from.add(x), left.min(S::LANES));
+            let high = match left.saturating_sub(S::LANES) {
+                0 => S::zero(),
+                more => S::load_partial(from.add(x + S::LANES), more),
+            };
+            let (a, b) = S::unzip(low, high);
+            S::store_partial(even.add(x / 2), a, left.div_ceil(2));
+            S::store_partial(odd.add(x / 2), b, left / 2);
+        }
+    }
+}
+
+/// `to = even[0], odd[0], even[1], ...`, `count` floats in all.
+///
+/// # Safety
+/// `even` holds half of `count` rounded up, `odd` rounded down, `to` has room for `count`; nothing
+/// overlaps; `isa` is available.
+pub(super) unsafe fn zip_rows(
+    isa: Isa,
+    even: *const f32,
+    odd: *const f32,
+    to: *mut f32,
+    count: usize,
+) {
+    // SAFETY: forwarded.
+    unsafe {
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => zip_avx512(even, odd, to, count),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => zip_avx2(even, odd, to, count),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => zip_body::<NeonLanes>(even, odd, to, count),
+            _ => zip_body::<ScalarLanes>(even, odd, to, count),
+        }
+    }
+}
+
+/// # Safety
+/// As [`zip_rows`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+unsafe fn zip_avx512(even: *const f32, odd: *const f32, to: *mut f32, count: usize) {
+    // SAFETY: forwarded.
+    unsafe { zip_body::<Avx512Lanes>(even, odd, to, count) }
+}
+
+/// # Safety
+/// As [`zip_rows`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn zip_avx2(even: *const f32, odd: *const f32, to: *mut f32, count: usize) {
+    // SAFETY: forwarded.
+    unsafe { zip_body::<Avx2Lanes>(even, odd, to, count) }
+}
+
+/// # Safety
+/// As [`zip_rows`], where the instruction set of `S` is.
+#[inline(always)]
+unsafe fn zip_body<S: Simd>(even: *const f32, odd: *const f32, to: *mut f32, count: usize) {
+    let mut x = 0;
+    // SAFETY: writes stay below `count`, reads below its halves.
+    unsafe {
+        while x + 2 * S::LANES <= count {
+            let (low, high) = S::zip(S::load(even.add(x / 2)), S::load(odd.add(x / 2)));
+            S::store(to.add(x), low);
+            S::store(to.add(x + S::LANES), high);
+            x += 2 * S::LANES;
+        }
+        let left = count - x;
+        if left > 0 {
+            let a = S::load_partial(even.add(x / 2), left.div_ceil(2));
+            let b = S::load_partial(odd.add(x / 2), left / 2);
+            let (low, high) = S::zip(a, b);
+            S::store_partial(to.add(x), low, left.min(S::LANES));
+            if left > S::LANES {
+                S::store_partial(to.add(x + S::LANES), high, left - S::LANES);
             }
         }
     }
@@ -157,6 +375,9 @@ mod tests {
             let window = Window::new(start, len, split);
             for isa in available() {
                 let mut copy = vec![f32::NAN; window.floats() + 1];
+                if window.has_border(dims) {
+                    copy[..window.floats()].fill(0.0);
+                }
                 // SAFETY: the copy has room.
                 unsafe { window.copy(isa, &image, dims, copy.as_mut_ptr()) };
                 prop_assert!(copy[window.floats()].is_nan());
@@ -177,6 +398,19 @@ mod tests {
                         }
                     }
                 }
+            }
+        }
+
+        #[test]
+        fn zipping_takes_turns(count in 0usize..80) {
+            let even: Vec<f32> = (0..count.div_ceil(2)).map(|v| 2.0 * v as f32).collect();
+            let odd: Vec<f32> = (0..count / 2).map(|v| 2.0 * v as f32 + 1.0).collect();
+            for isa in available() {
+                let mut to = vec![f32::NAN; count + 1];
+                // SAFETY: the sizes are as asked.
+                unsafe { zip_rows(isa, even.as_ptr(), odd.as_ptr(), to.as_mut_ptr(), count) };
+                prop_assert!(to.pop().unwrap().is_nan());
+                prop_assert!(to.iter().enumerate().all(|(at, v)| *v == at as f32));
             }
         }
     }

@@ -30,6 +30,10 @@ pub(crate) trait Simd {
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// `a + b`.
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    /// The lanes of even numbers of `a` then `b`, and those of odd numbers.
+    unsafe fn unzip(a: Self::V, b: Self::V) -> (Self::V, Self::V);
+    /// `a[0], b[0], a[1], b[1], ...`, as two vectors: the inverse of `unzip`.
+    unsafe fn zip(a: Self::V, b: Self::V) -> (Self::V, Self::V);
     /// Asks for the cache line of `p` for writing; may do nothing.
     unsafe fn prefetch_write(p: *const f32);
     /// The sum of all lanes, halves first, always in the same order.
@@ -93,6 +97,14 @@ impl Simd for ScalarLanes {
     #[inline(always)]
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
         std::array::from_fn(|lane| a[lane] + b[lane])
+    }
+    #[inline(always)]
+    unsafe fn unzip(a: Self::V, b: Self::V) -> (Self::V, Self::V) {
+        ([a[0], a[2], b[0], b[2]], [a[1], a[3], b[1], b[3]])
+    }
+    #[inline(always)]
+    unsafe fn zip(a: Self::V, b: Self::V) -> (Self::V, Self::V) {
+        ([a[0], b[0], a[1], b[1]], [a[2], b[2], a[3], b[3]])
     }
     #[inline(always)]
     unsafe fn prefetch_write(_: *const f32) {}
@@ -164,6 +176,29 @@ mod x86 {
             unsafe { _mm256_add_ps(a, b) }
         }
         #[inline(always)]
+        unsafe fn unzip(a: Self::V, b: Self::V) -> (Self::V, Self::V) {
+            // SAFETY: see the impl.
+            unsafe {
+                let even = _mm256_castps_pd(_mm256_shuffle_ps::<0x88>(a, b));
+                let odd = _mm256_castps_pd(_mm256_shuffle_ps::<0xdd>(a, b));
+                (
+                    _mm256_castpd_ps(_mm256_permute4x64_pd::<0xd8>(even)),
+                    _mm256_castpd_ps(_mm256_permute4x64_pd::<0xd8>(odd)),
+                )
+            }
+        }
+        #[inline(always)]
+        unsafe fn zip(a: Self::V, b: Self::V) -> (Self::V, Self::V) {
+            // SAFETY: see the impl.
+            unsafe {
+                let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+                (
+                    _mm256_permute2f128_ps::<0x20>(low, high),
+                    _mm256_permute2f128_ps::<0x31>(low, high),
+                )
+            }
+        }
+        #[inline(always)]
         unsafe fn prefetch_write(p: *const f32) {
             // SAFETY: a prefetch never faults.
             unsafe { _mm_prefetch::<_MM_HINT_ET0>(p.cast()) }
@@ -221,6 +256,25 @@ mod x86 {
         unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
             // SAFETY: see the impl above.
             unsafe { _mm512_add_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn unzip(a: Self::V, b: Self::V) -> (Self::V, Self::V) {
+            // SAFETY: see the impl above.
+            unsafe {
+                let step =
+                    _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+                let odd = _mm512_or_si512(step, _mm512_set1_epi32(1));
+                (_mm512_permutex2var_ps(a, step, b), _mm512_permutex2var_ps(a, odd, b))
+            }
+        }
+        #[inline(always)]
+        unsafe fn zip(a: Self::V, b: Self::V) -> (Self::V, Self::V) {
+            // SAFETY: see the impl above.
+            unsafe {
+                let low = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+                let high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+                (_mm512_permutex2var_ps(a, low, b), _mm512_permutex2var_ps(a, high, b))
+            }
         }
         #[inline(always)]
         unsafe fn prefetch_write(p: *const f32) {
@@ -292,6 +346,16 @@ mod neon {
         unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
             // SAFETY: see the impl.
             unsafe { vaddq_f32(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn unzip(a: Self::V, b: Self::V) -> (Self::V, Self::V) {
+            // SAFETY: see the impl.
+            unsafe { (vuzp1q_f32(a, b), vuzp2q_f32(a, b)) }
+        }
+        #[inline(always)]
+        unsafe fn zip(a: Self::V, b: Self::V) -> (Self::V, Self::V) {
+            // SAFETY: see the impl.
+            unsafe { (vzip1q_f32(a, b), vzip2q_f32(a, b)) }
         }
         #[inline(always)]
         unsafe fn prefetch_write(_: *const f32) {}
