@@ -55,7 +55,10 @@ fn time(name: &str, device: &str, ops: usize, mut work: impl FnMut()) {
         })
         .collect();
     samples.sort_by(f64::total_cmp);
-    println!("{name:<34} {device:<8} min {:>7.0} ns/op   median {:>7.0} ns/op", samples[0], samples[200]);
+    println!(
+        "{name:<34} {device:<8} min {:>7.0} ns/op   median {:>7.0} ns/op",
+        samples[0], samples[200]
+    );
 }
 
 fn main() {

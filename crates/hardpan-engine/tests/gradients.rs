@@ -94,14 +94,20 @@ fn every_binary_primitive() {
 #[test]
 fn movement() {
     let x = input(2, &[2, 3, 4], 1.0, 0.0);
-    check_gradient("permute+reshape", &[x.clone()], |x| x[0].permute([2, 0, 1]).reshape([4, 6]).exp());
+    check_gradient("permute+reshape", &[x.clone()], |x| {
+        x[0].permute([2, 0, 1]).reshape([4, 6]).exp()
+    });
     check_gradient("expand", &[input(1, &[3, 1], 1.0, 0.0)], |x| x[0].expand([2, 3, 4]).sin());
     check_gradient("pad", &[x.clone()], |x| x[0].pad_zeros(&[(1, 0), (0, 2), (1, 1)]).cos());
     check_gradient("narrow", &[x.clone()], |x| x[0].narrow(1, 1, 2).exp());
     check_gradient("flip", &[x.clone()], |x| x[0].flip([0, 2]).exp() * &x[0]);
-    check_gradient("cat", &[x.clone(), input(9, &[2, 1, 4], 1.0, 0.0)], |x| Tensor::cat(&[&x[0], &x[1]], 1).exp());
+    check_gradient("cat", &[x.clone(), input(9, &[2, 1, 4], 1.0, 0.0)], |x| {
+        Tensor::cat(&[&x[0], &x[1]], 1).exp()
+    });
     for (size, step) in [(2, 2), (3, 1), (2, 3), (4, 2), (1, 1), (3, 2)] {
-        check_gradient("unfold", &[input(4, &[2, 9], 1.0, 0.0)], |x| x[0].unfold(1, size, step).exp());
+        check_gradient("unfold", &[input(4, &[2, 9], 1.0, 0.0)], |x| {
+            x[0].unfold(1, size, step).exp()
+        });
     }
 }
 
@@ -130,7 +136,9 @@ fn products_with_zeros_have_exact_gradients() {
 fn contractions() {
     let (a, b) = (input(1, &[2, 3, 4], 1.0, 0.0), input(2, &[4, 5], 1.0, 0.0));
     check_gradient("matmul", &[a.clone(), b], |x| x[0].matmul(&x[1]).sin());
-    check_gradient("matmul batched", &[a, input(3, &[1, 4, 2], 1.0, 0.0)], |x| x[0].matmul(&x[1]).sin());
+    check_gradient("matmul batched", &[a, input(3, &[1, 4, 2], 1.0, 0.0)], |x| {
+        x[0].matmul(&x[1]).sin()
+    });
 }
 
 #[test]

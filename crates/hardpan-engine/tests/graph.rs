@@ -74,7 +74,8 @@ fn fused_equals_eager_bit_for_bit() {
         for (k, (f, e)) in fused.iter().zip(&eager).enumerate() {
             for (x, y) in f.iter().zip(e) {
                 // Elementwise results are exact; folds may group differently in another layout.
-                let close = x == y || (x.is_nan() && y.is_nan()) || (x - y).abs() <= 1e-5 * (1.0 + y.abs());
+                let close =
+                    x == y || (x.is_nan() && y.is_nan()) || (x - y).abs() <= 1e-5 * (1.0 + y.abs());
                 assert!(close, "seed {seed}, tensor {k}: fused {x}, eager {y}");
             }
         }

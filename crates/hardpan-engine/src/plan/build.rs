@@ -47,6 +47,8 @@ pub(super) struct Plan {
     pub outputs: Vec<(Id, Slot)>,
     /// Outputs without elements.
     pub empty: Vec<Id>,
+    /// The buffer that stands for everything without elements.
+    pub empty_slot: Option<Slot>,
 }
 
 struct Draft {
@@ -104,6 +106,16 @@ pub(super) fn plan(g: &Graph) -> Plan {
     }
     let mut slots = leaves;
     let mut slot_bytes: Vec<usize> = (0..leaves).map(|l| bytes(g, n + l)).collect();
+    // All tensors without elements share one buffer of no bytes.
+    let mut empty_slot = None;
+    for i in (0..n).filter(|i| is_empty(*i)) {
+        let slot = *empty_slot.get_or_insert_with(|| {
+            slot_bytes.push(0);
+            slots += 1;
+            slots - 1
+        });
+        slot_of[i] = Some(slot);
+    }
     let mut drafts: Vec<Draft> = Vec::with_capacity(groups.len());
     for group in &groups {
         let mut outputs: Vec<Id> = group.members.iter().copied().filter(|m| wanted[*m]).collect();
@@ -123,6 +135,9 @@ pub(super) fn plan(g: &Graph) -> Plan {
 
     // Values that must survive: outputs of the plan.
     let mut pinned = vec![false; slots];
+    if let Some(slot) = empty_slot {
+        pinned[slot] = true;
+    }
     let mut outputs: Vec<(Id, Slot)> = Vec::new();
     let mut empty: Vec<Id> = Vec::new();
     for i in 0..n {
@@ -217,7 +232,7 @@ pub(super) fn plan(g: &Graph) -> Plan {
             flops: d.flops,
         });
     }
-    Plan { slots, steps, outputs, empty }
+    Plan { slots, steps, outputs, empty, empty_slot }
 }
 
 fn bytes(g: &Graph, id: Id) -> usize {

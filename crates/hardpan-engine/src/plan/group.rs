@@ -55,9 +55,19 @@ const INPUT_LIMIT: usize = 24;
 
 pub(super) fn group(g: &Graph) -> Grouping {
     let mut forced: HashSet<Id> = HashSet::new();
+    let mut inline: HashSet<Id> = HashSet::new();
+    let mut again = 4;
     loop {
-        match try_group(g, &forced) {
-            Ok(done) => return done,
+        match try_group(g, &forced, &inline) {
+            Ok(done) => {
+                let known = inline.len();
+                inline.extend(row_values(g, &done, &forced));
+                again -= 1;
+                if inline.len() > known && again > 0 {
+                    continue;
+                }
+                return done;
+            }
             Err(id) => {
                 assert!(
                     forced.insert(id),
@@ -122,8 +132,61 @@ fn below_views(g: &Graph, mut id: Id) -> Id {
     id
 }
 
+/// Elementwise nodes that got a kernel of their own but cost nothing inside their readers: those that every reader could compute
+/// once a row beside its folds (`1 / sqrt(var + eps)` in the backward pass of a norm), and those with a single reader.
+fn row_values(g: &Graph, done: &Grouping, forced: &HashSet<Id>) -> HashSet<Id> {
+    let mut out = HashSet::new();
+    for group in &done.groups {
+        let plain = matches!(group.kind, Kind::Fused)
+            && !group.b.values.iter().any(|v| matches!(v.0, crate::kernel::Instr::Reduce(..)));
+        let free =
+            |i: usize| !g.external[i] && !forced.contains(&i) && is_elementwise(&g.node(i).op);
+        if !plain || !group.members.iter().all(|m| free(*m)) {
+            continue;
+        }
+        let readers: Vec<(usize, usize)> = (0..done.groups.len())
+            .flat_map(|r| group.members.iter().map(move |m| (r, *m)))
+            .filter(|(r, m)| done.groups[*r].reads(*m))
+            .collect();
+        let Some((only, _)) = readers.first() else { continue };
+        let single = readers.iter().all(|(r, m)| {
+            let b = &done.groups[*r].b;
+            r == only
+                && !matches!(done.groups[*r].kind, Kind::Heavy(..) | Kind::Part(..))
+                && b.loads_of(*m) == 1
+                && numel(g.shape(*m)) == numel(&b.space)
+        });
+        let by_row = readers.iter().all(|(r, m)| {
+            let reader = &done.groups[*r];
+            matches!(reader.kind, Kind::Fused)
+                && reader.b.reduced.iter().any(|x| *x)
+                && reader.b.loads_by_row(*m)
+        });
+        if single || by_row {
+            out.extend(group.members.iter().copied());
+        }
+    }
+    out
+}
+
+impl Group {
+    fn reads(&self, id: Id) -> bool {
+        self.b.inputs.contains(&id)
+            || match &self.kind {
+                Kind::Dot(_, ops) => ops.iter().any(|o| o.id == id),
+                Kind::Conv(_, ids) => ids.contains(&id),
+                Kind::Heavy(_, ids) => ids.contains(&id),
+                _ => false,
+            }
+    }
+}
+
 /// Decides which nodes get memory.
-fn choose_stored(g: &Graph, forced: &HashSet<Id>) -> (Vec<bool>, Vec<Option<Id>>) {
+fn choose_stored(
+    g: &Graph,
+    forced: &HashSet<Id>,
+    inline: &HashSet<Id>,
+) -> (Vec<bool>, Vec<Option<Id>>) {
     let n = g.nodes.len();
     let mut stored = vec![false; n];
     let mut alias: Vec<Option<Id>> = vec![None; n];
@@ -206,8 +269,8 @@ fn choose_stored(g: &Graph, forced: &HashSet<Id>) -> (Vec<bool>, Vec<Option<Id>>
         let elementwise = is_elementwise(op);
         let costly_again = elementwise && uses[i] > 1 && cost[i] > 2;
         let costly_broadcast = elementwise && grown[i] && cost[i] > 0 && numel(g.shape(i)) > 1;
-        if costly_again || costly_broadcast || depth[i] > INLINE_LIMIT || cost[i] > 4 * INLINE_LIMIT
-        {
+        let costly = (costly_again || costly_broadcast) && !inline.contains(&i);
+        if costly || depth[i] > INLINE_LIMIT || cost[i] > 4 * INLINE_LIMIT {
             stored[i] = true;
             (cost[i], depth[i]) = (0, 0);
         }
@@ -223,8 +286,8 @@ struct Planner<'g> {
     groups: Vec<Group>,
 }
 
-fn try_group(g: &Graph, forced: &HashSet<Id>) -> Result<Grouping, Id> {
-    let (stored, alias) = choose_stored(g, forced);
+fn try_group(g: &Graph, forced: &HashSet<Id>, inline: &HashSet<Id>) -> Result<Grouping, Id> {
+    let (stored, alias) = choose_stored(g, forced, inline);
     let n = g.nodes.len();
     let mut p = Planner { g, stored, ready: vec![None; n], groups: Vec::new() };
     for i in 0..n {

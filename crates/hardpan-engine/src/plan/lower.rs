@@ -368,6 +368,21 @@ impl Builder {
         if level == Level::Row && !self.reduced.iter().any(|r| *r) { Level::Full } else { level }
     }
 
+    /// In how many ways a stored node is read.
+    pub fn loads_of(&self, id: Id) -> usize {
+        let Some(input) = self.inputs.iter().position(|x| *x == id) else { return 0 };
+        self.loads.iter().filter(|l| l.source == Source::Input(input)).count()
+    }
+
+    /// True when a stored node is read at most once a row.
+    pub fn loads_by_row(&self, id: Id) -> bool {
+        let Some(input) = self.inputs.iter().position(|x| *x == id) else { return false };
+        self.loads.iter().filter(|l| l.source == Source::Input(input)).all(|l| {
+            self.depends(&l.at) != Level::Full
+                && l.guards.iter().all(|g| self.depends(&g.at) != Level::Full)
+        })
+    }
+
     /// Levels of all values, and whether a full value depends on a fold of its own row.
     pub fn levels(&self) -> (Vec<Level>, bool) {
         let mut levels: Vec<Level> = Vec::with_capacity(self.values.len());

@@ -19,6 +19,9 @@ pub(super) fn run(g: &Graph, plan: &Plan) {
         slots.push(leaf.tensor.0.buffer.get().map(|b| b.0.clone()));
     }
     slots.resize(plan.slots, None);
+    if let Some(slot) = plan.empty_slot {
+        slots[slot] = Mem::alloc(g.device, 0).ok().map(Arc::new);
+    }
     let tracing = trace::is_on();
     for step in &plan.steps {
         for (slot, place) in &step.outputs {
