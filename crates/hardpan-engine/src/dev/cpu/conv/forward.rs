@@ -12,7 +12,7 @@
 //! Either way a tile goes to a small buffer first, and from there to its place in the result. Phases
 //! that interleave are gathered in a staging buffer before.
 use super::plan::{Phase, Plan};
-use super::window::{Images, Source, TABLE_SLACK, Window, offset_u32, zip_rows};
+use super::window::{Images, Source, TABLE_SLACK, Window, Zip, offset_u32};
 use super::{ConvDone, ConvTile};
 use crate::dev::cpu::gemm::kernel::{Kernels, RowArgs, TapArgs};
 use crate::dev::cpu::gemm::pack::{PACK_SLACK, pack_rows, transpose};
@@ -512,46 +512,48 @@ impl Runner<'_> {
         result: &Planes,
     ) {
         let plan = self.plan;
-        let mut first = [0; 3];
-        let mut end = plan.to_dims;
-        first[self.axis] = rows.start * plan.out_step[self.axis];
-        end[self.axis] = (rows.end * plan.out_step[self.axis]).min(end[self.axis]);
+        // Sizes of the part of a plane that this task writes, which starts at a first phase.
+        let mut dims = plan.to_dims;
+        dims[self.axis] = (rows.end * plan.out_step[self.axis]).min(dims[self.axis])
+            - rows.start * plan.out_step[self.axis];
+        let [_, height, width] = dims;
+        let [step_z, step_y, step_x] = plan.out_step;
         let phases: [usize; 3] =
             std::array::from_fn(|axis| plan.out_step[axis].min(plan.to_dims[axis]));
-        let [step_z, step_y, step_x] = plan.out_step;
-        let width = plan.to_dims[2];
         for image in 0..images {
             for channel in 0..plan.to_group {
-                let from = staging.at(image, channel);
-                let mut to = result.at(image, channel);
-                // Rows of a result whose split axis is the last are pieces of one row.
-                let (x0, x1) = (first[2], end[2]);
-                for z in first[0]..end[0] {
-                    for y in first[1]..end[1] {
-                        let phase = ((z % step_z) * phases[1] + y % step_y) * phases[2];
-                        let (qz, qy) =
-                            (z / step_z - first[0] / step_z, y / step_y - first[1] / step_y);
-                        let row = |x: usize| {
-                            let [_, height, width] = parts[phase + x].counts;
-                            from.wrapping_add(starts[phase + x] + (qz * height + qy) * width)
-                                .cast_const()
+                let from = staging.at(image, channel).cast_const();
+                let to = result.at(image, channel);
+                for row_phase in 0..phases[0] * phases[1] {
+                    let (z, y) = (row_phase / phases[1], row_phase % phases[1]);
+                    let index = row_phase * phases[2];
+                    let [depth, rows, _] = parts[index].counts;
+                    for q in 0..depth {
+                        let to = to.wrapping_add(((q * step_z + z) * height + y) * width);
+                        // First float and row step of the points of column phase `x`.
+                        let column = |x: usize| {
+                            let [_, rows, row] = parts[index + x].counts;
+                            (from.wrapping_add(starts[index + x] + q * rows * row), row)
                         };
-                        let len = x1 - x0;
-                        debug_assert!(len <= width && x0.is_multiple_of(step_x));
-                        // SAFETY: phase x has a point for each result column x, x + step, ...; the
-                        // row belongs to this task.
-                        unsafe {
-                            if step_x == 2 && phases[2] == 2 {
-                                zip_rows(self.isa, row(0), row(1), to, len);
-                            } else {
-                                for x in 0..phases[2] {
-                                    let row = row(x);
-                                    for (q, at) in (x..len).step_by(step_x).enumerate() {
-                                        *to.add(at) = *row.add(q);
+                        if step_x == 2 && phases[2] == 2 {
+                            let (even, odd) = (column(0), column(1));
+                            let to = (to, step_y * width);
+                            // SAFETY: the phases together have each column of these rows once; the
+                            // rows belong to this task.
+                            unsafe { Zip { rows, width, even, odd, to }.run(self.isa) };
+                            continue;
+                        }
+                        for x in 0..phases[2] {
+                            let (from, row) = column(x);
+                            for y in 0..rows {
+                                for p in 0..row {
+                                    // SAFETY: as above.
+                                    unsafe {
+                                        *to.add(y * step_y * width + p * step_x + x) =
+                                            *from.add(y * row + p);
                                     }
                                 }
                             }
-                            to = to.add(len);
                         }
                     }
                 }

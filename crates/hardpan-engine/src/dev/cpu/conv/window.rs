@@ -288,54 +288,83 @@ unsafe fn unzip_row<S: Simd>(from: *const f32, count: usize, even: *mut f32, odd
     }
 }
 
-/// `to = even[0], odd[0], even[1], ...`, `count` floats in all.
-///
-/// # Safety
-/// `even` holds half of `count` rounded up, `odd` rounded down, `to` has room for `count`; nothing
-/// overlaps; `isa` is available.
-pub(super) unsafe fn zip_rows(
-    isa: Isa,
-    even: *const f32,
-    odd: *const f32,
-    to: *mut f32,
-    count: usize,
-) {
-    // SAFETY: forwarded.
-    unsafe {
-        match isa {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => zip_avx512(even, odd, to, count),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => zip_avx2(even, odd, to, count),
-            #[cfg(target_arch = "aarch64")]
-            Isa::Neon => zip_body::<NeonLanes>(even, odd, to, count),
-            _ => zip_body::<ScalarLanes>(even, odd, to, count),
+/// Rows that take turns, column by column, in the rows of a result.
+pub(super) struct Zip {
+    /// Rows of the result, and floats in each.
+    pub rows: usize,
+    pub width: usize,
+    /// The even columns: first float, and floats between rows.
+    pub even: (*const f32, usize),
+    /// The odd columns.
+    pub odd: (*const f32, usize),
+    /// The result.
+    pub to: (*mut f32, usize),
+}
+
+impl Zip {
+    /// Writes the result's rows.
+    ///
+    /// # Safety
+    /// Rows of `even` hold half of `width` rounded up, those of `odd` rounded down; nothing overlaps;
+    /// `isa` is available.
+    pub unsafe fn run(&self, isa: Isa) {
+        // SAFETY: forwarded.
+        unsafe {
+            match isa {
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512 => zip_avx512(self),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 => zip_avx2(self),
+                #[cfg(target_arch = "aarch64")]
+                Isa::Neon => zip_body::<NeonLanes>(self),
+                _ => zip_body::<ScalarLanes>(self),
+            }
         }
     }
 }
 
 /// # Safety
-/// As [`zip_rows`].
+/// As [`Zip::run`].
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-unsafe fn zip_avx512(even: *const f32, odd: *const f32, to: *mut f32, count: usize) {
+unsafe fn zip_avx512(zip: &Zip) {
     // SAFETY: forwarded.
-    unsafe { zip_body::<Avx512Lanes>(even, odd, to, count) }
+    unsafe { zip_body::<Avx512Lanes>(zip) }
 }
 
 /// # Safety
-/// As [`zip_rows`].
+/// As [`Zip::run`].
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn zip_avx2(even: *const f32, odd: *const f32, to: *mut f32, count: usize) {
+unsafe fn zip_avx2(zip: &Zip) {
     // SAFETY: forwarded.
-    unsafe { zip_body::<Avx2Lanes>(even, odd, to, count) }
+    unsafe { zip_body::<Avx2Lanes>(zip) }
 }
 
 /// # Safety
-/// As [`zip_rows`], where the instruction set of `S` is.
+/// As [`Zip::run`], where the instruction set of `S` is.
 #[inline(always)]
-unsafe fn zip_body<S: Simd>(even: *const f32, odd: *const f32, to: *mut f32, count: usize) {
+unsafe fn zip_body<S: Simd>(zip: &Zip) {
+    for row in 0..zip.rows {
+        // SAFETY: forwarded.
+        unsafe {
+            zip_row::<S>(
+                zip.even.0.add(row * zip.even.1),
+                zip.odd.0.add(row * zip.odd.1),
+                zip.to.0.add(row * zip.to.1),
+                zip.width,
+            );
+        }
+    }
+}
+
+/// `to = even[0], odd[0], even[1], ...`, `count` floats in all.
+///
+/// # Safety
+/// `even` holds half of `count` rounded up, `odd` rounded down, `to` has room for `count`; nothing
+/// overlaps; the instruction set of `S` is present.
+#[inline(always)]
+unsafe fn zip_row<S: Simd>(even: *const f32, odd: *const f32, to: *mut f32, count: usize) {
     let mut x = 0;
     // SAFETY: writes stay below `count`, reads below its halves.
     unsafe {
@@ -406,11 +435,20 @@ mod tests {
             let even: Vec<f32> = (0..count.div_ceil(2)).map(|v| 2.0 * v as f32).collect();
             let odd: Vec<f32> = (0..count / 2).map(|v| 2.0 * v as f32 + 1.0).collect();
             for isa in available() {
-                let mut to = vec![f32::NAN; count + 1];
+                let mut to = vec![f32::NAN; 2 * (count + 1)];
+                let zip = Zip {
+                    rows: 2,
+                    width: count,
+                    even: (even.as_ptr(), 0),
+                    odd: (odd.as_ptr(), 0),
+                    to: (to.as_mut_ptr(), count + 1),
+                };
                 // SAFETY: the sizes are as asked.
-                unsafe { zip_rows(isa, even.as_ptr(), odd.as_ptr(), to.as_mut_ptr(), count) };
-                prop_assert!(to.pop().unwrap().is_nan());
-                prop_assert!(to.iter().enumerate().all(|(at, v)| *v == at as f32));
+                unsafe { zip.run(isa) };
+                for row in to.chunks(count + 1) {
+                    prop_assert!(row[count].is_nan());
+                    prop_assert!(row[..count].iter().enumerate().all(|(at, v)| *v == at as f32));
+                }
             }
         }
     }

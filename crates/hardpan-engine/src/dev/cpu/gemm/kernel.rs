@@ -92,12 +92,44 @@ pub(crate) struct DotArgs {
     pub accumulate: bool,
 }
 
+/// Dot products of images: `C[r, c] (+)= sum over images, rows y and columns x of
+/// A_r[image, y, x] * B_c[image, y, x]`.
+pub(crate) struct ImageDotArgs {
+    /// Images summed over.
+    pub images: usize,
+    /// Rows of each image.
+    pub height: usize,
+    /// Columns of each image.
+    pub width: usize,
+    /// `A_r[image, y, x]` is at `a + image * a_image_step + r * a_step + y * width + x`.
+    pub a: *const f32,
+    /// See `a`.
+    pub a_image_step: usize,
+    /// See `a`.
+    pub a_step: usize,
+    /// `B_c[image, y, x]` is at `b + image * b_image_step + b_offsets[c] + b_rows[y] + x`.
+    pub b: *const f32,
+    /// See `b`.
+    pub b_image_step: usize,
+    /// See `b`.
+    pub b_offsets: *const u32,
+    /// See `b`.
+    pub b_rows: *const u32,
+    /// `C[r, c]` is at `c + r * c_step + c`.
+    pub c: *mut f32,
+    /// Elements between rows of C.
+    pub c_step: usize,
+    /// Whether to add to C rather than overwrite it.
+    pub accumulate: bool,
+}
+
 pub(crate) type TileFn = unsafe fn(&TileArgs);
 pub(crate) type TapFn = unsafe fn(&TapArgs);
 pub(crate) type RowFn = unsafe fn(&RowArgs);
 pub(crate) type DotFn = unsafe fn(&DotArgs);
+pub(crate) type ImageDotFn = unsafe fn(&ImageDotArgs);
 
-/// Rows and columns of B that a [`DotFn`] from [`Kernels::dot`] may be asked for.
+/// The most rows and columns of a [`DotFn`] or [`ImageDotFn`].
 pub(crate) const DOT_MAX: usize = 4;
 
 /// # Safety
@@ -262,6 +294,51 @@ unsafe fn dots<S: Simd, const MR: usize, const NC: usize>(t: &DotArgs) {
     }
 }
 
+/// # Safety
+/// As for `tile`, with [`ImageDotArgs`].
+#[inline(always)]
+unsafe fn image_dots<S: Simd, const MR: usize, const NC: usize>(t: &ImageDotArgs) {
+    // SAFETY: the contract above; the tail reads only what is left of each row.
+    unsafe {
+        let mut acc = [[S::zero(); NC]; MR];
+        let offsets: [usize; NC] = std::array::from_fn(|c| *t.b_offsets.add(c) as usize);
+        for image in 0..t.images {
+            let (a, b) = (t.a.add(image * t.a_image_step), t.b.add(image * t.b_image_step));
+            for y in 0..t.height {
+                let (a, b) = (a.add(y * t.width), b.add(*t.b_rows.add(y) as usize));
+                let mut x = 0;
+                while x + S::LANES <= t.width {
+                    let bv: [S::V; NC] = std::array::from_fn(|c| S::load(b.add(offsets[c] + x)));
+                    for (r, row) in acc.iter_mut().enumerate() {
+                        let av = S::load(a.add(r * t.a_step + x));
+                        for (sum, lanes) in row.iter_mut().zip(bv) {
+                            *sum = S::fma(av, lanes, *sum);
+                        }
+                    }
+                    x += S::LANES;
+                }
+                if x < t.width {
+                    let left = t.width - x;
+                    let bv: [S::V; NC] =
+                        std::array::from_fn(|c| S::load_partial(b.add(offsets[c] + x), left));
+                    for (r, row) in acc.iter_mut().enumerate() {
+                        let av = S::load_partial(a.add(r * t.a_step + x), left);
+                        for (sum, lanes) in row.iter_mut().zip(bv) {
+                            *sum = S::fma(av, lanes, *sum);
+                        }
+                    }
+                }
+            }
+        }
+        for (r, row) in acc.iter().enumerate() {
+            for (column, sum) in row.iter().enumerate() {
+                let c = t.c.add(r * t.c_step + column);
+                *c = S::sum(*sum) + if t.accumulate { *c } else { 0.0 };
+            }
+        }
+    }
+}
+
 /// A register loop of nothing but fused multiply-adds; returns a value so that it is kept.
 ///
 /// # Safety
@@ -304,6 +381,8 @@ pub(crate) struct Kernels {
     pub rows: fn(usize) -> (RowFn, usize),
     /// The dot kernel of the given rows and columns (1 to [`DOT_MAX`]).
     pub dot: fn(usize, usize) -> DotFn,
+    /// The image dot kernel of the given rows and columns (1 to [`DOT_MAX`]).
+    pub image_dot: fn(usize, usize) -> ImageDotFn,
     /// Runs [`SPIN_CHAINS`] fused multiply-adds of a whole register, the given number of times.
     pub spin_fma: unsafe fn(usize) -> f32,
     registers: fn(usize) -> usize,
@@ -331,6 +410,19 @@ impl Kernels {
     }
 }
 
+/// The instance of `$entry` for sizes of 1 to [`DOT_MAX`].
+macro_rules! by_size {
+    ($entry:ident, $kind:ty, $rows:expr, $columns:expr) => {{
+        const TABLE: [[$kind; 4]; 4] = [
+            [$entry::<1, 1>, $entry::<1, 2>, $entry::<1, 3>, $entry::<1, 4>],
+            [$entry::<2, 1>, $entry::<2, 2>, $entry::<2, 3>, $entry::<2, 4>],
+            [$entry::<3, 1>, $entry::<3, 2>, $entry::<3, 3>, $entry::<3, 4>],
+            [$entry::<4, 1>, $entry::<4, 2>, $entry::<4, 3>, $entry::<4, 4>],
+        ];
+        TABLE[$rows - 1][$columns - 1]
+    }};
+}
+
 /// One module per instruction set: entry points with its target features, and their tables.
 macro_rules! kernels {
     ($name:ident, $lanes:ty, $(#[$feature:meta])?, rows $rows_max:literal,
@@ -341,7 +433,7 @@ macro_rules! kernels {
             use super::*;
             #[allow(unused_imports)] // One of these per module.
             use crate::dev::cpu::gemm::simd::*;
-            // SAFETY (all six): callers come through `Kernels::of`, which is asked only for an
+            // SAFETY (all entries): callers come through `Kernels::of`, which is asked only for an
             // available instruction set, and keep the contract of the kernel named.
             $(#[$feature])?
             unsafe fn tile_entry<const MR: usize, const NV: usize>(t: &TileArgs) {
@@ -362,6 +454,11 @@ macro_rules! kernels {
             unsafe fn dot_entry<const MR: usize, const NC: usize>(t: &DotArgs) {
                 // SAFETY: see above.
                 unsafe { dots::<$lanes, MR, NC>(t) }
+            }
+            $(#[$feature])?
+            unsafe fn image_dot_entry<const MR: usize, const NC: usize>(t: &ImageDotArgs) {
+                // SAFETY: see above.
+                unsafe { image_dots::<$lanes, MR, NC>(t) }
             }
             $(#[$feature])?
             unsafe fn spin_entry(rounds: usize) -> f32 {
@@ -387,25 +484,10 @@ macro_rules! kernels {
                 }
             }
             fn find_dot(rows: usize, columns: usize) -> DotFn {
-                match (rows, columns) {
-                    (1, 1) => dot_entry::<1, 1>,
-                    (1, 2) => dot_entry::<1, 2>,
-                    (1, 3) => dot_entry::<1, 3>,
-                    (1, 4) => dot_entry::<1, 4>,
-                    (2, 1) => dot_entry::<2, 1>,
-                    (2, 2) => dot_entry::<2, 2>,
-                    (2, 3) => dot_entry::<2, 3>,
-                    (2, 4) => dot_entry::<2, 4>,
-                    (3, 1) => dot_entry::<3, 1>,
-                    (3, 2) => dot_entry::<3, 2>,
-                    (3, 3) => dot_entry::<3, 3>,
-                    (3, 4) => dot_entry::<3, 4>,
-                    (4, 1) => dot_entry::<4, 1>,
-                    (4, 2) => dot_entry::<4, 2>,
-                    (4, 3) => dot_entry::<4, 3>,
-                    (4, 4) => dot_entry::<4, 4>,
-                    _ => panic!("no dot kernel of {rows} by {columns}"),
-                }
+                by_size!(dot_entry, DotFn, rows, columns)
+            }
+            fn find_image_dot(rows: usize, columns: usize) -> ImageDotFn {
+                by_size!(image_dot_entry, ImageDotFn, rows, columns)
             }
             pub(super) static KERNELS: Kernels = Kernels {
                 lanes: <$lanes as Simd>::LANES,
@@ -414,6 +496,7 @@ macro_rules! kernels {
                 taps: find_taps,
                 rows: find_rows,
                 dot: find_dot,
+                image_dot: find_image_dot,
                 spin_fma: spin_entry,
                 registers: |$r| $registers,
             };

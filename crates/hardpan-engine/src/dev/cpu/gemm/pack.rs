@@ -19,8 +19,9 @@ pub(crate) struct Source<'a, T> {
 
 /// What the driver asks of an operand, whatever its element type.
 pub(crate) trait Panels: Sync {
-    /// Writes lanes `lane..lane + lanes` over `k..k + depth` to `panel`, laid out `[depth][width]`,
-    /// with zeros in lanes `lanes..width`.
+    /// Writes lanes `lane..lane + lanes` over `k..k + depth` to `panel`, laid out `[depth][width]`.
+    /// Lanes `lanes..width` are padding: what they hold says nothing, and what is computed from it is
+    /// dropped.
     ///
     /// # Safety
     /// `panel` must hold `depth * width + PACK_SLACK` floats, the range must exist in the operand
@@ -148,6 +149,7 @@ unsafe fn pack_avx2<T: Element>(from: *const T, panel: *mut f32, job: Job) {
 unsafe fn pack_body<T: Element>(from: *const T, panel: *mut f32, job: Job) {
     // SAFETY: the caller's ranges exist in the operand and in the panel.
     unsafe {
+        zero_padded(panel, job);
         if job.lane == 1 {
             // A constant length lets the compiler copy whole registers.
             match job.lanes {
@@ -180,7 +182,6 @@ unsafe fn pack_body<T: Element>(from: *const T, panel: *mut f32, job: Job) {
                 }
             }
         }
-        zero_padding(panel, job);
     }
 }
 
@@ -198,17 +199,15 @@ unsafe fn copy_lanes<T: Element, const N: usize>(from: *const T, panel: *mut f32
     }
 }
 
+/// Clears a panel that has padding, in one go, so that stale floats are not computed with.
+///
 /// # Safety
 /// As for [`Panels::pack`].
 #[inline(always)]
-unsafe fn zero_padding(panel: *mut f32, job: Job) {
+unsafe fn zero_padded(panel: *mut f32, job: Job) {
     if job.lanes < job.width {
-        for k in 0..job.depth {
-            // SAFETY: inside the panel.
-            unsafe {
-                panel.add(k * job.width + job.lanes).write_bytes(0, job.width - job.lanes);
-            }
-        }
+        // SAFETY: the whole panel.
+        unsafe { panel.write_bytes(0, job.depth * job.width) };
     }
 }
 
@@ -224,6 +223,7 @@ unsafe fn transpose_f32(from: *const f32, panel: *mut f32, job: Job) {
     // SAFETY: loads stay in the operand: row numbers are clamped to existing lanes, and only whole
     // groups of eight k are read. Stores stay in the panel and its slack, see below.
     unsafe {
+        zero_padded(panel, job);
         if lanes < 8 {
             // Eight lanes are stored although fewer exist. What spills over lies in padding, in the
             // next k's lanes, which are stored later, or in the slack.
@@ -258,7 +258,6 @@ unsafe fn transpose_f32(from: *const f32, panel: *mut f32, job: Job) {
                 *panel.add(k * width + lane) = *from.add(lane * step + k);
             }
         }
-        zero_padding(panel, job);
     }
 }
 
@@ -349,7 +348,7 @@ pub(crate) unsafe fn transpose(
     // SAFETY: forwarded.
     unsafe {
         #[cfg(target_arch = "x86_64")]
-        if rows >= 8 && cols >= 8 && matches!(isa, Isa::Avx2 | Isa::Avx512) {
+        if rows >= 4 && cols >= 8 && matches!(isa, Isa::Avx2 | Isa::Avx512) {
             return transpose_avx2(from, from_step, rows, cols, to, to_step);
         }
         let _ = isa;
@@ -362,7 +361,7 @@ pub(crate) unsafe fn transpose(
 }
 
 /// # Safety
-/// As [`transpose`], with at least 8 rows and columns.
+/// As [`transpose`], with at least 4 rows and 8 columns.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn transpose_avx2(
@@ -373,16 +372,70 @@ unsafe fn transpose_avx2(
     to: *mut f32,
     to_step: usize,
 ) {
+    use std::arch::x86_64::*;
     // The last block of each direction may overlap the one before and writes the same values again.
-    let starts = |len: usize| (0..len).step_by(8).map(move |at| at.min(len - 8));
-    for row in starts(rows) {
-        for col in starts(cols) {
-            // SAFETY: the block of eight by eight lies inside both.
-            unsafe {
-                let from = from.add(row * from_step + col);
-                let out = transpose8(std::array::from_fn(|r| from.add(r * from_step)));
-                for (c, v) in out.into_iter().enumerate() {
-                    std::arch::x86_64::_mm256_storeu_ps(to.add((col + c) * to_step + row), v);
+    let starts =
+        |len: usize, block: usize| (0..len).step_by(block).map(move |at| at.min(len - block));
+    // SAFETY: blocks of eight or four rows by eight columns lie inside both.
+    unsafe {
+        if rows >= 8 {
+            for row in starts(rows, 8) {
+                for col in starts(cols, 8) {
+                    let from = from.add(row * from_step + col);
+                    let out = transpose8(std::array::from_fn(|r| from.add(r * from_step)));
+                    for (c, v) in out.into_iter().enumerate() {
+                        _mm256_storeu_ps(to.add((col + c) * to_step + row), v);
+                    }
+                }
+            }
+        } else {
+            for row in starts(rows, 4) {
+                for col in starts(cols, 8) {
+                    let from = from.add(row * from_step + col);
+                    let r: [__m256; 4] =
+                        std::array::from_fn(|r| _mm256_loadu_ps(from.add(r * from_step)));
+                    let low = (_mm256_unpacklo_ps(r[0], r[1]), _mm256_unpacklo_ps(r[2], r[3]));
+                    let high = (_mm256_unpackhi_ps(r[0], r[1]), _mm256_unpackhi_ps(r[2], r[3]));
+                    // Each holds a column and the one four further.
+                    let out = [
+                        _mm256_shuffle_ps::<0x44>(low.0, low.1),
+                        _mm256_shuffle_ps::<0xee>(low.0, low.1),
+                        _mm256_shuffle_ps::<0x44>(high.0, high.1),
+                        _mm256_shuffle_ps::<0xee>(high.0, high.1),
+                    ];
+                    for (c, v) in out.into_iter().enumerate() {
+                        let to = to.add((col + c) * to_step + row);
+                        _mm_storeu_ps(to, _mm256_castps256_ps128(v));
+                        _mm_storeu_ps(to.add(4 * to_step), _mm256_extractf128_ps::<1>(v));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dev::cpu::isa::available;
+
+    #[test]
+    fn transposes_write_their_block_and_nothing_else() {
+        for rows in 0..20 {
+            for cols in 0..20 {
+                let (from_step, to_step) = (cols + 3, rows + 2);
+                let from: Vec<f32> = (0..rows * from_step + 1).map(|v| v as f32).collect();
+                for isa in available() {
+                    let mut to = vec![-1.0; cols * to_step + 1];
+                    let start = to.as_mut_ptr();
+                    // SAFETY: both blocks exist.
+                    unsafe { transpose(isa, from.as_ptr(), from_step, rows, cols, start, to_step) };
+                    for (at, value) in to.iter().enumerate() {
+                        let (col, row) = (at / to_step, at % to_step);
+                        let inside = col < cols && row < rows;
+                        let expected = if inside { (row * from_step + col) as f32 } else { -1.0 };
+                        assert_eq!(*value, expected, "{rows} x {cols} {isa}");
+                    }
                 }
             }
         }
