@@ -1,0 +1,159 @@
+//! The CPU's memory: a cache of blocks by size class.
+//!
+//! A training step asks for the same sizes over and over. Blocks given back are kept in a list per class (four classes per
+//! power of two), so a replayed step touches no fresh page and asks the system for nothing. What is kept is bounded: at most
+//! as much as was ever in use at once, and 256 MiB if that is more.
+use crate::dev::DeviceError;
+use std::alloc::{Layout, alloc, dealloc};
+use std::sync::Mutex;
+
+const ALIGN: usize = 64;
+/// Always kept, however little is in use.
+const KEEP: usize = 256 << 20;
+/// Classes start here, so that all are multiples of the alignment.
+const SMALLEST: usize = 256;
+
+#[derive(Default)]
+struct Lists {
+    free: Vec<Vec<usize>>,
+    cached: usize,
+    live: usize,
+    peak: usize,
+}
+
+/// A caching allocator.
+#[derive(Default)]
+pub struct Memory {
+    lists: Mutex<Lists>,
+}
+
+/// Number and size of the smallest class that holds `bytes`.
+fn class(bytes: usize) -> (usize, usize) {
+    let bytes = bytes.max(SMALLEST);
+    // A class is `(4 + quarter) << (power - 2)`.
+    let power = (bytes - 1).ilog2() as usize;
+    let unit = 1usize << (power - 2);
+    let quarters = (bytes - 1) / unit + 1;
+    // quarters is 5..=8 here; 8 is the next power.
+    let size = quarters * unit;
+    (power * 4 + quarters - 5, size)
+}
+
+fn layout(size: usize) -> Option<Layout> {
+    Layout::from_size_align(size, ALIGN).ok()
+}
+
+impl Memory {
+    /// A block of at least `bytes`, aligned to 64; contents undefined.
+    pub fn alloc(&self, bytes: usize) -> Result<usize, DeviceError> {
+        let out_of_memory = || DeviceError::OutOfMemory { device: "cpu".into(), bytes };
+        if bytes > isize::MAX as usize / 4 {
+            return Err(out_of_memory());
+        }
+        let (class, size) = class(bytes);
+        {
+            let mut lists = self.lists.lock().unwrap();
+            lists.live += size;
+            lists.peak = lists.peak.max(lists.live);
+            if let Some(block) = lists.free.get_mut(class).and_then(Vec::pop) {
+                lists.cached -= size;
+                return Ok(block);
+            }
+        }
+        let fresh = || {
+            // SAFETY: the size is not 0.
+            layout(size).map_or(std::ptr::null_mut(), |l| unsafe { alloc(l) })
+        };
+        let mut block = fresh();
+        if block.is_null() {
+            self.trim(0);
+            block = fresh();
+        }
+        if block.is_null() {
+            self.lists.lock().unwrap().live -= size;
+            return Err(out_of_memory());
+        }
+        Ok(block as usize)
+    }
+
+    /// Gives a block of `alloc(bytes)` back.
+    pub fn free(&self, block: usize, bytes: usize) {
+        let (class, size) = class(bytes);
+        let mut lists = self.lists.lock().unwrap();
+        lists.live -= size;
+        if lists.free.len() <= class {
+            lists.free.resize_with(class + 1, Vec::new);
+        }
+        lists.free[class].push(block);
+        lists.cached += size;
+        let bound = lists.peak.max(KEEP);
+        // What is in use counts too: together no more than the peak (or the fixed amount) stays.
+        if lists.cached + lists.live > bound + bound / 8 {
+            drop(lists);
+            self.trim(bound);
+        }
+    }
+
+    /// Returns cached blocks to the system, largest first, until no more than `bound` bytes are held altogether.
+    fn trim(&self, bound: usize) {
+        let mut lists = self.lists.lock().unwrap();
+        for class in (0..lists.free.len()).rev() {
+            while lists.cached > 0 && lists.cached + lists.live > bound {
+                let Some(block) = lists.free[class].pop() else { break };
+                let size = size_of_class(class);
+                lists.cached -= size;
+                let layout = layout(size).expect("it was allocated with this layout");
+                // SAFETY: the block came from `alloc` with the layout of its class and nobody holds it any more.
+                unsafe { dealloc(block as *mut u8, layout) };
+            }
+        }
+    }
+
+    /// Bytes kept for reuse.
+    #[cfg(test)]
+    fn cached(&self) -> usize {
+        self.lists.lock().unwrap().cached
+    }
+}
+
+fn size_of_class(class: usize) -> usize {
+    let (power, quarters) = (class / 4, class % 4 + 5);
+    quarters << (power - 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_hold_their_sizes() {
+        for bytes in (0..5000).chain([1 << 20, (1 << 20) + 1, 3 << 20, (7 << 30) + 5]) {
+            let (c, size) = class(bytes);
+            assert!(size >= bytes && size <= (bytes + bytes / 4).max(256), "{bytes} {size}");
+            assert_eq!(size, size_of_class(c), "{bytes}");
+            assert_eq!(class(size), (c, size), "{bytes}");
+        }
+    }
+
+    #[test]
+    fn blocks_are_reused_and_the_cache_is_bounded() {
+        let memory = Memory::default();
+        let a = memory.alloc(1000).unwrap();
+        assert_eq!(a % 64, 0);
+        memory.free(a, 1000);
+        assert_eq!(memory.alloc(1010).unwrap(), a);
+        memory.free(a, 1010);
+        for _ in 0..3 {
+            let blocks: Vec<usize> = (0..40).map(|_| memory.alloc(10 << 20).unwrap()).collect();
+            blocks.iter().for_each(|b| memory.free(*b, 10 << 20));
+            assert!(memory.cached() <= 500 << 20);
+        }
+        // Other sizes push the old ones out instead of piling up.
+        for i in 1..40usize {
+            let b = memory.alloc(i * (9 << 20)).unwrap();
+            memory.free(b, i * (9 << 20));
+        }
+        assert!(memory.cached() <= 600 << 20, "{}", memory.cached());
+        assert!(memory.alloc(usize::MAX / 2).is_err());
+    }
+}

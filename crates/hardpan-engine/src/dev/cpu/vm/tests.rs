@@ -1,0 +1,754 @@
+//! Random programs against a naive evaluator, and the same bits on every path.
+use super::exec::{Buffers, Launch};
+use super::lower::lower;
+use crate::dev::cpu::isa::{Isa, available, isa};
+use crate::dev::cpu::pool;
+use crate::dtype::{DType, Lane, Scalar};
+use crate::host::HostArray;
+use crate::kernel::*;
+use crate::op::{BinaryOp, Distribution, ReduceOp, UnaryOp};
+use crate::{philox, scalar};
+use smallvec::SmallVec;
+
+/// A small generator for the tests (splitmix64).
+struct Rng(u64);
+impl Rng {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len())]
+    }
+    fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+}
+
+/// A value in its lane, rounded or wrapped as lanes do.
+fn lane(dtype: DType, s: Scalar) -> Scalar {
+    match dtype.lane() {
+        Lane::F32 => Scalar::Float(s.as_f64() as f32 as f64),
+        Lane::F64 => Scalar::Float(s.as_f64()),
+        _ if dtype == DType::Bool => Scalar::Int((s.as_f64() != 0.0) as i64),
+        _ => s.cast(dtype),
+    }
+}
+
+struct Case<'a> {
+    f: &'a Fused,
+    inputs: &'a [HostArray],
+    args: &'a [Scalar],
+}
+
+impl Case<'_> {
+    fn inside(&self, guards: &[Guard], index: &[usize]) -> bool {
+        guards.iter().all(|g| (0..g.size).contains(&g.at.at(index)))
+    }
+
+    /// The value at an index, straight from the definition; `memo` holds reductions of the current row.
+    fn eval(&self, v: V, index: &[usize], memo: &mut Vec<Option<Scalar>>) -> Scalar {
+        let value = &self.f.values[v];
+        let float = |x: f64| lane(value.dtype, Scalar::Float(x));
+        match &value.instr {
+            Instr::Load(l) => {
+                let l = &self.f.loads[*l];
+                if !self.inside(&l.guards, index) {
+                    return lane(value.dtype, Scalar::Int(0));
+                }
+                let Source::Input(i) = l.source else { unreachable!() };
+                let at = l.at.at(index);
+                let x = self.inputs[i].get(at as usize);
+                if let Scalar::Bool(b) = x { Scalar::Int(b as i64) } else { x }
+            }
+            Instr::Scalar(a) => lane(value.dtype, self.args[*a].cast(value.dtype)),
+            Instr::Index(at) => Scalar::Int(at.at(index) as i64),
+            Instr::Inside(g) => Scalar::Int(self.inside(g, index) as i64),
+            Instr::Random { dist, seed, offset, at } => {
+                let seed = self.args[*seed].as_i64() as u64;
+                let i = (self.args[*offset].as_i64() as u64).wrapping_add(at.at(index) as u64);
+                match dist {
+                    Distribution::Uniform => {
+                        Scalar::Float(philox::uniform(philox::bits(seed, i)) as f64)
+                    }
+                    Distribution::Normal => Scalar::Float(philox::normal(seed, i) as f64),
+                    Distribution::Bits => Scalar::Int(philox::bits(seed, i) as i64),
+                }
+            }
+            Instr::Unary(op, a) => {
+                let x = self.eval(*a, index, memo);
+                if value.dtype.is_float() {
+                    float(scalar::unary_f64(*op, x.as_f64()))
+                } else {
+                    lane(value.dtype, Scalar::Int(scalar::unary_i64(*op, x.as_i64())))
+                }
+            }
+            Instr::Binary(op, a, b) => {
+                let of = self.f.values[*a].dtype;
+                let (x, y) = (self.eval(*a, index, memo), self.eval(*b, index, memo));
+                if of.is_float() {
+                    float(scalar::binary_f64(*op, x.as_f64(), y.as_f64()))
+                } else {
+                    let z = scalar::binary_i64(*op, x.as_i64(), y.as_i64());
+                    lane(value.dtype, Scalar::Int(z))
+                }
+            }
+            Instr::Where(c, a, b) => {
+                if self.eval(*c, index, memo).as_i64() != 0 {
+                    self.eval(*a, index, memo)
+                } else {
+                    self.eval(*b, index, memo)
+                }
+            }
+            Instr::Cast(a) => {
+                let x = self.eval(*a, index, memo).cast(value.dtype);
+                if let Scalar::Bool(b) = x { Scalar::Int(b as i64) } else { x }
+            }
+            Instr::Reduce(op, a) => {
+                if let Some(x) = memo[v] {
+                    return x;
+                }
+                let from = self.f.values[*a].dtype;
+                let len = self.f.row_len();
+                let mut at: SmallVec<[usize; 6]> = SmallVec::from_slice(index);
+                let (mut real, mut whole, mut best) = (0.0, 0, 0usize);
+                for i in 0..len {
+                    let mut rest = i;
+                    for d in (self.f.kept..self.f.dims.len()).rev() {
+                        at[d] = rest % self.f.dims[d];
+                        rest /= self.f.dims[d];
+                    }
+                    let x = self.eval(*a, &at, memo);
+                    let (r, w) = (x.as_f64(), x.as_i64());
+                    if op.is_arg() {
+                        let more = if *op == ReduceOp::ArgMax { r > real } else { r < real };
+                        if i == 0 || more || (r.is_nan() && !f64::is_nan(real)) {
+                            (real, best) = (r, i);
+                        }
+                    } else if i == 0 {
+                        (real, whole) = (r, w);
+                    } else {
+                        real = scalar::binary_f64(scalar::reduce_binary(*op), real, r);
+                        whole = scalar::binary_i64(scalar::reduce_binary(*op), whole, w);
+                    }
+                }
+                let out = if op.is_arg() {
+                    Scalar::Int(best as i64)
+                } else if from.is_float() {
+                    float(real)
+                } else {
+                    lane(value.dtype, Scalar::Int(whole))
+                };
+                memo[v] = Some(out);
+                out
+            }
+        }
+    }
+
+    /// The outputs, one array per store.
+    fn outputs(&self, sizes: &[usize]) -> Vec<HostArray> {
+        let f = self.f;
+        let mut out: Vec<HostArray> =
+            f.stores.iter().zip(sizes).map(|(s, n)| HostArray::zeros(s.dtype, &[*n])).collect();
+        let mut index: SmallVec<[usize; 6]> = SmallVec::from_elem(0, f.dims.len());
+        for row in 0..f.rows() {
+            let mut memo = vec![None; f.values.len()];
+            for p in 0..f.row_len() {
+                let mut rest = row * f.row_len() + p;
+                for d in (0..f.dims.len()).rev() {
+                    index[d] = rest % f.dims[d];
+                    rest /= f.dims[d];
+                }
+                for (s, o) in f.stores.iter().zip(&mut out) {
+                    if s.level == Level::Full || p == 0 {
+                        let x = self.eval(s.value, &index, &mut memo);
+                        o.set(s.at.at(&index) as usize, x);
+                    }
+                }
+            }
+        }
+        out
+    }
+}
+
+/// Runs a program on the interpreter.
+fn run(
+    f: &Fused,
+    isa: Isa,
+    inputs: &[HostArray],
+    args: &[Scalar],
+    sizes: &[usize],
+) -> Vec<HostArray> {
+    let program = lower(f, isa);
+    // Aligned memory, and outputs filled with a pattern so that an unwritten element shows.
+    let hold = |bytes: &[u8]| {
+        let mut v = vec![0u64; bytes.len() / 8 + 1];
+        bytemuck::cast_slice_mut(&mut v)[..bytes.len()].copy_from_slice(bytes);
+        v
+    };
+    let ins: Vec<Vec<u64>> = inputs.iter().map(|a| hold(a.bytes())).collect();
+    let mut outs: Vec<Vec<u64>> = f
+        .stores
+        .iter()
+        .zip(sizes)
+        .map(|(s, n)| hold(HostArray::zeros(s.dtype, &[*n]).bytes()))
+        .collect();
+    let in_pointers: Vec<*const u8> = ins.iter().map(|v| v.as_ptr().cast()).collect();
+    let out_pointers: Vec<*mut u8> = outs.iter_mut().map(|v| v.as_mut_ptr().cast()).collect();
+    let buffers =
+        Buffers { inputs: &in_pointers, outputs: &out_pointers, result: std::ptr::null(), args };
+    Launch::new(&program, buffers).run();
+    f.stores
+        .iter()
+        .zip(sizes)
+        .zip(&outs)
+        .map(|((s, n), o)| {
+            let bytes = bytemuck::cast_slice::<u64, u8>(o)[..n * s.dtype.size()].to_vec();
+            HostArray::from_bytes(s.dtype, &[*n], bytes).unwrap()
+        })
+        .collect()
+}
+
+/// Random bytes as values of a type, tame enough for arithmetic.
+fn random_array(rng: &mut Rng, dtype: DType, n: usize) -> HostArray {
+    let mut a = HostArray::zeros(dtype, &[n]);
+    for i in 0..n {
+        let s = if dtype.is_float() {
+            match rng.below(60) {
+                0 => Scalar::Float(f64::NAN),
+                1 => Scalar::Float(0.0),
+                2 => Scalar::Float(-1.0),
+                _ => Scalar::Float((rng.below(4001) as f64 - 2000.0) / 700.0),
+            }
+        } else {
+            Scalar::Int(rng.below(300) as i64 - 120)
+        };
+        a.set(i, s);
+    }
+    a
+}
+
+struct Build<'a> {
+    rng: &'a mut Rng,
+    f: Fused,
+    inputs: Vec<HostArray>,
+}
+
+impl Build<'_> {
+    fn push(&mut self, instr: Instr, dtype: DType, level: Level) -> V {
+        self.f.values.push(Value { instr, dtype, level });
+        self.f.values.len() - 1
+    }
+
+    /// A random view of new memory: dense in some order of dimensions, broadcast, strided, reversed, or padded.
+    fn affine(&mut self, row_only: bool) -> (Affine, Vec<Guard>, usize) {
+        let rank = self.f.dims.len();
+        let mut order: Vec<usize> = (0..rank).collect();
+        if self.rng.chance(35) && rank > 1 {
+            let (a, b) = (self.rng.below(rank), self.rng.below(rank));
+            order.swap(a, b);
+        }
+        let mut at = Affine::constant(0, rank);
+        let mut guards = Vec::new();
+        let mut step = if self.rng.chance(15) { 2 } else { 1 };
+        for &d in order.iter().rev() {
+            if (row_only && d >= self.f.kept) || self.rng.chance(12) {
+                continue;
+            }
+            let mut size = self.f.dims[d] as isize;
+            let mut start = 0;
+            let mut sign = 1;
+            if self.rng.chance(12) && size > 2 {
+                // Padded: positions 1..size-1 exist.
+                size -= 2;
+                start = -1;
+                let mut g = Affine::constant(start, rank);
+                g.coef[d] = 1;
+                guards.push(Guard { at: g, size });
+            } else if self.rng.chance(10) {
+                sign = -1;
+                start = size - 1;
+            }
+            at.coef[d] = step * sign;
+            at.base += start * step;
+            step *= size;
+            if self.rng.chance(10) {
+                step += 3;
+            }
+        }
+        (at, guards, step as usize + 2)
+    }
+
+    fn load(&mut self, dtype: DType) -> V {
+        let row_only = self.rng.chance(25);
+        let (at, guards, n) = self.affine(row_only);
+        self.inputs.push(random_array(self.rng, dtype, n));
+        self.f.loads.push(Load { source: Source::Input(self.inputs.len() - 1), dtype, at, guards });
+        let level =
+            if row_only && self.f.kept < self.f.dims.len() { Level::Row } else { Level::Full };
+        self.push(Instr::Load(self.f.loads.len() - 1), dtype, level)
+    }
+
+    fn of(&mut self, dtype: DType) -> V {
+        let fitting: Vec<V> =
+            (0..self.f.values.len()).filter(|v| self.f.values[*v].dtype == dtype).collect();
+        if !fitting.is_empty() && self.rng.chance(75) {
+            return self.rng.pick(&fitting);
+        }
+        if self.f.values.is_empty() || self.rng.chance(40) {
+            return self.load(dtype);
+        }
+        let a = self.rng.below(self.f.values.len());
+        let level = self.f.values[a].level;
+        self.push(Instr::Cast(a), dtype, level)
+    }
+
+    fn grow(&mut self, dtypes: &[DType]) {
+        use BinaryOp::*;
+        let dtype = self.rng.pick(dtypes);
+        let rank = self.f.dims.len();
+        match self.rng.below(12) {
+            0 => {
+                self.load(dtype);
+            }
+            1 | 2 => {
+                let a = self.of(dtype);
+                let op = if dtype.is_float() {
+                    self.rng.pick(&[
+                        UnaryOp::Neg,
+                        UnaryOp::Abs,
+                        UnaryOp::Exp,
+                        UnaryOp::Tanh,
+                        UnaryOp::Floor,
+                        UnaryOp::Sin,
+                        UnaryOp::Erf,
+                        UnaryOp::Round,
+                        UnaryOp::Not,
+                        UnaryOp::Atan,
+                    ])
+                } else {
+                    self.rng.pick(&[UnaryOp::Neg, UnaryOp::Abs, UnaryOp::Not, UnaryOp::Round])
+                };
+                let level = self.f.values[a].level;
+                self.push(Instr::Unary(op, a), dtype, level);
+            }
+            3..=5 => {
+                let (a, b) = (self.of(dtype), self.of(dtype));
+                let op = if dtype.is_float() {
+                    self.rng.pick(&[Add, Sub, Mul, Max, Min, Lt, Le, Eq])
+                } else {
+                    self.rng
+                        .pick(&[Add, Sub, Mul, Max, Min, Lt, Eq, And, Or, Xor, Div, Rem, Shl, Shr])
+                };
+                let out = if op.is_comparison() { DType::Bool } else { dtype };
+                let level = self.f.values[a].level.max(self.f.values[b].level);
+                self.push(Instr::Binary(op, a, b), out, level);
+            }
+            6 => {
+                let (c, a, b) = (self.of(DType::Bool), self.of(dtype), self.of(dtype));
+                let level = [c, a, b].iter().map(|v| self.f.values[*v].level).max().unwrap();
+                self.push(Instr::Where(c, a, b), dtype, level);
+            }
+            7 => {
+                let a = self.rng.below(self.f.values.len());
+                let level = self.f.values[a].level;
+                self.push(Instr::Cast(a), dtype, level);
+            }
+            8 => {
+                self.push(Instr::Scalar(0), dtype, Level::Uniform);
+            }
+            9 => {
+                let (at, guards, _) = self.affine(false);
+                let pick = self.rng.below(3);
+                match pick {
+                    0 => self.push(Instr::Index(at), DType::I64, Level::Full),
+                    1 => self.push(Instr::Inside(guards), DType::Bool, Level::Full),
+                    _ => {
+                        let (dist, dtype) = self.rng.pick(&[
+                            (Distribution::Uniform, DType::F32),
+                            (Distribution::Normal, DType::F32),
+                            (Distribution::Bits, DType::I64),
+                        ]);
+                        self.push(
+                            Instr::Random { dist, seed: 1, offset: 2, at },
+                            dtype,
+                            Level::Full,
+                        )
+                    }
+                };
+            }
+            _ => {
+                if self.f.kept == rank {
+                    return;
+                }
+                let a = self.of(dtype);
+                let op = self.rng.pick(ReduceOp::ALL);
+                let out = if op.is_arg() { DType::I64 } else { dtype };
+                self.push(Instr::Reduce(op, a), out, Level::Row);
+            }
+        }
+    }
+}
+
+fn random_program(rng: &mut Rng) -> (Fused, Vec<HostArray>, Vec<usize>) {
+    let sizes = [1usize, 2, 3, 5, 8, 17, 33, 64, 70, 130, 300, 1100];
+    let rank = 1 + rng.below(4);
+    let mut dims: SmallVec<[usize; 6]>;
+    loop {
+        dims = (0..rank).map(|_| rng.pick(&sizes)).collect();
+        if dims.iter().product::<usize>() <= 12_000 {
+            break;
+        }
+    }
+    let kept = rng.below(rank + 1);
+    let f = Fused { dims, kept, ..Fused::default() };
+    let mut b = Build { rng, f, inputs: Vec::new() };
+    let dtypes: Vec<DType> = if b.rng.chance(50) {
+        vec![DType::F32]
+    } else {
+        (0..3).map(|_| b.rng.pick(&DType::ALL)).collect()
+    };
+    for _ in 0..1 + b.rng.below(3) {
+        let d = b.rng.pick(&dtypes);
+        b.load(d);
+    }
+    for _ in 0..3 + b.rng.below(12) {
+        b.grow(&dtypes);
+    }
+    let mut out_sizes = Vec::new();
+    for _ in 0..1 + b.rng.below(3) {
+        let back = b.rng.below(3.min(b.f.values.len()));
+        let value = b.f.values.len() - 1 - back;
+        let has_reduced = b.f.kept < b.f.dims.len();
+        let level = if b.f.values[value].level < Level::Full && has_reduced && b.rng.chance(80) {
+            Level::Row
+        } else {
+            Level::Full
+        };
+        let span = if level == Level::Full { b.f.dims.len() } else { b.f.kept };
+        // Dense, transposed or with gaps.
+        let mut order: Vec<usize> = (0..span).collect();
+        if span > 1 && b.rng.chance(25) {
+            order.swap(0, span - 1);
+        }
+        let mut at = Affine::constant(b.rng.below(2) as isize, b.f.dims.len());
+        let mut step = if b.rng.chance(20) { 2 } else { 1 };
+        for &d in order.iter().rev() {
+            at.coef[d] = step;
+            step *= b.f.dims[d] as isize;
+        }
+        out_sizes.push(step as usize + 2);
+        let dtype = b.f.values[value].dtype;
+        let output = b.f.stores.len();
+        b.f.stores.push(Store { output, dtype, value, level, at });
+    }
+    (b.f, b.inputs, out_sizes)
+}
+
+/// How far two arrays may differ: exactly equal for whole numbers; floats by rounding, and not at all where `exact`.
+fn assert_close(got: &HostArray, want: &HostArray, what: &str) {
+    for i in 0..want.len() {
+        let (g, w) = (got.get(i), want.get(i));
+        let (x, y) = (g.as_f64(), w.as_f64());
+        let tolerance = match want.dtype() {
+            DType::F64 => 1e-5,
+            DType::F32 => 2e-4,
+            DType::F16 => 1e-2,
+            DType::BF16 => 6e-2,
+            _ => 0.0,
+        };
+        let close = x == y
+            || (x.is_nan() && y.is_nan())
+            || (tolerance > 0.0 && (x - y).abs() <= tolerance * (1.0 + y.abs()));
+        assert!(close, "{what}: element {i}: got {g:?}, expected {w:?}");
+    }
+}
+
+/// True when the program is exact whatever the order of evaluation: a rounding difference must not be able to flip a
+/// comparison, a floor, a cast to an integer or an arg reduction.
+fn is_stable(f: &Fused) -> bool {
+    let mut rough = vec![false; f.values.len()];
+    for (v, value) in f.values.iter().enumerate() {
+        let (operands, cliff): (SmallVec<[V; 3]>, bool) = match &value.instr {
+            Instr::Unary(op, a) => (
+                SmallVec::from_slice(&[*a]),
+                matches!(op, UnaryOp::Floor | UnaryOp::Round | UnaryOp::Not),
+            ),
+            Instr::Binary(op, a, b) => {
+                (SmallVec::from_slice(&[*a, *b]), op.is_comparison() || *op == BinaryOp::Rem)
+            }
+            Instr::Where(c, a, b) => (SmallVec::from_slice(&[*c, *a, *b]), false),
+            Instr::Cast(a) => (
+                SmallVec::from_slice(&[*a]),
+                !value.dtype.is_float() || matches!(value.dtype, DType::F16 | DType::BF16),
+            ),
+            Instr::Reduce(op, a) => (SmallVec::from_slice(&[*a]), op.is_arg()),
+            _ => (SmallVec::new(), false),
+        };
+        let any = operands.iter().any(|a| rough[*a]);
+        if any && cliff {
+            return false;
+        }
+        let own = match &value.instr {
+            Instr::Unary(
+                UnaryOp::Exp | UnaryOp::Tanh | UnaryOp::Sin | UnaryOp::Erf | UnaryOp::Atan,
+                _,
+            ) => true,
+            Instr::Reduce(ReduceOp::Sum | ReduceOp::Prod, a) => f.values[*a].dtype.is_float(),
+            _ => false,
+        };
+        rough[v] = any || own;
+    }
+    // Magnitudes that overflow make tolerances meaningless.
+    let growth = f
+        .values
+        .iter()
+        .filter(|v| {
+            matches!(v.instr, Instr::Unary(UnaryOp::Exp, _) | Instr::Reduce(ReduceOp::Prod, _))
+                && v.dtype.is_float()
+        })
+        .count();
+    growth <= 1
+}
+
+#[test]
+fn random_programs_match_the_definition() {
+    let rounds = 400;
+    let mut compared = 0;
+    for seed in 0..rounds {
+        let mut rng = Rng(seed * 7919 + 1);
+        let (f, inputs, sizes) = random_program(&mut rng);
+        let args = [
+            Scalar::Float(1.25),
+            Scalar::Int(0x1234_5678_9abc_def0),
+            Scalar::Int(rng.below(1000) as i64),
+        ];
+        let got = run(&f, isa(), &inputs, &args, &sizes);
+        for other in available() {
+            let again = run(&f, other, &inputs, &args, &sizes);
+            for (a, b) in got.iter().zip(&again) {
+                assert!(same_bits(a, b), "seed {seed}: {other} differs from {}\n{f:#?}", isa());
+            }
+        }
+        if !is_stable(&f) {
+            continue;
+        }
+        compared += 1;
+        let want = Case { f: &f, inputs: &inputs, args: &args }.outputs(&sizes);
+        for (i, (g, w)) in got.iter().zip(&want).enumerate() {
+            assert_close(g, w, &format!("seed {seed}, store {i}, {f:#?}"));
+        }
+    }
+    assert!(compared > rounds / 3, "only {compared} programs were compared");
+}
+
+/// Equal bytes, any two NaNs being equal.
+fn same_bits(a: &HostArray, b: &HostArray) -> bool {
+    a.bytes() == b.bytes()
+        || (0..a.len()).all(|i| {
+            let (x, y) = (a.get(i).as_f64(), b.get(i).as_f64());
+            x.to_bits() == y.to_bits() || (x.is_nan() && y.is_nan())
+        })
+}
+
+/// A softmax over the last dimension, or over the first when `columns`.
+fn softmax(rows: usize, k: usize, columns: bool) -> Fused {
+    let at = if columns {
+        Affine { coef: SmallVec::from_slice(&[1, rows as isize]), base: 0 }
+    } else {
+        Affine { coef: SmallVec::from_slice(&[k as isize, 1]), base: 0 }
+    };
+    let value = |instr, level| Value { instr, dtype: DType::F32, level };
+    Fused {
+        dims: SmallVec::from_slice(&[rows, k]),
+        kept: 1,
+        loads: vec![Load {
+            source: Source::Input(0),
+            dtype: DType::F32,
+            at: at.clone(),
+            guards: vec![],
+        }],
+        values: vec![
+            value(Instr::Load(0), Level::Full),
+            value(Instr::Reduce(ReduceOp::Max, 0), Level::Row),
+            value(Instr::Binary(BinaryOp::Sub, 0, 1), Level::Full),
+            value(Instr::Unary(UnaryOp::Exp, 2), Level::Full),
+            value(Instr::Reduce(ReduceOp::Sum, 3), Level::Row),
+            value(Instr::Unary(UnaryOp::Recip, 4), Level::Row),
+            value(Instr::Binary(BinaryOp::Mul, 3, 5), Level::Full),
+        ],
+        stores: vec![Store { output: 0, dtype: DType::F32, value: 6, level: Level::Full, at }],
+    }
+}
+
+/// A plain reduction of `[rows, k]` (or `[k, rows]` for columns).
+fn reduction(rows: usize, k: usize, columns: bool, op: ReduceOp) -> Fused {
+    let mut f = softmax(rows, k, columns);
+    let dtype = if op.is_arg() { DType::I64 } else { DType::F32 };
+    f.values.truncate(1);
+    f.values.push(Value { instr: Instr::Reduce(op, 0), dtype, level: Level::Row });
+    let at = Affine { coef: SmallVec::from_slice(&[1, 0]), base: 0 };
+    f.stores = vec![Store { output: 0, dtype, value: 1, level: Level::Row, at }];
+    f
+}
+
+fn wave(n: usize) -> HostArray {
+    let x: Vec<f32> = (0..n).map(|i| ((i * 2_654_435_761) % 10_007) as f32 / 997.0 - 5.0).collect();
+    HostArray::new(&x, &[n])
+}
+
+#[test]
+fn thread_count_and_instruction_set_change_no_bit() {
+    let shapes = [(1, 300_000), (3, 70_001), (4096, 33), (37, 5000), (1000, 8), (2, 20_000)];
+    for (rows, k) in shapes {
+        for columns in [false, true] {
+            let x = wave(rows * k);
+            let mut programs = vec![reduction(rows, k, columns, ReduceOp::Sum)];
+            programs.push(reduction(rows, k, columns, ReduceOp::ArgMax));
+            programs.push(reduction(rows, k, columns, ReduceOp::Min));
+            if k <= Fused::ROW_LIMIT {
+                programs.push(softmax(rows, k, columns));
+            }
+            for f in programs {
+                let sizes = [if f.stores[0].level == Level::Full { rows * k } else { rows }];
+                let before = pool::threads();
+                let inputs = [x.clone()];
+                pool::set_threads(1);
+                let want = run(&f, isa(), &inputs, &[], &sizes);
+                for threads in [2, 3] {
+                    pool::set_threads(threads);
+                    let got = run(&f, isa(), &inputs, &[], &sizes);
+                    assert!(same_bits(&got[0], &want[0]), "{rows}x{k} {columns} {threads} threads");
+                }
+                pool::set_threads(before);
+                for other in available() {
+                    let got = run(&f, other, &inputs, &[], &sizes);
+                    assert!(same_bits(&got[0], &want[0]), "{rows}x{k} {columns} {other}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn long_sums_are_right() {
+    for (rows, k) in [(1, 1_000_000), (5, 40_000), (700, 1000), (3, 17)] {
+        let x = wave(rows * k);
+        let v: Vec<f32> = x.to_vec();
+        for columns in [false, true] {
+            let got =
+                run(&reduction(rows, k, columns, ReduceOp::Sum), isa(), &[x.clone()], &[], &[rows]);
+            let best = run(
+                &reduction(rows, k, columns, ReduceOp::ArgMax),
+                isa(),
+                &[x.clone()],
+                &[],
+                &[rows],
+            );
+            for r in 0..rows {
+                let at = |i: usize| v[if columns { i * rows + r } else { r * k + i }];
+                let want: f64 = (0..k).map(|i| at(i) as f64).sum();
+                let size: f64 = (0..k).map(|i| at(i).abs() as f64).sum();
+                let error = (got[0].get(r).as_f64() - want).abs() / size;
+                assert!(error < 2e-7, "{rows}x{k} columns {columns}: {error:e}");
+                let mut top = 0;
+                for i in 1..k {
+                    if at(i) > at(top) {
+                        top = i;
+                    }
+                }
+                assert_eq!(best[0].get(r).as_i64(), top as i64);
+            }
+        }
+    }
+}
+
+/// A reduction inside a row kernel has the bits of the reduction alone.
+#[test]
+fn a_fused_sum_is_the_plain_sum() {
+    for (rows, k) in [(7, 10), (40, 100), (9, 1000), (5, 3000), (3, 8192)] {
+        let x = wave(rows * k);
+        let plain =
+            run(&reduction(rows, k, false, ReduceOp::Sum), isa(), &[x.clone()], &[], &[rows]);
+        // The sum again, beside a full value that depends on it.
+        let mut f = reduction(rows, k, false, ReduceOp::Sum);
+        f.values.push(Value {
+            instr: Instr::Binary(BinaryOp::Sub, 0, 1),
+            dtype: DType::F32,
+            level: Level::Full,
+        });
+        f.stores.push(Store {
+            output: 1,
+            dtype: DType::F32,
+            value: 2,
+            level: Level::Full,
+            at: f.loads[0].at.clone(),
+        });
+        let fused = run(&f, isa(), &[x], &[], &[rows, rows * k]);
+        assert!(same_bits(&plain[0], &fused[0]), "{rows}x{k}");
+    }
+}
+
+#[test]
+fn empty_reductions_give_the_neutral_value() {
+    for (op, want) in
+        [(ReduceOp::Sum, 0.0), (ReduceOp::Prod, 1.0), (ReduceOp::Max, f64::NEG_INFINITY)]
+    {
+        let f = reduction(3, 0, false, op);
+        let got = run(&f, isa(), &[wave(0)], &[], &[3]);
+        for i in 0..3 {
+            assert_eq!(got[0].get(i).as_f64(), want);
+        }
+    }
+}
+
+/// `x = x + 1; y = x_before * 2` with the first output in the memory of the input.
+#[test]
+fn an_output_may_be_its_input() {
+    let n = 5000;
+    let value = |instr| Value { instr, dtype: DType::F32, level: Level::Full };
+    let at = Affine { coef: SmallVec::from_slice(&[1]), base: 0 };
+    let store = |output, value| Store {
+        output,
+        dtype: DType::F32,
+        value,
+        level: Level::Full,
+        at: at.clone(),
+    };
+    let f = Fused {
+        dims: SmallVec::from_slice(&[n]),
+        kept: 1,
+        loads: vec![Load {
+            source: Source::Input(0),
+            dtype: DType::F32,
+            at: at.clone(),
+            guards: vec![],
+        }],
+        values: vec![
+            value(Instr::Load(0)),
+            value(Instr::Scalar(0)),
+            value(Instr::Binary(BinaryOp::Add, 0, 1)),
+            value(Instr::Binary(BinaryOp::Add, 0, 0)),
+        ],
+        stores: vec![store(0, 2), store(1, 3), store(2, 0)],
+    };
+    let mut x: Vec<f32> = (0..n).map(|i| i as f32).collect();
+    let (mut y, mut z) = (vec![0f32; n], vec![0f32; n]);
+    let p = x.as_mut_ptr().cast::<u8>();
+    let program = lower(&f, isa());
+    let buffers = Buffers {
+        inputs: &[p.cast_const()],
+        outputs: &[p, y.as_mut_ptr().cast(), z.as_mut_ptr().cast()],
+        result: std::ptr::null(),
+        args: &[Scalar::Float(1.0)],
+    };
+    Launch::new(&program, buffers).run();
+    for i in 0..n {
+        assert_eq!((x[i], y[i], z[i]), (i as f32 + 1.0, 2.0 * i as f32, i as f32));
+    }
+}
