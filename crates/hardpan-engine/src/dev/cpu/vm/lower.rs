@@ -502,7 +502,6 @@ impl Lower<'_> {
             if straight && self.layout == Layout::Cols { segments * row_lanes * 8 } else { 0 };
         let cost = 1 + full_steps.iter().map(|s| step_cost(s)).sum::<usize>() + full_stores.len();
         Program {
-            isa: self.isa,
             layout: self.layout,
             straight,
             rows,

@@ -13,7 +13,6 @@ pub mod lower;
 mod tests;
 pub mod walk;
 
-use super::isa::Isa;
 use super::lanes::convert::Cast;
 use super::lanes::fold::{ArgFold, Fold};
 use super::lanes::ops::Forms2;
@@ -181,8 +180,6 @@ pub struct StoreStep {
 
 /// A fused program ready to run.
 pub struct Program {
-    /// Instruction set of its loops.
-    pub isa: Isa,
     /// Block layout.
     pub layout: Layout,
     /// Full values may depend on reductions: blocks hold whole rows and steps run in order. Always so when flat.
