@@ -18,7 +18,8 @@ mod vm;
 use crate::dev::{Device, DeviceError, Mem, Program};
 use crate::dtype::Scalar;
 use crate::host::HostArray;
-use crate::kernel::{Body, Fused, Kernel};
+use crate::kernel::{Body, Kernel};
+use contract::Contraction;
 use isa::Isa;
 use memory::Memory;
 use smallvec::SmallVec;
@@ -42,8 +43,8 @@ struct Cpu {
 struct Compiled {
     isa: Isa,
     body: Body,
-    /// The fused program or the epilogue.
     fused: Option<vm::Program>,
+    contraction: Option<Contraction>,
 }
 
 impl Program for Compiled {
@@ -107,13 +108,12 @@ impl Device for Cpu {
 
 impl Compiled {
     fn new(kernel: &Kernel, isa: Isa) -> Compiled {
-        let fused: Option<&Fused> = match &kernel.body {
-            Body::Fused(f) => Some(f),
-            Body::Dot(_, f) | Body::Conv(_, f) => f.as_ref(),
+        let fused = match &kernel.body {
+            Body::Fused(f) => Some(vm::lower::lower(f, isa)),
             _ => None,
         };
-        let fused = fused.map(|f| vm::lower::lower(f, isa));
-        Compiled { isa, body: kernel.body.clone(), fused }
+        let contraction = Contraction::new(kernel, isa);
+        Compiled { isa, body: kernel.body.clone(), fused, contraction }
     }
 
     fn run(
@@ -129,20 +129,9 @@ impl Compiled {
                 let buffers = Buffers { inputs, outputs, result: std::ptr::null(), args };
                 Launch::new(program, buffers).run();
             }
-            Body::Dot(dot, _) => {
-                let batches: usize = dot.batch.iter().product();
-                let count = batches * dot.m * dot.n;
-                self.contraction(memory, inputs, outputs, args, dot.dtype, count, |c, dtype| {
-                    // SAFETY: buffers as the kernel describes them.
-                    unsafe { contract::dot(dot, inputs, c, dtype) }
-                })?;
-            }
-            Body::Conv(conv, _) => {
-                let count = contract::conv_len(conv);
-                self.contraction(memory, inputs, outputs, args, conv.dtype, count, |c, dtype| {
-                    // SAFETY: buffers as the kernel describes them.
-                    unsafe { contract::conv(conv, inputs, c, dtype) }
-                })?;
+            Body::Dot(..) | Body::Conv(..) => {
+                let contraction = self.contraction.as_ref().expect("prepared at compilation");
+                contraction.run(memory, inputs, outputs, args)?;
             }
             Body::Take { rows, inner, count, dtype } => {
                 // SAFETY: buffers as the kernel describes them.
@@ -206,31 +195,6 @@ impl Compiled {
                 }
             }
         }
-        Ok(())
-    }
-
-    /// Runs a contraction into its output, or into scratch memory that the epilogue then reads.
-    fn contraction(
-        &self,
-        memory: &Memory,
-        inputs: &[*const u8],
-        outputs: &[*mut u8],
-        args: &[Scalar],
-        dtype: crate::DType,
-        count: usize,
-        compute: impl FnOnce(*mut u8, crate::DType),
-    ) -> Result<(), DeviceError> {
-        let Some(program) = &self.fused else {
-            compute(outputs[0], dtype);
-            return Ok(());
-        };
-        let result = contract::result_dtype(dtype);
-        let bytes = count * result.size();
-        let scratch = memory.alloc(bytes)?;
-        compute(scratch as *mut u8, result);
-        let buffers = Buffers { inputs, outputs, result: scratch as *const u8, args };
-        Launch::new(program, buffers).run();
-        memory.free(scratch, bytes);
         Ok(())
     }
 }

@@ -28,13 +28,23 @@ pub struct Launch<'a> {
     uniforms: SmallVec<[u64; 16]>,
     /// Bit per full store: computed in place.
     direct: u64,
-    /// Results of the segments: one 16-byte slot per accumulator, row and segment.
-    partials: *mut u8,
-    segments: usize,
 }
 // SAFETY: the pointers are to buffers that outlive the launch; tasks write disjoint parts of the outputs and of the partials,
 // and read of shared memory only what no task writes (or, in a donated buffer, what they write themselves).
 unsafe impl Sync for Launch<'_> {}
+
+/// The results of segments: one 16-byte slot per accumulator, row and segment.
+#[derive(Clone, Copy)]
+struct Partials {
+    memory: *mut u8,
+    segments: usize,
+}
+// SAFETY: each task writes the slots of its own rows and segments; they are read when all tasks are done.
+unsafe impl Sync for Partials {}
+
+impl Partials {
+    const NONE: Partials = Partials { memory: std::ptr::null_mut(), segments: 1 };
+}
 
 /// Per-thread scratch memory: registers and the table of where each value is.
 #[derive(Default)]
@@ -68,6 +78,7 @@ struct Machine<'a> {
     launch: &'a Launch<'a>,
     at: &'a mut [*mut u8],
     base: *mut u8,
+    partials: Partials,
 }
 
 const LINE: usize = 64;
@@ -80,8 +91,6 @@ impl<'a> Launch<'a> {
             buffers,
             uniforms: SmallVec::from_elem(0, program.uniform_bytes / 8),
             direct: 0,
-            partials: std::ptr::null_mut(),
-            segments: 1,
         };
         for (i, s) in program.full_stores.iter().enumerate().take(64) {
             if let Some(conflicts) = &s.direct {
@@ -120,7 +129,7 @@ impl<'a> Launch<'a> {
             .collect();
         let mut at = at;
         {
-            let mut machine = Machine { launch: self, at: &mut at, base };
+            let mut machine = Machine { launch: self, at: &mut at, base, partials: Partials::NONE };
             let one = Span { head: &[], start: 0, count: 1, inner: 0 };
             let block = Block { full: one, row: one, whole: false, segment: 1, first_row: 0 };
             for step in &program.once {
@@ -131,7 +140,7 @@ impl<'a> Launch<'a> {
     }
 
     /// Runs the whole program.
-    pub fn run(&mut self) {
+    pub fn run(&self) {
         let p = self.program;
         if p.rows == 0 {
             return;
@@ -141,18 +150,16 @@ impl<'a> Launch<'a> {
         match p.layout {
             Layout::Flat => {
                 let block = grain(p.cost, p.block) * p.block;
-                let this = &*self;
                 parallel_for(p.rows.div_ceil(block), |t| {
                     let start = t * block;
-                    this.flat(start, block.min(p.rows - start));
+                    self.flat(start, 1, 0, block.min(p.rows - start));
                 });
             }
             Layout::Rows if p.straight => {
                 let rows = grain(p.cost * p.k, p.block_rows) * p.block_rows;
-                let this = &*self;
                 parallel_for(p.rows.div_ceil(rows), |t| {
                     let start = t * rows;
-                    this.straight_rows(start, rows.min(p.rows - start));
+                    self.straight_rows(start, rows.min(p.rows - start));
                 });
             }
             Layout::Rows => self.chunked_rows(),
@@ -160,21 +167,25 @@ impl<'a> Launch<'a> {
         }
     }
 
-    /// Runs positions `start..start + count` of a flat program.
-    pub fn flat(&self, start: usize, count: usize) {
+    /// Runs a flat program on `rows` runs of `count` positions, the first at `start`, `stride` apart.
+    pub fn flat(&self, start: usize, rows: usize, stride: usize, count: usize) {
         let p = self.program;
         self.with_machine(|m| {
-            let mut done = 0;
-            while done < count {
-                let n = p.block.min(count - done);
-                let span = Span { head: &[], start: start + done, count: n, inner: 0 };
-                let block = Block { full: span, row: span, whole: false, segment: n, first_row: 0 };
-                m.place_direct(&block);
-                for step in &p.before {
-                    m.step(step, &block, n);
+            for row in 0..rows {
+                let start = start + row * stride;
+                let mut done = 0;
+                while done < count {
+                    let n = p.block.min(count - done);
+                    let span = Span { head: &[], start: start + done, count: n, inner: 0 };
+                    let block =
+                        Block { full: span, row: span, whole: false, segment: n, first_row: 0 };
+                    m.place_direct(&block);
+                    for step in &p.before {
+                        m.step(step, &block, n);
+                    }
+                    m.full_stores(&block);
+                    done += n;
                 }
-                m.full_stores(&block);
-                done += n;
             }
         });
     }
@@ -204,16 +215,17 @@ impl<'a> Launch<'a> {
         });
     }
 
-    fn chunked_rows(&mut self) {
+    fn chunked_rows(&self) {
         let p = self.program;
         let segments = p.k.div_ceil(fold::ROW_SEGMENT);
-        let partials = self.make_partials(segments);
+        let mut memory = self.partials(segments);
+        let partials = Partials { memory: memory.as_mut_ptr().cast(), segments };
         let group = if segments > 1 { 1 } else { p.block_rows };
-        let this = &*self;
         let per_task = (100_000 / (p.cost * p.k * group / segments).max(1)).max(1);
         let pieces = p.rows.div_ceil(group) * segments;
         parallel_for(pieces.div_ceil(per_task), |t| {
-            this.with_machine(|m| {
+            self.with_machine(|m| {
+                m.partials = partials;
                 for piece in t * per_task..((t + 1) * per_task).min(pieces) {
                     let (g, segment) = (piece / segments, piece % segments);
                     let first = g * group;
@@ -222,38 +234,36 @@ impl<'a> Launch<'a> {
             });
         });
         if segments > 1 {
-            this.finish_partials(64);
+            self.finish_partials(partials);
         }
-        drop(partials);
     }
 
     /// Memory for the results of segments, when there is more than one.
-    fn make_partials(&mut self, segments: usize) -> Vec<[u64; 2]> {
-        self.segments = segments;
-        let mut partials = Vec::new();
-        if segments > 1 {
-            partials = vec![[0u64; 2]; self.program.folds * self.program.rows * segments];
-            self.partials = partials.as_mut_ptr().cast();
-        }
-        partials
+    fn partials(&self, segments: usize) -> Vec<[u64; 2]> {
+        let p = self.program;
+        if segments > 1 { vec![[0u64; 2]; p.folds * p.rows * segments] } else { Vec::new() }
     }
 
     /// The second phase: joins segments and runs what follows the reductions.
-    fn finish_partials(&self, rows_per_task: usize) {
+    fn finish_partials(&self, partials: Partials) {
         let p = self.program;
         if p.layout == Layout::Rows {
-            let group = p.block_rows.min(rows_per_task);
+            let group = p.block_rows.min(64);
             parallel_for(p.rows.div_ceil(group), |t| {
                 let first = t * group;
                 let rows = group.min(p.rows - first);
                 let row = Span { head: &[], start: first, count: rows, inner: 0 };
                 let block = Block { full: row, row, whole: false, segment: 1, first_row: 0 };
-                self.with_machine(|m| m.after_partials(&block, first));
+                self.with_machine(|m| {
+                    m.partials = partials;
+                    m.after_partials(&block, first);
+                });
             });
         } else {
             self.each_strip(1, |m, strip, _| {
                 let head = strip.head();
                 let block = strip.block(&head, 0, 0, p.cols);
+                m.partials = partials;
                 m.after_partials(&block, strip.outer * p.cols + strip.first);
             });
         }
@@ -284,7 +294,7 @@ impl<'a> Launch<'a> {
         });
     }
 
-    fn columns(&mut self) {
+    fn columns(&self) {
         let p = self.program;
         if p.straight {
             self.each_strip(1, |m, strip, _| {
@@ -300,12 +310,15 @@ impl<'a> Launch<'a> {
             return;
         }
         let segments = p.k.div_ceil(fold::COL_SEGMENT);
-        let partials = self.make_partials(segments);
-        self.each_strip(segments, |m, strip, segment| m.chunked_cols(strip, segment));
+        let mut memory = self.partials(segments);
+        let partials = Partials { memory: memory.as_mut_ptr().cast(), segments };
+        self.each_strip(segments, |m, strip, segment| {
+            m.partials = partials;
+            m.chunked_cols(strip, segment);
+        });
         if segments > 1 {
-            self.finish_partials(64);
+            self.finish_partials(partials);
         }
-        drop(partials);
     }
 
     fn with_machine<R>(&self, f: impl FnOnce(&mut Machine) -> R) -> R {
@@ -325,7 +338,7 @@ impl<'a> Launch<'a> {
             w.at.extend(self.program.values.iter().map(|v| unsafe {
                 if v.extent == Extent::One { uniforms.add(v.place) } else { base.add(v.place) }
             }));
-            f(&mut Machine { launch: self, at: &mut w.at, base })
+            f(&mut Machine { launch: self, at: &mut w.at, base, partials: Partials::NONE })
         })
     }
 }
@@ -394,9 +407,9 @@ impl Machine<'_> {
 
     fn partial(&self, slot: usize, row: usize, segment: usize) -> *mut u8 {
         let p = self.program();
-        let index = (slot * p.rows + row) * self.launch.segments + segment;
+        let index = (slot * p.rows + row) * self.partials.segments + segment;
         // SAFETY: inside the partials, which hold folds * rows * segments slots of 16 bytes.
-        unsafe { self.launch.partials.add(index * 16) }
+        unsafe { self.partials.memory.add(index * 16) }
     }
 
     /// Points values that may be computed in place to their output.
@@ -644,7 +657,7 @@ impl Machine<'_> {
                 unsafe {
                     match &step.action {
                         Action::Fold(f, _, slot) => {
-                            let dst = if self.launch.segments > 1 {
+                            let dst = if self.partials.segments > 1 {
                                 self.partial(*slot, first + r, segment)
                             } else {
                                 self.at[step.out].add(r * f.size)
@@ -653,7 +666,7 @@ impl Machine<'_> {
                         }
                         Action::ArgFold(f, _, slot) => {
                             let best = self.accumulator(*slot);
-                            if self.launch.segments > 1 {
+                            if self.partials.segments > 1 {
                                 let dst = self.partial(*slot, first + r, segment);
                                 std::ptr::copy_nonoverlapping(best, dst, 16);
                             } else {
@@ -665,7 +678,7 @@ impl Machine<'_> {
                 }
             }
         }
-        if self.launch.segments == 1 {
+        if self.partials.segments == 1 {
             for step in &p.after {
                 self.step(step, &rows_block, rows);
             }
@@ -727,7 +740,7 @@ impl Machine<'_> {
             self.full_stores(&block);
             k += n;
         }
-        let many = self.launch.segments > 1;
+        let many = self.partials.segments > 1;
         let first = strip.outer * p.cols + strip.first;
         for step in &p.chunk {
             // SAFETY: see the note above.
@@ -772,7 +785,7 @@ impl Machine<'_> {
     /// Joins the segments of a block's rows, which start at row `first`, and runs the row steps.
     fn after_partials(&mut self, block: &Block, first: usize) {
         let p = self.launch.program;
-        let (rows, segments) = (block.row.count, self.launch.segments);
+        let (rows, segments) = (block.row.count, self.partials.segments);
         for step in &p.before {
             self.step(step, block, rows);
         }
