@@ -6,7 +6,7 @@
 use hardpan_engine::dev::cpu::conv::{ConvShape, conv_forward, conv_input_grad, conv_weight_grad};
 use hardpan_engine::dev::cpu::gemm::{Batch, GemmShape, Operand, gemm, measured_peak_gflops};
 use hardpan_engine::dev::cpu::isa::isa;
-use hardpan_engine::dev::cpu::pool::{SharedMut, set_threads, threads};
+use hardpan_engine::dev::cpu::pool::{SharedMut, parallel_for, set_threads, threads};
 use std::time::Instant;
 
 fn main() {
@@ -19,6 +19,9 @@ fn main() {
         "kernel", "T", "best us", "median us", "GFLOP/s", "peak"
     );
     let bench = Bench { filter, peak, most };
+    for tasks in [2, 16] {
+        bench.run(&format!("pool of {tasks} empty tasks"), 0.0, || parallel_for(tasks, |_| {}));
+    }
     gemms(&bench);
     convs(&bench);
 }
@@ -41,7 +44,7 @@ impl Bench {
             f();
             let start = Instant::now();
             f();
-            let reps = (0.15 / start.elapsed().as_secs_f64()).clamp(5.0, 2000.0) as usize;
+            let reps = (0.15 / start.elapsed().as_secs_f64()).clamp(5.0, 5000.0) as usize;
             let mut times: Vec<f64> = (0..reps)
                 .map(|_| {
                     let start = Instant::now();

@@ -12,7 +12,7 @@
 //! Either way a tile goes to a small buffer first, and from there to its place in the result. Phases
 //! that interleave are gathered in a staging buffer before.
 use super::plan::{Phase, Plan};
-use super::window::{Images, Source, TABLE_SLACK, Window, Zip, offset_u32};
+use super::window::{Copy, Images, Source, TABLE_SLACK, Window, Zip, offset_u32};
 use super::{ConvDone, ConvTile};
 use crate::dev::cpu::gemm::kernel::{Kernels, RowArgs, TapArgs};
 use crate::dev::cpu::gemm::pack::{PACK_SLACK, pack_rows, transpose};
@@ -26,7 +26,7 @@ const CHUNK_PIXELS: usize = TABLE_SLACK;
 /// Channels computed before the buffer is written out.
 const CHUNK_CHANNELS: usize = 128;
 /// The longest run of products summed in registers when vectors hold channels.
-const DEPTH: usize = 128;
+const DEPTH: usize = 160;
 /// Floats of image that a task should work on: a quarter of a 1 MB second-level cache.
 const WINDOW_FLOATS: usize = 64 << 10;
 /// A task should be worth at least this many operations.
@@ -382,6 +382,8 @@ impl Runner<'_> {
         let plan = self.plan;
         let taps = self.tap_table(part, source);
         let depth = taps.len();
+        // Runs of even length.
+        let run_depth = depth.div_ceil(depth.div_ceil(DEPTH));
         let points = part.points();
         let mut pixels = source.pixel_table(part.counts, plan.step, images);
         // Row kernels always take full tiles; the rows past the end repeat the last pixel.
@@ -395,14 +397,14 @@ impl Runner<'_> {
         for first in (0..total).step_by(CHUNK_PIXELS) {
             let count = CHUNK_PIXELS.min(total - first);
             for panels in self.panels.chunks(panels_at_once) {
-                for k0 in (0..depth).step_by(DEPTH) {
+                for k0 in (0..depth).step_by(run_depth) {
                     for panel in panels {
                         let (kernel, rows) = (self.kernels.rows)(panel.width / self.kernels.lanes);
                         let b = self.weights(part, group, panel).wrapping_add(k0 * panel.width);
                         let column = panel.at - panels[0].at;
                         for row in (0..count).step_by(rows) {
                             let args = RowArgs {
-                                k: DEPTH.min(depth - k0),
+                                k: run_depth.min(depth - k0),
                                 a: source.start,
                                 rows: pixels[first + row..].as_ptr(),
                                 a_offsets: taps[k0..].as_ptr(),
@@ -486,16 +488,16 @@ impl Runner<'_> {
                 }
             }
             for channel in 0..plan.to_group {
-                let mut to = to.at(image, channel);
                 for z in 0..depth {
-                    for y in 0..height {
-                        let at = channel * row_step + (z * plane_height + y) * plane_width;
-                        // SAFETY: inside the buffer; the points belong to this task.
-                        unsafe {
-                            std::ptr::copy_nonoverlapping(buffer.add(at), to, width);
-                            to = to.add(width);
-                        }
-                    }
+                    let from = channel * row_step + z * plane_height * plane_width;
+                    let copy = Copy {
+                        rows: height,
+                        width,
+                        from: (buffer.wrapping_add(from).cast_const(), plane_width),
+                        to: (to.at(image, channel).wrapping_add(z * height * width), width),
+                    };
+                    // SAFETY: inside the buffer; the points belong to this task.
+                    unsafe { copy.run(self.isa) };
                 }
             }
         }

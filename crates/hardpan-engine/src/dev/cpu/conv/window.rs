@@ -288,6 +288,68 @@ unsafe fn unzip_row<S: Simd>(from: *const f32, count: usize, even: *mut f32, odd
     }
 }
 
+/// Rows to be copied.
+pub(super) struct Copy {
+    pub rows: usize,
+    pub width: usize,
+    /// First float, and floats between rows.
+    pub from: (*const f32, usize),
+    /// The result.
+    pub to: (*mut f32, usize),
+}
+
+impl Copy {
+    /// Copies the rows.
+    ///
+    /// # Safety
+    /// All rows exist and do not overlap; `isa` is available.
+    pub unsafe fn run(&self, isa: Isa) {
+        // SAFETY: forwarded.
+        unsafe {
+            match isa {
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512 => copy_rows_avx512(self),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 => copy_rows_avx2(self),
+                #[cfg(target_arch = "aarch64")]
+                Isa::Neon => copy_rows_body::<NeonLanes>(self),
+                _ => copy_rows_body::<ScalarLanes>(self),
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`Copy::run`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+unsafe fn copy_rows_avx512(copy: &Copy) {
+    // SAFETY: forwarded.
+    unsafe { copy_rows_body::<Avx512Lanes>(copy) }
+}
+
+/// # Safety
+/// As [`Copy::run`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn copy_rows_avx2(copy: &Copy) {
+    // SAFETY: forwarded.
+    unsafe { copy_rows_body::<Avx2Lanes>(copy) }
+}
+
+/// # Safety
+/// As [`Copy::run`], where the instruction set of `S` is.
+#[inline(always)]
+unsafe fn copy_rows_body<S: Simd>(copy: &Copy) {
+    for row in 0..copy.rows {
+        // SAFETY: forwarded.
+        unsafe {
+            let from = copy.from.0.add(row * copy.from.1);
+            copy_row::<S>(from, copy.width, copy.to.0.add(row * copy.to.1));
+        }
+    }
+}
+
 /// Rows that take turns, column by column, in the rows of a result.
 pub(super) struct Zip {
     /// Rows of the result, and floats in each.

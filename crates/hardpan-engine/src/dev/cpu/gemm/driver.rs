@@ -166,7 +166,8 @@ impl Product<'_> {
         else {
             return false;
         };
-        let cols_at_once = if n <= DOT_MAX { n } else { DOT_MAX };
+        // Streams that are a power of two apart fall into the same few lines of a cache: not too many.
+        let cols_at_once = if m > 2 { 2 } else { DOT_MAX };
         for row0 in rows.clone().step_by(DOT_MAX) {
             let height = DOT_MAX.min(rows.end - row0);
             for col0 in cols.clone().step_by(cols_at_once) {
@@ -191,18 +192,20 @@ impl Product<'_> {
     fn packed(&self, index: usize, rows: Range<usize>, cols: Range<usize>) {
         let GemmShape { k, .. } = self.shape;
         let row_panels = rows.len().div_ceil(self.tile_rows);
-        let width = cols.len().next_multiple_of(self.tile_cols).min(COLUMNS_MAX);
+        // Even blocks of whole panels.
+        let width = cols.len().div_ceil(cols.len().div_ceil(COLUMNS_MAX));
+        let width = width.next_multiple_of(self.tile_cols);
         let col_panels = cols.len().div_ceil(self.tile_cols);
         // Lanes that lie side by side already are read where they are when few tiles come back to
         // them; otherwise packing pays for itself.
         let b_in_place = row_panels <= 1 && self.b.in_place(index, 0, 0).is_some();
         let a_in_place = col_panels <= 2 && self.a.in_place(index, 0, 0).is_some();
         let mut a_panel = Scratch::take(self.depth * self.tile_rows + PACK_SLACK);
-        let mut b_block = Scratch::take(self.depth * (width + self.tile_cols) + PACK_SLACK);
+        let mut b_block = Scratch::take(self.depth * width + PACK_SLACK);
         let (a_panel, b_block) = (a_panel.as_mut_ptr(), b_block.as_mut_ptr());
 
-        for col0 in cols.clone().step_by(COLUMNS_MAX) {
-            let block_cols = col0..cols.end.min(col0 + COLUMNS_MAX);
+        for col0 in cols.clone().step_by(width) {
+            let block_cols = col0..cols.end.min(col0 + width);
             for k0 in (0..k).step_by(self.depth) {
                 let depth = self.depth.min(k - k0);
                 let accumulate = self.accumulate || k0 > 0;
