@@ -10,10 +10,26 @@ use crate::op::{BinaryOp, ConvMode, Op, ReduceOp, ScanOp, ScatterOp, UnaryOp};
 use crate::shape::Dims;
 use smallvec::SmallVec;
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::panic::Location;
 use std::sync::atomic::Ordering::Relaxed;
 
 type At = &'static Location<'static>;
+/// Node ids are distinct already; hashing only has to spread them.
+#[derive(Default)]
+struct IdHasher(u64);
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("ids are u64")
+    }
+    fn write_u64(&mut self, id: u64) {
+        self.0 = id.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}
+type ById<T> = HashMap<u64, T, BuildHasherDefault<IdHasher>>;
 type Grads = SmallVec<[Option<Tensor>; 3]>;
 
 impl Tensor {
@@ -101,7 +117,7 @@ fn run_backward(
     inputs: &[&Tensor],
     at: At,
 ) -> (Vec<Tensor>, Vec<Tensor>) {
-    let mut grads: HashMap<u64, Tensor> = HashMap::new();
+    let mut grads: ById<Tensor> = ById::default();
     for (o, s) in outputs.iter().zip(seeds) {
         assert!(
             o.0.requires_grad,
@@ -172,7 +188,7 @@ fn run_backward(
     (out, order)
 }
 
-fn accumulate(grads: &mut HashMap<u64, Tensor>, id: u64, g: Tensor) {
+fn accumulate(grads: &mut ById<Tensor>, id: u64, g: Tensor) {
     match grads.remove(&id) {
         Some(old) => grads.insert(id, &old + &g),
         None => grads.insert(id, g),
@@ -181,7 +197,7 @@ fn accumulate(grads: &mut HashMap<u64, Tensor>, id: u64, g: Tensor) {
 
 /// The nodes a gradient flows through, oldest first (ids grow with creation, so this is a topological order).
 fn history(outputs: &[&Tensor], stops: &[&Tensor]) -> Vec<Tensor> {
-    let mut seen: HashSet<u64> = HashSet::new();
+    let mut seen: HashSet<u64, BuildHasherDefault<IdHasher>> = HashSet::default();
     let mut order: Vec<Tensor> = Vec::new();
     let mut stack: Vec<Tensor> = outputs.iter().map(|t| (*t).clone()).collect();
     // Below the oldest input there is nothing to find.
@@ -257,7 +273,9 @@ fn vjp(node: &Node, y: &Tensor, src: &[Tensor], g: &Tensor, at: At) -> Grads {
             for (d, a) in axes.iter().enumerate() {
                 inverse[*a] = d;
             }
-            one(Some(g.prim_permute(&inverse, at)))
+            one(Some(
+                transposed_product(g, &inverse, at).unwrap_or_else(|| g.prim_permute(&inverse, at)),
+            ))
         }
         Op::Expand => {
             let axes: Dims = (0..src[0].rank())
@@ -342,6 +360,24 @@ fn vjp(node: &Node, y: &Tensor, src: &[Tensor], g: &Tensor, at: At) -> Grads {
         }
         Op::Custom(op) => op.vjp(src, y, g).into(),
     }
+}
+
+/// The gradient of a transposed weight is a product that nobody but its transpose reads: `(A B)^T` is computed as `B^T A^T`, so
+/// that it comes out in the weight's own order and the update reads it straight.
+fn transposed_product(g: &Tensor, axes: &[usize], at: At) -> Option<Tensor> {
+    let r = axes.len();
+    let swaps = r >= 2
+        && axes[..r - 2].iter().enumerate().all(|(d, a)| *a == d)
+        && axes[r - 2] == r - 1
+        && axes[r - 1] == r - 2;
+    let fresh =
+        matches!(g.0.op, Op::Dot) && g.0.buffer.get().is_none() && g.0.extra.get().is_none();
+    // The caller's handle is the only one, so the first product will never be computed.
+    if !swaps || !fresh || std::sync::Arc::strong_count(&g.0) != 1 {
+        return None;
+    }
+    let src = g.sources();
+    Some(Tensor::prim_dot(&swap_last(&src[1], at), &swap_last(&src[0], at), at))
 }
 
 fn swap_last(t: &Tensor, at: At) -> Tensor {

@@ -193,6 +193,29 @@ impl Tensor {
         t
     }
 
+    /// A constant is not listed as pending: kernels take it as a scalar argument, and it gets memory only where it is asked for.
+    pub(crate) fn new_constant(
+        value: crate::Scalar,
+        dtype: DType,
+        at: &'static Location<'static>,
+    ) -> Tensor {
+        LIVE_NODES.fetch_add(1, Relaxed);
+        Tensor(Arc::new(Node {
+            id: NEXT_ID.fetch_add(1, Relaxed),
+            op: Op::Const(value),
+            dtype,
+            device: crate::dev::default_device(),
+            requires_grad: false,
+            shape: Dims::new(),
+            at,
+            src: Mutex::new(Sources::new()),
+            buffer: OnceLock::new(),
+            extra: OnceLock::new(),
+            released: AtomicBool::new(false),
+            stamp: AtomicU64::new(0),
+        }))
+    }
+
     /// A node that is realised from the start.
     pub(crate) fn from_buffer(
         buffer: Buffer,

@@ -16,6 +16,8 @@ pub(super) struct Leaf {
     pub tensor: Tensor,
     /// Nobody else will read its memory after this flush.
     pub donatable: bool,
+    /// A constant without memory: its value is a scalar argument.
+    pub constant: bool,
 }
 
 /// The pending work of one device.
@@ -42,6 +44,10 @@ impl Graph {
     }
     pub fn is_leaf(&self, id: Id) -> bool {
         id >= self.nodes.len()
+    }
+    /// A leaf without memory, good only as a scalar argument.
+    pub fn is_constant(&self, id: Id) -> bool {
+        id >= self.nodes.len() && self.leaves[id - self.nodes.len()].constant
     }
     pub fn shape(&self, id: Id) -> &[usize] {
         &self.node(id).shape
@@ -100,7 +106,11 @@ pub(super) fn collect(wanted: Option<&Tensor>) -> Option<Pending> {
     let mut at = 0;
     while at < nodes.len() {
         let t = nodes[at].clone();
+        let scalars = takes_scalars(&t.0.op);
         for s in t.0.src.lock().unwrap().iter() {
+            if scalars && matches!(s.0.op, Op::Const(_)) {
+                continue;
+            }
             if s.0.buffer.get().is_none() && s.0.stamp.load(Relaxed) != epoch {
                 s.0.stamp.store(epoch, Relaxed);
                 nodes.push(s.clone());
@@ -112,6 +122,22 @@ pub(super) fn collect(wanted: Option<&Tensor>) -> Option<Pending> {
         nodes.sort_unstable_by_key(|t| t.0.id);
     }
     if nodes.is_empty() { None } else { Some(Pending(nodes)) }
+}
+
+/// Ops that read a constant source as a scalar argument; the others need it in memory.
+fn takes_scalars(op: &Op) -> bool {
+    op.is_view()
+        || matches!(
+            op,
+            Op::Unary(_)
+                | Op::Binary(_)
+                | Op::Where
+                | Op::Cast
+                | Op::Reduce(..)
+                | Op::Cat(_)
+                | Op::Update(_)
+                | Op::Barrier
+        )
 }
 
 /// Numbers the nodes, finds who is alive after the flush, and writes the key.
@@ -141,7 +167,9 @@ fn index(nodes: Vec<Tensor>, device: DeviceId) -> Graph {
             } else {
                 let id = n + leaves.len();
                 s.0.stamp.store(epoch << 32 | id as u64, Relaxed);
-                leaves.push(Leaf { tensor: s.clone(), donatable: false });
+                let constant = s.0.buffer.get().is_none();
+                debug_assert!(!constant || matches!(s.0.op, Op::Const(_)));
+                leaves.push(Leaf { tensor: s.clone(), donatable: false, constant });
                 leaf_refs.push(1);
                 ids.push(id);
             }
@@ -189,7 +217,12 @@ fn key(g: &Graph) -> Vec<u64> {
     w.push(g.device.0 as u64 | (g.nodes.len() as u64) << 32);
     for leaf in &g.leaves {
         let node = &leaf.tensor.0;
-        w.push(node.dtype as u64 | (leaf.donatable as u64) << 8 | (node.shape.len() as u64) << 16);
+        w.push(
+            node.dtype as u64
+                | (leaf.donatable as u64) << 8
+                | (leaf.constant as u64) << 9
+                | (node.shape.len() as u64) << 16,
+        );
         w.extend(node.shape.iter().map(|d| *d as u64));
     }
     for (i, t) in g.nodes.iter().enumerate() {

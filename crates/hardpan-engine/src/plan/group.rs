@@ -223,8 +223,8 @@ fn choose_stored(
             _ => {}
         }
         if g.external[i] {
-            if is_reshape(op) && !forced.contains(&i) {
-                let base = below_reshapes(g, i);
+            let base = below_reshapes(g, i);
+            if is_reshape(op) && !forced.contains(&i) && !g.is_constant(base) {
                 need(base, &mut stored);
                 alias[i] = Some(base);
             } else {
@@ -392,6 +392,9 @@ impl Planner<'_> {
             match &g.node(id).op {
                 op if is_reshape(op) => {
                     let base = below_reshapes_until(g, id, &self.stored);
+                    if g.is_constant(base) {
+                        return Err(source);
+                    }
                     if g.is_leaf(base) || self.stored[base] {
                         let at = map.flat(g.shape(id), rank);
                         return checked(source, base, at, space);
@@ -408,6 +411,9 @@ impl Planner<'_> {
                 }
             }
         }
+        if g.is_constant(id) {
+            return Err(source);
+        }
         let at = map.flat(g.shape(id), rank);
         checked(source, id, at, space)
     }
@@ -415,6 +421,9 @@ impl Planner<'_> {
     /// A source as a contiguous buffer.
     fn buffer(&self, i: usize, k: usize) -> Result<Id, Id> {
         let id = below_reshapes_until(self.g, self.g.srcs[i][k], &self.stored);
+        if self.g.is_constant(id) {
+            return Err(self.g.srcs[i][k]);
+        }
         if self.g.is_leaf(id) || self.stored[id] { Ok(id) } else { Err(id) }
     }
 

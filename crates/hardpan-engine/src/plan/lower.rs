@@ -494,9 +494,7 @@ pub(super) fn lower(
     }
     let node = g.node(id);
     // A constant that has been realised is a leaf like any other: the plan's key does not know its op.
-    if !g.is_leaf(id)
-        && let Op::Const(_) = node.op
-    {
+    if g.is_constant(id) || !g.is_leaf(id) && matches!(node.op, Op::Const(_)) {
         let a = b.arg(Arg::Const(id));
         return Ok(b.push(Instr::Scalar(a), node.dtype));
     }
@@ -530,8 +528,8 @@ pub(super) fn lower(
                 return check_identity(g, b, base, v, &at, &map.guards);
             }
             if g.is_leaf(base) || stored(base) {
-                if !g.is_leaf(base)
-                    && let Op::Const(_) = g.node(base).op
+                if g.is_constant(base)
+                    || !g.is_leaf(base) && matches!(g.node(base).op, Op::Const(_))
                 {
                     return lower(
                         g,

@@ -18,7 +18,7 @@ type At = &'static Location<'static>;
 impl Tensor {
     /// A rank-0 constant. Elementwise primitives accept it beside operands of any shape.
     pub(crate) fn constant(value: Scalar, dtype: DType, at: At) -> Tensor {
-        Tensor::new(Op::Const(value.cast(dtype)), dtype, Dims::new(), Sources::new(), at)
+        Tensor::new_constant(value.cast(dtype), dtype, at)
     }
 
     /// The value of a constant, seen through reshapes and expansions.
