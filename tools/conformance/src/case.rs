@@ -79,7 +79,9 @@ pub fn list(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
             let json: Value =
                 serde_json::from_str(&text).map_err(|e| format!("{}: {e}", index.display()))?;
             let files = json["files"].as_array().cloned().unwrap_or_default();
-            out.extend(files.iter().filter_map(|f| f["path"].as_str()).map(|p| path.join(p)));
+            // Paths are given without `.json`; names have dots of their own.
+            let name = |p: &str| path.join(format!("{}.json", p.trim_end_matches(".json")));
+            out.extend(files.iter().filter_map(|f| f["path"].as_str()).map(name));
         } else {
             scan(path, &mut out)?;
         }

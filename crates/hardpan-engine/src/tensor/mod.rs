@@ -6,14 +6,29 @@
 //! - `arguments`: what methods accept; `primitive`: the nodes themselves
 
 pub mod arguments;
+pub mod bits;
+pub mod compare;
 pub mod contract;
 pub mod create;
+pub mod distinct;
+pub mod elementwise;
+pub mod extrema;
+pub mod fold;
 pub mod index;
+pub mod linalg;
 pub mod math;
 pub mod movement;
+pub mod norms;
 pub(crate) mod primitive;
+pub mod products;
 pub mod read;
 pub mod reduce;
+pub mod round;
+pub mod scan;
+pub mod sequence;
+pub mod sort;
+pub mod specials;
+pub mod stats;
 
 use crate::dev::DeviceId;
 use crate::dtype::DType;

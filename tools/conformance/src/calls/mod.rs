@@ -2,6 +2,7 @@
 
 mod functional;
 mod index;
+mod linalg;
 mod math;
 mod movement;
 mod reduce;
