@@ -13,6 +13,8 @@ mod lanes;
 mod memory;
 mod scan;
 mod sort;
+#[cfg(test)]
+mod tests;
 mod vm;
 
 use crate::dev::{Device, DeviceError, Mem, Program};
