@@ -16,6 +16,7 @@
 mod checkpoint;
 pub mod dev;
 pub mod dtype;
+pub mod functional;
 pub mod grad;
 pub mod host;
 pub mod kernel;
