@@ -52,7 +52,10 @@ pub fn scaled_dot_product_attention(
     let (l, s, e) = (query.size(-2), key.size(-2), query.size(-1));
     let (mut k, mut v) = (widen(key), widen(value));
     if o.enable_gqa {
-        assert!(query.rank() >= 3, "scaled_dot_product_attention: enable_gqa needs a head dimension");
+        assert!(
+            query.rank() >= 3,
+            "scaled_dot_product_attention: enable_gqa needs a head dimension"
+        );
         let heads = query.size(-3);
         k = repeat_heads(&k, heads);
         v = repeat_heads(&v, heads);
@@ -63,8 +66,8 @@ pub fn scaled_dot_product_attention(
     let floor = f64::NEG_INFINITY;
     let scores = match o.mask {
         _ if o.is_causal => {
-            let later = iota_along(&scores, l, rank - 2, rank)
-                .lt(iota_along(&scores, s, rank - 1, rank));
+            let later =
+                iota_along(&scores, l, rank - 2, rank).lt(iota_along(&scores, s, rank - 1, rank));
             pick(&later, number(&scores, floor), &scores)
         }
         Some(m) if m.dtype() == DType::Bool => {

@@ -70,7 +70,10 @@ pub fn ctc_loss(
     let mut end = vec![false; n * width];
     for (i, own) in labels.iter().enumerate() {
         for (j, label) in own.iter().enumerate() {
-            assert!((0..c as i64).contains(label), "ctc_loss: label {label} is none of {c} classes");
+            assert!(
+                (0..c as i64).contains(label),
+                "ctc_loss: label {label} is none of {c} classes"
+            );
             let p = i * width + 2 * j + 1;
             spelled[p] = *label;
             skip[p] = j > 0 && own[j - 1] != *label;
@@ -182,8 +185,6 @@ fn shifted(a: &Tensor, by: usize) -> Tensor {
 /// Logarithm of the sum of exponentials, elementwise.
 fn log_sum(parts: &[&Tensor]) -> Tensor {
     let top = parts[1..].iter().fold(parts[0].detach(), |m, p| m.maximum(p.detach()));
-    let total = parts[1..]
-        .iter()
-        .fold((parts[0] - &top).exp(), |sum, p| sum + (*p - &top).exp());
+    let total = parts[1..].iter().fold((parts[0] - &top).exp(), |sum, p| sum + (*p - &top).exp());
     total.log() + top
 }

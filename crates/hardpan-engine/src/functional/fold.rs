@@ -33,8 +33,7 @@ fn geometry(op: &str, size: &[usize], kernel: &Spatial, o: &FoldOptions) -> Vec<
 fn columns(x: &Tensor, g: &[Window]) -> Tensor {
     let w = windows(x, g, 0.0);
     let (n, c) = (x.shape()[0], x.shape()[1]);
-    w.permute([0, 1, 4, 5, 2, 3])
-        .reshape([n, c * g[0].kernel * g[1].kernel, g[0].out * g[1].out])
+    w.permute([0, 1, 4, 5, 2, 3]).reshape([n, c * g[0].kernel * g[1].kernel, g[0].out * g[1].out])
 }
 
 /// Blocks as columns: `x: [N, C, H, W]` gives `[N, C * kh * kw, blocks]`; without N likewise. Counterpart:

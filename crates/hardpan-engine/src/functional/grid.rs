@@ -61,9 +61,8 @@ pub fn grid_sample(
     let s = Sampler::new(x, n, padding, align_corners);
     let grid = widen(grid).to_dtype(s.rows.dtype());
     // Coordinates in elements, slowest dimension first; the grid has the fastest first.
-    let places: Vec<Tensor> = (0..n)
-        .map(|d| s.unnormalise(&grid.select(-1, (n - 1 - d) as isize), s.sizes[d]))
-        .collect();
+    let places: Vec<Tensor> =
+        (0..n).map(|d| s.unnormalise(&grid.select(-1, (n - 1 - d) as isize), s.sizes[d])).collect();
     let y = match mode {
         GridSampleMode::Nearest => {
             let whole: Vec<Tensor> = (0..n)
@@ -75,8 +74,7 @@ pub fn grid_sample(
             s.values(&whole)
         }
         GridSampleMode::Bilinear => {
-            let places: Vec<Tensor> =
-                (0..n).map(|d| s.bound(&places[d], s.sizes[d])).collect();
+            let places: Vec<Tensor> = (0..n).map(|d| s.bound(&places[d], s.sizes[d])).collect();
             let low: Vec<Tensor> = places.iter().map(|p| floor(&p.detach())).collect();
             let rest: Vec<Tensor> = (0..n).map(|d| &places[d] - &low[d]).collect();
             let mut total: Option<Tensor> = None;
@@ -152,8 +150,7 @@ impl Sampler {
         order.push(1);
         let sizes = x.shape()[2..].to_vec();
         let pixels: usize = sizes.iter().product();
-        let rows =
-            widen(x).permute(&order).reshape([x.shape()[0] * pixels, x.shape()[1]]);
+        let rows = widen(x).permute(&order).reshape([x.shape()[0] * pixels, x.shape()[1]]);
         Sampler { rows, sizes, batch: x.shape()[0], padding, align_corners }
     }
 

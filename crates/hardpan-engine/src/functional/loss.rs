@@ -250,7 +250,11 @@ pub fn binary_cross_entropy(
     let inner = pick(&edge, 0.5, &p);
     let fixed = p.detach();
     let log_p = pick(&edge, fixed.log().maximum(-100.0), &inner.log().maximum(-100.0));
-    let log_q = pick(&edge, (1.0f64 - &fixed).log().maximum(-100.0), &(1.0f64 - &inner).log().maximum(-100.0));
+    let log_q = pick(
+        &edge,
+        (1.0f64 - &fixed).log().maximum(-100.0),
+        &(1.0f64 - &inner).log().maximum(-100.0),
+    );
     let mut loss = (&t - 1.0) * &log_q - &t * &log_p;
     if p.is_requires_grad() {
         let slope = (&fixed - t.detach()) * 1e12;

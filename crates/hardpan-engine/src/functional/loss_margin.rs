@@ -1,6 +1,8 @@
 //! Margin losses: rankings, hinges, embeddings, triplets.
 
-use super::{DType, Reduction, Tensor, at_least, iota_along, number, pairwise_distance, pick, widen};
+use super::{
+    DType, Reduction, Tensor, at_least, iota_along, number, pairwise_distance, pick, widen,
+};
 use crate::op::ScanOp;
 
 /// `max(0, -target (x1 - x2) + margin)` with targets of -1 and 1. Counterpart: `torch.nn.functional.margin_ranking_loss`.
@@ -94,8 +96,7 @@ pub fn multi_margin_loss(x: &Tensor, target: &Tensor, options: MultiMarginOption
         x.shape(),
         target.shape()
     );
-    let hit =
-        iota_along(&rows, c, 1, 2).eq(target.to_dtype(DType::I64).reshape([n, 1]));
+    let hit = iota_along(&rows, c, 1, 2).eq(target.to_dtype(DType::I64).reshape([n, 1]));
     let zero = number(&rows, 0.0);
     let own = pick(&hit, &rows, &zero).sum_keepdim(1);
     let mut terms = at_least(&(o.margin - own + &rows), 0.0);

@@ -168,11 +168,7 @@ pub fn poisson_nll_loss(x: &Tensor, target: &Tensor, options: PoissonNllOptions)
     let o = options;
     let dtype = crate::result_type(x, target).to_float();
     let (x, t) = (widen(x), widen(target));
-    let mut loss = if o.log_input {
-        x.exp() - &t * &x
-    } else {
-        &x - &t * (&x + o.eps).log()
-    };
+    let mut loss = if o.log_input { x.exp() - &t * &x } else { &x - &t * (&x + o.eps).log() };
     if o.full {
         let small = t.le(1.0);
         let t = pick(&small, 1.0, &t);

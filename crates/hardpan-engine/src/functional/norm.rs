@@ -48,7 +48,12 @@ fn check_channels(op: &str, x: &Tensor, parts: &[(&str, Option<&Tensor>)]) {
 
 /// The last dimensions of `x`, which must be `normalized_shape`.
 #[track_caller]
-fn last_axes(op: &str, x: &Tensor, normalized_shape: &[usize], parts: [Option<&Tensor>; 2]) -> Dims {
+fn last_axes(
+    op: &str,
+    x: &Tensor,
+    normalized_shape: &[usize],
+    parts: [Option<&Tensor>; 2],
+) -> Dims {
     let n = normalized_shape.len();
     assert!(
         n > 0 && x.rank() >= n && &x.shape()[x.rank() - n..] == normalized_shape,
@@ -197,6 +202,13 @@ pub fn batch_norm(x: &Tensor, options: BatchNormOptions<'_>) -> BatchNormOutput 
             running_var: None,
         };
     }
+    if x.numel() == 0 {
+        return BatchNormOutput {
+            output: per_channel(widen(x) * 1.0, o.weight, o.bias).to_dtype(dtype),
+            running_mean: o.running_mean.cloned(),
+            running_var: o.running_var.cloned(),
+        };
+    }
     let (y, mean, var) = standardise(&widen(x), &axes, o.eps);
     let n = x.numel() / mean.numel().max(1);
     let unbiased = &var * (n as f64 / (n as f64 - 1.0));
@@ -211,8 +223,7 @@ pub fn batch_norm(x: &Tensor, options: BatchNormOptions<'_>) -> BatchNormOutput 
 fn with_statistics(x: &Tensor, mean: &Tensor, var: &Tensor, o: &BatchNormOptions<'_>) -> Tensor {
     let x = widen(x);
     let scale = (widen(var) + o.eps).sqrt().reciprocal();
-    let shape: Vec<usize> =
-        (0..x.rank()).map(|d| if d == 1 { x.shape()[1] } else { 1 }).collect();
+    let shape: Vec<usize> = (0..x.rank()).map(|d| if d == 1 { x.shape()[1] } else { 1 }).collect();
     let y = (&x - widen(mean).reshape(&shape[..])) * scale.reshape(&shape[..]);
     per_channel(y, o.weight, o.bias)
 }

@@ -74,11 +74,7 @@ fn spans(op: &str, n: usize, x: &Tensor, size: &impl OutputSize) -> Vec<Spans> {
         .map(|i| {
             let input = x.shape()[x.rank() - n + i];
             let want = sizes[if sizes.len() == 1 { 0 } else { i }].unwrap_or(input);
-            assert!(
-                input > 0 || want == 0,
-                "{op}: input {:?} has no elements to pool",
-                x.shape()
-            );
+            assert!(input > 0 || want == 0, "{op}: input {:?} has no elements to pool", x.shape());
             Spans::new(input, want)
         })
         .collect()

@@ -32,10 +32,7 @@ pub fn pixel_shuffle(x: &Tensor, upscale: usize) -> Tensor {
 pub fn pixel_unshuffle(x: &Tensor, downscale: usize) -> Tensor {
     let (r, n) = (downscale, x.rank());
     assert!(
-        n >= 3
-            && r > 0
-            && x.shape()[n - 2].is_multiple_of(r)
-            && x.shape()[n - 1].is_multiple_of(r),
+        n >= 3 && r > 0 && x.shape()[n - 2].is_multiple_of(r) && x.shape()[n - 1].is_multiple_of(r),
         "pixel_unshuffle: expected [.., C, H * {r}, W * {r}], got shape {:?}",
         x.shape()
     );

@@ -139,8 +139,7 @@ pub(crate) fn windows(x: &Tensor, geometry: &[Window], fill: f64) -> Tensor {
     let mut pads: SmallVec<[(isize, isize); 6]> = SmallVec::from_elem((0, 0), x.rank());
     for (i, w) in geometry.iter().enumerate() {
         let needed = (w.out.max(1) - 1) * w.stride + w.extent();
-        pads[first + i] =
-            (w.padding as isize, needed as isize - (w.size + w.padding) as isize);
+        pads[first + i] = (w.padding as isize, needed as isize - (w.size + w.padding) as isize);
     }
     let mut t = surround(x, &pads, fill);
     for (i, w) in geometry.iter().enumerate() {
@@ -191,13 +190,6 @@ pub(crate) fn surround(x: &Tensor, pads: &[(isize, isize)], fill: f64) -> Tensor
     }
     let cut = if kept.iter().zip(x.shape()).all(|(a, b)| a == b) {
         x.clone()
-    } else if kept.contains(&0) {
-        let shape: Dims = pads
-            .iter()
-            .zip(x.shape())
-            .map(|((lo, hi), s)| (*s as isize + lo + hi) as usize)
-            .collect();
-        return beside(x, || Tensor::full_dtype(&shape, fill, x.dtype()));
     } else {
         x.prim_slice(&region, &kept, at)
     };

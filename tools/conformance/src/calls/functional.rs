@@ -102,7 +102,9 @@ fn activation(name: &str, a: &Args) -> Option<Vec<Output>> {
         "dropout1d" => f::dropout1d(&x(), a.float(1, "p", 0.5), a.bool(2, "training", true)),
         "dropout2d" => f::dropout2d(&x(), a.float(1, "p", 0.5), a.bool(2, "training", true)),
         "dropout3d" => f::dropout3d(&x(), a.float(1, "p", 0.5), a.bool(2, "training", true)),
-        "alpha_dropout" => f::alpha_dropout(&x(), a.float(1, "p", 0.5), a.bool(2, "training", false)),
+        "alpha_dropout" => {
+            f::alpha_dropout(&x(), a.float(1, "p", 0.5), a.bool(2, "training", false))
+        }
         _ => return None,
     })
 }
@@ -310,7 +312,8 @@ fn normalisation(name: &str, a: &Args) -> Option<Vec<Output>> {
                 momentum: a.float(6, "momentum", 0.1),
                 eps: a.float(7, "eps", 1e-5),
             };
-            let y = if batch { f::batch_norm(&x(), options) } else { f::instance_norm(&x(), options) };
+            let y =
+                if batch { f::batch_norm(&x(), options) } else { f::instance_norm(&x(), options) };
             y.output
         }
         "local_response_norm" => f::local_response_norm(
@@ -320,12 +323,9 @@ fn normalisation(name: &str, a: &Args) -> Option<Vec<Output>> {
             a.float(3, "beta", 0.75),
             a.float(4, "k", 1.0),
         ),
-        "normalize" => f::normalize(
-            &x(),
-            a.float(1, "p", 2.0),
-            a.dim(2, "dim", 1),
-            a.float(3, "eps", 1e-12),
-        ),
+        "normalize" => {
+            f::normalize(&x(), a.float(1, "p", 2.0), a.dim(2, "dim", 1), a.float(3, "eps", 1e-12))
+        }
         "cosine_similarity" => f::cosine_similarity(
             &a.tensor(0, "x1"),
             &a.tensor(1, "x2"),
@@ -420,9 +420,7 @@ fn loss(name: &str, a: &Args) -> Option<Vec<Output>> {
         "ctc_loss" => {
             let lengths = |i: usize, name: &str| -> Vec<usize> {
                 match a.arg(i, name) {
-                    Arg::Tensor(t) => {
-                        t.to_vec::<i64>().into_iter().map(|n| n as usize).collect()
-                    }
+                    Arg::Tensor(t) => t.to_vec::<i64>().into_iter().map(|n| n as usize).collect(),
                     _ => unsigned(a.ints(i, name)),
                 }
             };
@@ -494,11 +492,9 @@ fn margin(name: &str, a: &Args) -> Option<Vec<Output>> {
                 reduction: reduction(a),
             },
         ),
-        "multilabel_margin_loss" => f::multilabel_margin_loss(
-            &a.tensor(0, "input"),
-            &a.tensor(1, "target"),
-            reduction(a),
-        ),
+        "multilabel_margin_loss" => {
+            f::multilabel_margin_loss(&a.tensor(0, "input"), &a.tensor(1, "target"), reduction(a))
+        }
         "triplet_margin_loss" => f::triplet_margin_loss(
             &a.tensor(0, "anchor"),
             &a.tensor(1, "positive"),
