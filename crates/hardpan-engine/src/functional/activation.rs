@@ -291,4 +291,14 @@ impl Tensor {
     pub fn softplus(&self) -> Tensor {
         softplus(self, 1.0, 20.0)
     }
+    /// [`softmax`] along `dim` as a method.
+    #[track_caller]
+    pub fn softmax(&self, dim: isize) -> Tensor {
+        softmax(self, dim)
+    }
+    /// [`log_softmax`] along `dim` as a method.
+    #[track_caller]
+    pub fn log_softmax(&self, dim: isize) -> Tensor {
+        log_softmax(self, dim)
+    }
 }
