@@ -238,7 +238,10 @@ pub fn checkpoint(
     f: impl Fn(&[Tensor]) -> Tensor + Send + Sync + 'static,
     inputs: &[&Tensor],
 ) -> Tensor {
-    crate::checkpoint::attach(inputs.iter().map(|t| (*t).clone()).collect(), std::sync::Arc::new(f))
+    crate::checkpoint::recompute(
+        inputs.iter().map(|t| (*t).clone()).collect(),
+        std::sync::Arc::new(f),
+    )
 }
 
 #[cold]
@@ -267,6 +270,7 @@ fn vjp(node: &Node, y: &Tensor, src: &[Tensor], g: &Tensor, at: At) -> Grads {
         ]),
         Op::Cast => one(Some(g.prim_cast(src[0].dtype(), at))),
         Op::Alias | Op::Barrier => one(Some(g.clone())),
+        Op::WithGradient(rule) => rule.vjp(src, g).into(),
         Op::Reshape => one(Some(g.prim_reshape(src[0].shape(), at))),
         Op::Permute(axes) => {
             let mut inverse: Dims = axes.clone();

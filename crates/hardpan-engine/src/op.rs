@@ -287,6 +287,11 @@ pub trait CustomOp: Send + Sync {
     }
 }
 
+/// Gradients for the sources of a node that stands for its first source's value; see [`crate::Tensor::with_gradient`].
+pub(crate) trait GradientRule: Send + Sync {
+    fn vjp(&self, sources: &[crate::Tensor], grad: &crate::Tensor) -> Vec<Option<crate::Tensor>>;
+}
+
 /// One node's operation with its parameters. Sources and shapes live in the node.
 #[derive(Clone)]
 pub(crate) enum Op {
@@ -305,6 +310,8 @@ pub(crate) enum Op {
     Cast,
     /// The same value with its history cut (`detach`), or a leaf that a gradient is wanted for.
     Alias,
+    /// The value of the first source; the gradients of all sources come from the given rule.
+    WithGradient(Arc<dyn GradientRule>),
     Reshape,
     /// Output dimension `d` is source dimension `axes[d]`.
     Permute(Dims),
@@ -358,6 +365,7 @@ impl Op {
             Op::Where => "where",
             Op::Cast => "cast",
             Op::Alias => "alias",
+            Op::WithGradient(_) => "with_gradient",
             Op::Reshape => "reshape",
             Op::Permute(_) => "permute",
             Op::Expand => "expand",
@@ -378,11 +386,17 @@ impl Op {
         }
     }
 
+    /// A view in the same row-major order: its source's memory can be read in its place.
+    pub(crate) fn keeps_order(&self) -> bool {
+        matches!(self, Op::Alias | Op::WithGradient(_) | Op::Reshape)
+    }
+
     /// True when the op only renames positions: no arithmetic, no storage of its own.
     pub(crate) fn is_view(&self) -> bool {
         matches!(
             self,
             Op::Alias
+                | Op::WithGradient(_)
                 | Op::Reshape
                 | Op::Permute(_)
                 | Op::Expand

@@ -250,7 +250,7 @@ fn op_words(op: &Op, w: &mut Vec<u64>) -> u64 {
         Op::Const(_) => 1,
         Op::Iota => 2,
         Op::Random(d, ..) => 3 + *d as u64,
-        Op::Alias => 6,
+        Op::Alias | Op::WithGradient(_) => 6,
         Op::Where => 7,
         Op::Cast => 8,
         Op::Reshape => 9,

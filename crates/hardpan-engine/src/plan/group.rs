@@ -87,11 +87,6 @@ fn is_generator(op: &Op) -> bool {
     matches!(op, Op::Const(_) | Op::Iota | Op::Random(..))
 }
 
-/// A reshape keeps the row-major order: its source's buffer can be read in its place.
-fn is_reshape(op: &Op) -> bool {
-    matches!(op, Op::Reshape | Op::Alias)
-}
-
 /// Operations needed to compute a node again, expensive ones counted several times.
 fn op_cost(op: &Op) -> usize {
     match op {
@@ -118,7 +113,7 @@ fn op_cost(op: &Op) -> usize {
 
 /// First source below a chain of reshapes.
 fn below_reshapes(g: &Graph, mut id: Id) -> Id {
-    while !g.is_leaf(id) && is_reshape(&g.node(id).op) {
+    while !g.is_leaf(id) && g.node(id).op.keeps_order() {
         id = g.srcs[id][0];
     }
     id
@@ -224,7 +219,7 @@ fn choose_stored(
         }
         if g.external[i] {
             let base = below_reshapes(g, i);
-            if is_reshape(op) && !forced.contains(&i) && !g.is_constant(base) {
+            if op.keeps_order() && !forced.contains(&i) && !g.is_constant(base) {
                 need(base, &mut stored);
                 alias[i] = Some(base);
             } else {
@@ -390,7 +385,7 @@ impl Planner<'_> {
         while !g.is_leaf(id) && !self.stored[id] {
             let inner = g.srcs[id][0];
             match &g.node(id).op {
-                op if is_reshape(op) => {
+                op if op.keeps_order() => {
                     let base = below_reshapes_until(g, id, &self.stored);
                     if g.is_constant(base) {
                         return Err(source);
@@ -595,7 +590,7 @@ pub(super) fn accumulator(dtype: crate::DType) -> crate::DType {
 }
 
 fn below_reshapes_until(g: &Graph, mut id: Id, stored: &[bool]) -> Id {
-    while !g.is_leaf(id) && !stored[id] && is_reshape(&g.node(id).op) {
+    while !g.is_leaf(id) && !stored[id] && g.node(id).op.keeps_order() {
         id = g.srcs[id][0];
     }
     id

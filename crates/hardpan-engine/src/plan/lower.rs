@@ -511,14 +511,14 @@ pub(super) fn lower(
             let (seed, offset) = (b.arg(Arg::Seed(id)), b.arg(Arg::Offset(id)));
             Ok(b.push(Instr::Random { dist: *dist, seed, offset, at }, node.dtype))
         }
-        Op::Alias => lower(g, stored, b, src(0), map),
+        Op::Alias | Op::WithGradient(_) => lower(g, stored, b, src(0), map),
         Op::Reshape => {
             // Through reshapes alone the row-major offset stays: memory can be read in any shape.
             let mut base = src(0);
             while !g.is_leaf(base)
                 && !stored(base)
                 && !b.of_node.contains_key(&base)
-                && matches!(g.node(base).op, Op::Reshape | Op::Alias)
+                && g.node(base).op.keeps_order()
             {
                 base = g.srcs[base][0];
             }
@@ -631,7 +631,7 @@ pub(super) fn through_view(g: &Graph, id: Id, map: &Map, rank: usize) -> Option<
     let source = g.srcs[id][0];
     let mut out = Map { rows: SmallVec::new(), guards: map.guards.clone() };
     match &node.op {
-        Op::Alias => out.rows = map.rows.clone(),
+        Op::Alias | Op::WithGradient(_) => out.rows = map.rows.clone(),
         Op::Permute(axes) => {
             out.rows = SmallVec::from_elem(Affine::default(), axes.len());
             for (d, a) in axes.iter().enumerate() {
