@@ -4,7 +4,9 @@
 //! 1 and 2 threads, the best and the median rate and the best as a share of the measured
 //! fused-multiply-add peak of as many threads. On a busy machine trust the best of the runs.
 use hardpan_engine::dev::cpu::conv::{ConvShape, conv_forward, conv_input_grad, conv_weight_grad};
-use hardpan_engine::dev::cpu::gemm::{Batch, GemmShape, Operand, gemm, measured_peak_gflops};
+use hardpan_engine::dev::cpu::gemm::{
+    Batch, GemmShape, Operand, gemm, gemm_generic, measured_peak_gflops,
+};
 use hardpan_engine::dev::cpu::isa::isa;
 use hardpan_engine::dev::cpu::pool::{SharedMut, parallel_for, set_threads, threads};
 use std::time::Instant;
@@ -23,6 +25,7 @@ fn main() {
         bench.run(&format!("pool of {tasks} empty tasks"), 0.0, || parallel_for(tasks, |_| {}));
     }
     gemms(&bench);
+    generics(&bench);
     convs(&bench);
 }
 
@@ -117,6 +120,18 @@ fn gemms(bench: &Bench) {
         let (a, b) = (matrix(&a[..], m, k, at), matrix(&b[..], k, n, bt));
         bench.run(&format!("gemm {name}"), shape.flops(), || {
             gemm(shape, a, b, SharedMut::new(&mut c), false, None);
+        });
+    }
+}
+
+fn generics(bench: &Bench) {
+    for size in [64, 256, 512] {
+        let shape = GemmShape { batch: 1, m: size, n: size, k: size };
+        let (a, b) = (vec![0.5f64; size * size], vec![0.25f64; size * size]);
+        let mut c = vec![0.0; size * size];
+        let (a, b) = (Operand::row_major(&a, size, size), Operand::row_major(&b, size, size));
+        bench.run(&format!("gemm f64 {size}^3"), shape.flops(), || {
+            gemm_generic(shape, a, b, SharedMut::new(&mut c), false);
         });
     }
 }

@@ -9,8 +9,8 @@ use std::ops::Range;
 
 /// The longest run of k that is summed in registers before C is written.
 const DEPTH_MAX: usize = 384;
-/// Columns of B packed at once: with `DEPTH_MAX`, three quarters of a 1 MB second-level cache.
-const COLUMNS_MAX: usize = 512;
+/// Columns of B packed at once: with `DEPTH_MAX`, about 1 MB, the size of a second-level cache.
+const COLUMNS_MAX: usize = 768;
 /// A task should be worth at least this many operations, or starting it costs more than it saves.
 const TASK_FLOPS: f64 = 300e3;
 /// Tasks of more than this many operations are split further, so that a late thread costs little.

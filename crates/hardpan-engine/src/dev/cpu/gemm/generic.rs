@@ -36,9 +36,11 @@ macro_rules! integer_number {
 float_number!(f32 f64);
 integer_number!(u8 i32 u32 i64);
 
-/// Columns of C that one pass over k updates, and k steps between returns to them.
-const COLUMNS: usize = 256;
+/// Columns and k steps of B that are copied at a time.
+const COLUMNS: usize = 128;
 const DEPTH: usize = 64;
+/// k steps that one pass over a row of C takes.
+const STEPS: usize = 8;
 
 /// `C (+)= A @ B` for each matrix of a batch in the arithmetic of `T`: f64, i32, i64 (which wrap) and
 /// the other [`Number`]s. `c` holds `[batch, m, n]` row-major. Every element takes its products in
@@ -66,8 +68,8 @@ pub fn gemm_generic<T: Number>(
         return;
     }
     let isa = isa();
-    // A task is a few rows of one matrix.
-    let rows_per_task = (200_000 / (n * k.max(1))).clamp(1, m);
+    // A task is some rows of one matrix: enough to be worth copying B for.
+    let rows_per_task = (200_000 / (n * k.max(1))).max(32).min(m);
     let tasks_per_matrix = m.div_ceil(rows_per_task);
     parallel_for(batch * tasks_per_matrix, |task| {
         let (index, part) = (task / tasks_per_matrix, task % tasks_per_matrix);
@@ -148,13 +150,30 @@ fn rows_body<T: Number>(
             }
             for (row, c) in c.chunks_exact_mut(n).enumerate() {
                 let c = &mut c[col0..col0 + cols];
-                for (step, b) in block[..depth].iter().enumerate() {
-                    let a = a.data[a_start + row * a.row_stride + (k0 + step) * a.col_stride];
-                    for (sum, b) in c.iter_mut().zip(b) {
-                        *sum = sum.add_product(a, *b);
-                    }
+                let a_start = a_start + row * a.row_stride + k0 * a.col_stride;
+                let a = |step: usize| a.data[a_start + step * a.col_stride];
+                let whole = depth / STEPS * STEPS;
+                for step in (0..whole).step_by(STEPS) {
+                    let rows = std::array::from_fn(|i| &block[step + i]);
+                    add_rows::<T, STEPS>(c, rows, std::array::from_fn(|i| a(step + i)));
+                }
+                for step in whole..depth {
+                    add_rows::<T, 1>(c, [&block[step]], [a(step)]);
                 }
             }
         }
+    }
+}
+
+/// `c += a[0] * b[0] + a[1] * b[1] + ...`, in that order.
+#[inline(always)]
+fn add_rows<T: Number, const N: usize>(c: &mut [T], b: [&[T; COLUMNS]; N], a: [T; N]) {
+    let b: [&[T]; N] = b.map(|row| &row[..c.len()]);
+    for (col, c) in c.iter_mut().enumerate() {
+        let mut sum = *c;
+        for (b, a) in b.iter().zip(a) {
+            sum = sum.add_product(a, b[col]);
+        }
+        *c = sum;
     }
 }

@@ -287,7 +287,9 @@ mod x86 {
 #[cfg(target_arch = "aarch64")]
 pub(crate) use neon::NeonLanes;
 
+// NEON is always there on AArch64, so the compiler finds some of these blocks needless.
 #[cfg(target_arch = "aarch64")]
+#[allow(unused_unsafe)]
 mod neon {
     use super::Simd;
     use std::arch::aarch64::*;
