@@ -32,7 +32,10 @@
 extern crate self as hardpan_nn;
 
 mod forward;
+pub mod init;
+mod layers;
 mod module;
+pub mod optim;
 mod param;
 mod plain;
 mod sequential;
@@ -42,6 +45,7 @@ mod state_dict;
 pub use forward::{Forward, IntoLayer, Lambda, Layer, kind};
 /// Derives [`Module`] (with its walk, [`Visit`]) for a struct or an enum.
 pub use hardpan_derive::Module;
+pub use layers::*;
 pub use module::{Module, Visit, Visitor, evaluating, visit_field};
 pub use param::{Buffer, Param};
 pub use sequential::Sequential;

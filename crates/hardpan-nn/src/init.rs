@@ -1,0 +1,258 @@
+//! Initial values of weights.
+//!
+//! Layers here start with [`Init::KaimingNormal`] and zero biases: with it a signal keeps its size through many layers of ReLUs.
+//! PyTorch's default for linear and convolution layers shrinks it (Kaiming uniform with `a = sqrt(5)`, a leftover of 2014); it can
+//! be asked for by name, [`Init::PyTorch`]. All draws come from the generator that `hardpan_engine::manual_seed` seeds.
+//!
+//! ```
+//! use hardpan_nn::init::{Init, fan_in_and_fan_out};
+//! assert_eq!(fan_in_and_fan_out(&[8, 3, 5, 5]), (75, 200));
+//! let w = Init::KaimingNormal.tensor(&[512, 256]);
+//! let v = w.to_vec::<f32>();
+//! let std = (v.iter().map(|x| x * x).sum::<f32>() / v.len() as f32).sqrt();
+//! assert!((std - (2.0f32 / 256.0).sqrt()).abs() < 0.002);
+//! ```
+
+use crate::{Module, Param};
+use hardpan_engine::Tensor;
+
+/// A way to fill a new weight.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub enum Init {
+    /// Normal with standard deviation `sqrt(2 / fan_in)`: He et al., <https://arxiv.org/abs/1502.01852>. The default.
+    #[default]
+    KaimingNormal,
+    /// Uniform with the standard deviation of [`Init::KaimingNormal`].
+    KaimingUniform,
+    /// What `torch.nn` does by default in linear and convolution layers: uniform within `1 / sqrt(fan_in)`, biases too.
+    PyTorch,
+    /// Normal with standard deviation `gain sqrt(2 / (fan_in + fan_out))`: Glorot and Bengio 2010.
+    XavierNormal(f64),
+    /// Uniform with the standard deviation of [`Init::XavierNormal`].
+    XavierUniform(f64),
+    /// Normal.
+    Normal {
+        /// Its mean.
+        mean: f64,
+        /// Its standard deviation.
+        std: f64,
+    },
+    /// Normal, with values beyond two standard deviations drawn in again by the inverse distribution function.
+    TruncatedNormal {
+        /// Its standard deviation before the tails are cut.
+        std: f64,
+    },
+    /// Uniform from the first number up to the second.
+    Uniform(f64, f64),
+    /// One value everywhere.
+    Constant(f64),
+    /// Rows (or columns, whichever are fewer) orthonormal, times the gain: Saxe et al., <https://arxiv.org/abs/1312.6120>.
+    Orthogonal(f64),
+    /// Convolutions whose input is kept as it is, channel by channel; an identity matrix for linear layers.
+    Dirac,
+}
+
+impl Init {
+    /// A weight `[out, in, window..]` filled this way, f32.
+    #[track_caller]
+    pub fn tensor(self, shape: &[usize]) -> Tensor {
+        let fan = || fan_in_and_fan_out(shape);
+        match self {
+            Init::KaimingNormal => normal(shape, 0.0, gain(Nonlinearity::ReLU) / root(fan().0)),
+            Init::KaimingUniform => spread(shape, gain(Nonlinearity::ReLU) / root(fan().0)),
+            Init::PyTorch => {
+                let bound = 1.0 / root(fan().0);
+                uniform(shape, -bound, bound)
+            }
+            Init::XavierNormal(gain) => {
+                let (i, o) = fan();
+                normal(shape, 0.0, gain * (2.0 / (i + o).max(1) as f64).sqrt())
+            }
+            Init::XavierUniform(gain) => {
+                let (i, o) = fan();
+                spread(shape, gain * (2.0 / (i + o).max(1) as f64).sqrt())
+            }
+            Init::Normal { mean, std } => normal(shape, mean, std),
+            Init::TruncatedNormal { std } => truncated_normal(shape, std),
+            Init::Uniform(low, high) => uniform(shape, low, high),
+            Init::Constant(value) => Tensor::zeros(shape) + value,
+            Init::Orthogonal(gain) => orthogonal(shape, gain),
+            Init::Dirac => dirac(shape),
+        }
+    }
+
+    /// The bias `[out]` that goes with a weight of `fan_in` inputs: zero, except in [`Init::PyTorch`].
+    pub fn bias(self, out: usize, fan_in: usize) -> Tensor {
+        match self {
+            Init::PyTorch => {
+                let bound = 1.0 / root(fan_in);
+                uniform(&[out], -bound, bound)
+            }
+            _ => Tensor::zeros([out]),
+        }
+    }
+
+    /// Fills a parameter anew, keeping its dtype.
+    #[track_caller]
+    pub fn fill(self, param: &Param) {
+        param.set(self.tensor(&param.shape()).to_dtype(param.dtype()));
+    }
+
+    /// Fills the weights of every linear and convolution layer of a model (names ending in `weight`, at least 2 dimensions, in
+    /// modules whose type name has `Linear` or `Conv`) and their biases. Counterpart: fastai's `apply_init`.
+    pub fn apply(self, model: &dyn Module) {
+        model.for_each_module(&mut |_, m| {
+            if !["Linear", "Conv"].iter().any(|k| m.type_name().contains(k)) {
+                return;
+            }
+            let own = m.named_parameters();
+            let Some((_, weight)) = own.iter().find(|(n, _)| n == "weight") else { return };
+            self.fill(weight);
+            if let Some((_, bias)) = own.iter().find(|(n, _)| n == "bias") {
+                let fan_in = fan_in_and_fan_out(&weight.shape()).0;
+                bias.set(self.bias(bias.numel(), fan_in).to_dtype(bias.dtype()));
+            }
+        });
+    }
+}
+
+fn root(fan: usize) -> f64 {
+    (fan.max(1) as f64).sqrt()
+}
+
+/// How many inputs one output sees, and how many outputs one input: of a weight `[out, in, window..]`.
+/// Counterpart: `torch.nn.init._calculate_fan_in_and_fan_out`.
+///
+/// # Panics
+/// If there are fewer than two dimensions.
+#[track_caller]
+pub fn fan_in_and_fan_out(shape: &[usize]) -> (usize, usize) {
+    assert!(
+        shape.len() >= 2,
+        "fan in and fan out are those of a weight [out, in, ..], got shape {shape:?}"
+    );
+    let window: usize = shape[2..].iter().product();
+    (shape[1] * window, shape[0] * window)
+}
+
+/// What follows a layer, for [`gain`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Nonlinearity {
+    /// Nothing, or a convolution.
+    Linear,
+    /// Sigmoid.
+    Sigmoid,
+    /// Tanh.
+    Tanh,
+    /// ReLU.
+    ReLU,
+    /// ReLU with this slope on the negative side.
+    LeakyReLU(f64),
+    /// SELU.
+    SELU,
+}
+
+/// The factor by which a nonlinearity shrinks a signal, to be made up for. Counterpart: `torch.nn.init.calculate_gain`.
+pub fn gain(nonlinearity: Nonlinearity) -> f64 {
+    match nonlinearity {
+        Nonlinearity::Linear | Nonlinearity::Sigmoid => 1.0,
+        Nonlinearity::Tanh => 5.0 / 3.0,
+        Nonlinearity::ReLU => std::f64::consts::SQRT_2,
+        Nonlinearity::LeakyReLU(slope) => (2.0 / (1.0 + slope * slope)).sqrt(),
+        Nonlinearity::SELU => 0.75,
+    }
+}
+
+/// Which number of connections to keep the size of: that of the signal or of its gradient.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fan {
+    /// Inputs: the signal on its way forward.
+    #[default]
+    In,
+    /// Outputs: the gradient on its way back.
+    Out,
+}
+
+/// Normal with standard deviation `gain / sqrt(fan)`. Counterpart: `torch.nn.init.kaiming_normal_`.
+#[track_caller]
+pub fn kaiming_normal(shape: &[usize], fan: Fan, nonlinearity: Nonlinearity) -> Tensor {
+    normal(shape, 0.0, gain(nonlinearity) / root(pick(shape, fan)))
+}
+
+/// Uniform with standard deviation `gain / sqrt(fan)`. Counterpart: `torch.nn.init.kaiming_uniform_`.
+#[track_caller]
+pub fn kaiming_uniform(shape: &[usize], fan: Fan, nonlinearity: Nonlinearity) -> Tensor {
+    spread(shape, gain(nonlinearity) / root(pick(shape, fan)))
+}
+
+#[track_caller]
+fn pick(shape: &[usize], fan: Fan) -> usize {
+    let (i, o) = fan_in_and_fan_out(shape);
+    if fan == Fan::In { i } else { o }
+}
+
+/// Normal, f32. Counterpart: `torch.nn.init.normal_`.
+pub fn normal(shape: &[usize], mean: f64, std: f64) -> Tensor {
+    let x = Tensor::randn(shape) * std;
+    if mean == 0.0 { x } else { x + mean }
+}
+
+/// Uniform in `low..high`, f32. Counterpart: `torch.nn.init.uniform_`.
+pub fn uniform(shape: &[usize], low: f64, high: f64) -> Tensor {
+    Tensor::rand(shape) * (high - low) + low
+}
+
+/// Uniform around zero with this standard deviation.
+fn spread(shape: &[usize], std: f64) -> Tensor {
+    let bound = 3f64.sqrt() * std;
+    uniform(shape, -bound, bound)
+}
+
+/// Normal within two standard deviations, f32. Counterpart: `torch.nn.init.trunc_normal_` with `a = -2 std, b = 2 std`.
+pub fn truncated_normal(shape: &[usize], std: f64) -> Tensor {
+    // The distribution function at -2 and 2; uniform numbers between them go through its inverse.
+    let low = 0.022_750_131_948_179_2;
+    let u = uniform(shape, low, 1.0 - low);
+    u.ndtri().maximum(-2.0).minimum(2.0) * std
+}
+
+/// Orthonormal rows or columns, whichever are fewer, times `gain`, f32. Dimensions after the first count as columns.
+/// Counterpart: `torch.nn.init.orthogonal_`.
+#[track_caller]
+pub fn orthogonal(shape: &[usize], gain: f64) -> Tensor {
+    assert!(shape.len() >= 2, "orthogonal: needs at least 2 dimensions, got {shape:?}");
+    let (rows, cols) = (shape[0], shape[1..].iter().product::<usize>());
+    let (n, len) = (rows.min(cols), rows.max(cols));
+    let mut v: Vec<f64> =
+        Tensor::randn([n, len]).to_vec::<f32>().iter().map(|x| *x as f64).collect();
+    // Gram-Schmidt, twice over each vector for accuracy.
+    for i in 0..n {
+        let (done, rest) = v.split_at_mut(i * len);
+        let x = &mut rest[..len];
+        for _ in 0..2 {
+            for y in done.chunks_exact(len) {
+                let dot: f64 = x.iter().zip(y).map(|(a, b)| a * b).sum();
+                x.iter_mut().zip(y).for_each(|(a, b)| *a -= dot * b);
+            }
+        }
+        let norm = x.iter().map(|a| a * a).sum::<f64>().sqrt();
+        x.iter_mut().for_each(|a| *a /= norm);
+    }
+    let v: Vec<f32> = v.iter().map(|x| (x * gain) as f32).collect();
+    let t = Tensor::from_vec(v, [n, len]);
+    if rows <= cols { t.reshape(shape) } else { t.t().reshape(shape) }
+}
+
+/// A convolution `[out, in, window..]` that passes channel `i` of its input on as channel `i`. Counterpart: `torch.nn.init.dirac_`.
+#[track_caller]
+pub fn dirac(shape: &[usize]) -> Tensor {
+    assert!(shape.len() >= 2, "dirac: needs at least 2 dimensions, got {shape:?}");
+    let window: usize = shape[2..].iter().product();
+    let middle = shape[2..].iter().fold(0, |at, n| at * n + n / 2);
+    let mut v = vec![0f32; shape.iter().product()];
+    for c in 0..shape[0].min(shape[1]) {
+        v[(c * shape[1] + c) * window + middle] = 1.0;
+    }
+    Tensor::from_vec(v, shape)
+}

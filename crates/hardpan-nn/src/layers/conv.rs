@@ -1,0 +1,318 @@
+//! Convolutions over one, two and three dimensions, and their transposes.
+
+use super::linear::value;
+use crate::init::{Init, fan_in_and_fan_out};
+use crate::{Forward, Module, Param};
+use hardpan_engine::{Tensor, functional as f};
+
+/// What a convolution sees around its input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PaddingMode {
+    /// Zeros.
+    #[default]
+    Zeros,
+    /// The input mirrored at its edge.
+    Reflect,
+    /// The edge repeated.
+    Replicate,
+    /// The other side of the input.
+    Circular,
+}
+
+/// How weights are made, to make them anew when an option changes their shape.
+#[derive(Clone, Debug)]
+struct Make {
+    channels: (usize, usize),
+    kernel: Vec<usize>,
+    init: Init,
+    bias: bool,
+}
+
+impl Make {
+    /// `[out, in / groups, kernel..]`, or `[in, out / groups, kernel..]` for a transposed convolution.
+    #[track_caller]
+    fn params(&self, what: &str, groups: usize, transposed: bool) -> (Param, Option<Param>) {
+        let (inputs, outputs) = self.channels;
+        assert!(
+            groups > 0 && inputs.is_multiple_of(groups) && outputs.is_multiple_of(groups),
+            "{what}: {inputs} input and {outputs} output channels do not divide into {groups} groups"
+        );
+        let mut shape = if transposed {
+            vec![inputs, outputs / groups]
+        } else {
+            vec![outputs, inputs / groups]
+        };
+        shape.extend(&self.kernel);
+        let fan_in = fan_in_and_fan_out(&shape).0;
+        let weight = Param::new(self.init.tensor(&shape));
+        let bias = self.bias.then(|| Param::new(self.init.bias(outputs, fan_in)));
+        (weight, bias)
+    }
+}
+
+macro_rules! convolutions {
+    ($($n:literal $name:ident $function:ident $input:literal $kernel:literal),*) => {$(
+        #[doc = concat!("A convolution: `x: ", $input, "`, with or without N. Keys: `weight [out, in / groups, ", $kernel, "]`, `bias [out]`.")]
+        #[doc = concat!("Counterpart: `torch.nn.", stringify!($name), "`.")]
+        #[derive(Module)]
+        pub struct $name {
+            #[doc = concat!("`[out, in / groups, ", $kernel, "]`")]
+            pub weight: Param,
+            /// `[out]`
+            pub bias: Option<Param>,
+            options: f::ConvOptions,
+            #[module(skip)]
+            mode: PaddingMode,
+            #[module(skip)]
+            make: Make,
+        }
+
+        impl $name {
+            /// From `inputs` to `outputs` channels with a kernel of this size (one number, or one for each dimension);
+            /// stride 1, no padding, with a bias.
+            #[track_caller]
+            pub fn new(inputs: usize, outputs: usize, kernel: impl Into<f::Spatial>) -> $name {
+                let make = Make {
+                    channels: (inputs, outputs),
+                    kernel: kernel.into().fit(stringify!($name), "kernel size", $n).to_vec(),
+                    init: Init::default(),
+                    bias: true,
+                };
+                let (weight, bias) = make.params(stringify!($name), 1, false);
+                $name { weight, bias, options: Default::default(), mode: PaddingMode::Zeros, make }
+            }
+
+            /// Step of the window. Default 1.
+            #[must_use]
+            pub fn stride(mut self, stride: impl Into<f::Spatial>) -> $name {
+                self.options.stride = stride.into();
+                self
+            }
+
+            /// How much padding: so many on each side, or `Padding::Same`. Default none.
+            #[must_use]
+            pub fn padding(mut self, padding: impl Into<f::Padding>) -> $name {
+                self.options.padding = padding.into();
+                self
+            }
+
+            /// What the padding is. Default zeros.
+            #[must_use]
+            pub fn padding_mode(mut self, mode: PaddingMode) -> $name {
+                self.mode = mode;
+                self
+            }
+
+            /// Distance between kernel elements. Default 1.
+            #[must_use]
+            pub fn dilation(mut self, dilation: impl Into<f::Spatial>) -> $name {
+                self.options.dilation = dilation.into();
+                self
+            }
+
+            /// Channel groups: each sees its own share of the input channels. The weights are made anew. Default 1.
+            #[must_use]
+            #[track_caller]
+            pub fn groups(mut self, groups: usize) -> $name {
+                self.options.groups = groups;
+                self.remake()
+            }
+
+            /// With a bias or without. Default: with.
+            #[must_use]
+            pub fn bias(mut self, bias: bool) -> $name {
+                self.make.bias = bias;
+                let out = self.make.channels.1;
+                self.bias = bias.then(|| Param::new(Tensor::zeros([out])));
+                self
+            }
+
+            /// With weights (and bias) filled this way.
+            #[must_use]
+            pub fn init(mut self, init: Init) -> $name {
+                self.make.init = init;
+                self.remake()
+            }
+
+            #[track_caller]
+            fn remake(mut self) -> $name {
+                let groups = self.options.groups;
+                (self.weight, self.bias) = self.make.params(stringify!($name), groups, false);
+                self
+            }
+
+            /// Number of input channels.
+            pub fn in_channels(&self) -> usize {
+                self.make.channels.0
+            }
+
+            /// Number of output channels.
+            pub fn out_channels(&self) -> usize {
+                self.make.channels.1
+            }
+
+            /// Size of the kernel.
+            pub fn kernel_size(&self) -> &[usize] {
+                &self.make.kernel
+            }
+        }
+
+        impl Forward for $name {
+            type Output = Tensor;
+            #[track_caller]
+            fn forward(&self, x: &Tensor) -> Tensor {
+                let (weight, bias) = (self.weight.value(), value(&self.bias));
+                if self.mode == PaddingMode::Zeros {
+                    return f::$function(x, &weight, bias.as_ref(), self.options.clone());
+                }
+                let x = around(x, &self.make.kernel, &self.options, self.mode);
+                let options = f::ConvOptions { padding: f::Padding::Valid, ..self.options.clone() };
+                f::$function(&x, &weight, bias.as_ref(), options)
+            }
+        }
+    )*};
+}
+
+convolutions! {
+    1 Conv1d conv1d "[N, in, L]" "k",
+    2 Conv2d conv2d "[N, in, H, W]" "kh, kw",
+    3 Conv3d conv3d "[N, in, D, H, W]" "kd, kh, kw"
+}
+
+/// `x` with the padding of a convolution that is not zeros.
+#[track_caller]
+fn around(x: &Tensor, kernel: &[usize], options: &f::ConvOptions, mode: PaddingMode) -> Tensor {
+    let n = kernel.len();
+    let dilation = options.dilation.fit("convolution", "dilation", n);
+    let pads: Vec<(usize, usize)> = match &options.padding {
+        f::Padding::Valid => return x.clone(),
+        f::Padding::Around(p) => {
+            p.fit("convolution", "padding", n).iter().map(|p| (*p, *p)).collect()
+        }
+        f::Padding::Same => kernel
+            .iter()
+            .zip(&dilation)
+            .map(|(k, d)| {
+                let total = (k - 1) * d;
+                (total / 2, total - total / 2)
+            })
+            .collect(),
+    };
+    // PyTorch's order: the last dimension first.
+    let flat: Vec<isize> =
+        pads.iter().rev().flat_map(|(lo, hi)| [*lo as isize, *hi as isize]).collect();
+    let mode = match mode {
+        PaddingMode::Zeros => f::PadMode::Constant(0.0),
+        PaddingMode::Reflect => f::PadMode::Reflect,
+        PaddingMode::Replicate => f::PadMode::Replicate,
+        PaddingMode::Circular => f::PadMode::Circular,
+    };
+    f::pad(x, &flat, mode)
+}
+
+macro_rules! transposed {
+    ($($n:literal $name:ident $function:ident $input:literal $kernel:literal),*) => {$(
+        #[doc = concat!("A transposed convolution: `x: ", $input, "`, with or without N. Keys: `weight [in, out / groups, ", $kernel, "]`, `bias [out]`.")]
+        #[doc = concat!("Counterpart: `torch.nn.", stringify!($name), "`.")]
+        #[derive(Module)]
+        pub struct $name {
+            #[doc = concat!("`[in, out / groups, ", $kernel, "]`")]
+            pub weight: Param,
+            /// `[out]`
+            pub bias: Option<Param>,
+            options: f::ConvTransposeOptions,
+            #[module(skip)]
+            make: Make,
+        }
+
+        impl $name {
+            /// From `inputs` to `outputs` channels with a kernel of this size (one number, or one for each dimension);
+            /// stride 1, no padding, with a bias.
+            #[track_caller]
+            pub fn new(inputs: usize, outputs: usize, kernel: impl Into<f::Spatial>) -> $name {
+                let make = Make {
+                    channels: (inputs, outputs),
+                    kernel: kernel.into().fit(stringify!($name), "kernel size", $n).to_vec(),
+                    init: Init::default(),
+                    bias: true,
+                };
+                let (weight, bias) = make.params(stringify!($name), 1, true);
+                $name { weight, bias, options: Default::default(), make }
+            }
+
+            /// Step between the places where input elements go. Default 1.
+            #[must_use]
+            pub fn stride(mut self, stride: impl Into<f::Spatial>) -> $name {
+                self.options.stride = stride.into();
+                self
+            }
+
+            /// Elements cut off around the full result. Default 0.
+            #[must_use]
+            pub fn padding(mut self, padding: impl Into<f::Spatial>) -> $name {
+                self.options.padding = padding.into();
+                self
+            }
+
+            /// Elements added after, to choose among the sizes that a strided convolution maps to the same one. Default 0.
+            #[must_use]
+            pub fn output_padding(mut self, padding: impl Into<f::Spatial>) -> $name {
+                self.options.output_padding = padding.into();
+                self
+            }
+
+            /// Distance between kernel elements. Default 1.
+            #[must_use]
+            pub fn dilation(mut self, dilation: impl Into<f::Spatial>) -> $name {
+                self.options.dilation = dilation.into();
+                self
+            }
+
+            /// Channel groups. The weights are made anew. Default 1.
+            #[must_use]
+            #[track_caller]
+            pub fn groups(mut self, groups: usize) -> $name {
+                self.options.groups = groups;
+                self.remake()
+            }
+
+            /// With a bias or without. Default: with.
+            #[must_use]
+            pub fn bias(mut self, bias: bool) -> $name {
+                self.make.bias = bias;
+                let out = self.make.channels.1;
+                self.bias = bias.then(|| Param::new(Tensor::zeros([out])));
+                self
+            }
+
+            /// With weights (and bias) filled this way.
+            #[must_use]
+            pub fn init(mut self, init: Init) -> $name {
+                self.make.init = init;
+                self.remake()
+            }
+
+            #[track_caller]
+            fn remake(mut self) -> $name {
+                let groups = self.options.groups;
+                (self.weight, self.bias) = self.make.params(stringify!($name), groups, true);
+                self
+            }
+        }
+
+        impl Forward for $name {
+            type Output = Tensor;
+            #[track_caller]
+            fn forward(&self, x: &Tensor) -> Tensor {
+                let (weight, bias) = (self.weight.value(), value(&self.bias));
+                f::$function(x, &weight, bias.as_ref(), self.options.clone())
+            }
+        }
+    )*};
+}
+
+transposed! {
+    1 ConvTranspose1d conv_transpose1d "[N, in, L]" "k",
+    2 ConvTranspose2d conv_transpose2d "[N, in, H, W]" "kh, kw",
+    3 ConvTranspose3d conv_transpose3d "[N, in, D, H, W]" "kd, kh, kw"
+}

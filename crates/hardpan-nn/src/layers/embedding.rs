@@ -1,0 +1,120 @@
+//! Tables looked up by index.
+
+use crate::init::Init;
+use crate::{Forward, Module, Param};
+use hardpan_engine::{Tensor, functional as f};
+
+/// Rows of a table by index: integers `[..]` to `[.., size]`. Key: `weight [count, size]`, standard normal at first as in PyTorch.
+/// Counterpart: `torch.nn.Embedding`.
+#[derive(Module)]
+pub struct Embedding {
+    /// `[count, size]`
+    pub weight: Param,
+    #[module(skip)]
+    options: f::EmbeddingOptions,
+}
+
+impl Embedding {
+    /// `count` rows of `size` numbers.
+    pub fn new(count: usize, size: usize) -> Embedding {
+        let weight = Param::new(Tensor::randn([count, size]));
+        Embedding { weight, options: Default::default() }
+    }
+
+    /// The row that stands for padding: zeros, and never trained. Negative counts from the end.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    #[must_use]
+    #[track_caller]
+    pub fn padding_idx(mut self, row: isize) -> Embedding {
+        let count = self.weight.shape()[0];
+        let at = if row < 0 { row + count as isize } else { row };
+        assert!(
+            (0..count as isize).contains(&at),
+            "Embedding: padding_idx {row}, but there are {count} rows"
+        );
+        self.options.padding_idx = Some(at);
+        let keep = Tensor::iota(count).ne(at as i64).reshape([count, 1]);
+        let w = self.weight.value().detach();
+        self.weight.set(&w * keep.to_dtype(w.dtype()));
+        self
+    }
+
+    /// Scales each gradient by one over how often its row is used in the batch. Default no.
+    #[must_use]
+    pub fn scale_grad_by_freq(mut self, scale: bool) -> Embedding {
+        self.options.scale_grad_by_freq = scale;
+        self
+    }
+
+    /// Rows of a larger norm than this are looked up as if scaled down to it (the table itself stays).
+    #[must_use]
+    pub fn max_norm(mut self, norm: f64) -> Embedding {
+        self.options.max_norm = Some(norm);
+        self
+    }
+
+    /// With the table filled this way.
+    #[must_use]
+    pub fn init(self, init: Init) -> Embedding {
+        init.fill(&self.weight);
+        match self.options.padding_idx {
+            Some(row) => self.padding_idx(row),
+            None => self,
+        }
+    }
+}
+
+impl Forward for Embedding {
+    type Output = Tensor;
+    #[track_caller]
+    fn forward(&self, x: &Tensor) -> Tensor {
+        f::embedding(x, &self.weight.value(), self.options.clone())
+    }
+}
+
+/// Sums, means or maxima of rows of a table, bag by bag: indices `[bags, size]` give `[bags, row]`. Key: `weight [count, row]`.
+/// Counterpart: `torch.nn.EmbeddingBag`.
+#[derive(Module)]
+pub struct EmbeddingBag {
+    /// `[count, size]`
+    pub weight: Param,
+    #[module(skip)]
+    mode: f::BagMode,
+}
+
+impl EmbeddingBag {
+    /// `count` rows of `size` numbers; means of bags.
+    pub fn new(count: usize, size: usize) -> EmbeddingBag {
+        let weight = Param::new(Tensor::randn([count, size]));
+        EmbeddingBag { weight, mode: f::BagMode::Mean }
+    }
+
+    /// What is taken of each bag. Default: the mean.
+    #[must_use]
+    pub fn mode(mut self, mode: f::BagMode) -> EmbeddingBag {
+        self.mode = mode;
+        self
+    }
+
+    /// Bags of different sizes: flat indices `[n]`, and where each bag starts.
+    #[track_caller]
+    pub fn forward_offsets(&self, x: &Tensor, offsets: &Tensor) -> Tensor {
+        let options = f::EmbeddingBagOptions {
+            offsets: Some(offsets),
+            mode: self.mode,
+            ..Default::default()
+        };
+        f::embedding_bag(x, &self.weight.value(), options)
+    }
+}
+
+impl Forward for EmbeddingBag {
+    type Output = Tensor;
+    #[track_caller]
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let options = f::EmbeddingBagOptions { mode: self.mode, ..Default::default() };
+        f::embedding_bag(x, &self.weight.value(), options)
+    }
+}

@@ -1,0 +1,52 @@
+//! Layers, with PyTorch's names and state dict keys.
+//!
+//! A layer is made by `new` with what it cannot do without; options are set in a row: `Conv2d::new(1, 8, 5).stride(2).padding(2)`.
+//! Weights start Kaiming-normal and biases at zero (see [`crate::init`]); `.init(Init::PyTorch)` asks for PyTorch's start. Shapes are
+//! checked where a layer is applied.
+//!
+//! One file a family: [`Linear`] and relatives, convolutions, normalization, activations, pooling, padding, reshaping, dropout,
+//! embeddings, recurrent layers, attention and transformers.
+
+mod activation;
+mod conv;
+mod dropout;
+mod embedding;
+mod linear;
+mod norm;
+mod pad;
+mod pool;
+mod resize;
+mod shape;
+
+pub use activation::*;
+pub use conv::*;
+pub use dropout::*;
+pub use embedding::*;
+pub use linear::*;
+pub use norm::*;
+pub use pad::*;
+pub use pool::*;
+pub use resize::*;
+pub use shape::*;
+
+use crate::{Visit, Visitor};
+use hardpan_engine::functional as f;
+
+/// Settings of layers: plain data, nothing to see.
+macro_rules! plain {
+    ($($t:ty),* $(,)?) => {
+        $(impl Visit for $t {
+            fn visit(&self, _: &mut dyn Visitor) {}
+        })*
+    };
+}
+
+plain!(
+    f::Spatial,
+    f::Padding,
+    f::ConvOptions,
+    f::ConvTransposeOptions,
+    f::MaxPoolOptions,
+    f::AvgPoolOptions,
+    crate::init::Init,
+);

@@ -1,0 +1,546 @@
+//! The well-known optimizers: settings, and the list of steps they stand for.
+
+use super::steps::*;
+use super::{Hyper, Hypers, IntoGroups, Optimizer, Step, Update};
+use std::sync::Arc;
+
+/// Settings that stand for a list of steps and their hyperparameters.
+pub trait Recipe {
+    /// The step functions, in order.
+    fn steps(&self) -> Vec<Step>;
+
+    /// The hyperparameters and their values.
+    fn hypers(&self) -> Hypers;
+
+    /// The optimizer for these parameters: a `Vec<Param>`, `&model`, lists of parameters, or [`Group`](super::Group)s.
+    #[track_caller]
+    fn build(&self, params: impl IntoGroups) -> Optimizer
+    where
+        Self: Sized,
+    {
+        Optimizer::new(params, self.steps(), &self.hypers())
+    }
+}
+
+fn list(steps: &[Option<fn(&mut Update<'_>)>]) -> Vec<Step> {
+    steps.iter().flatten().map(|f| Arc::new(*f) as Step).collect()
+}
+
+/// `Some(f)` if `condition`.
+fn when(condition: bool, f: fn(&mut Update<'_>)) -> Option<fn(&mut Update<'_>)> {
+    condition.then_some(f)
+}
+
+/// Settings as a struct with a setter for each, so that they can be written in a row.
+macro_rules! settings {
+    ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $f:ident: $t:ty = $default:expr),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct $name { $($(#[$fdoc])* pub $f: $t),* }
+
+        impl Default for $name {
+            fn default() -> $name {
+                $name { $($f: $default),* }
+            }
+        }
+
+        impl $name {
+            /// With this learning rate, and PyTorch's defaults otherwise.
+            pub fn new(lr: f64) -> $name {
+                $name { lr, ..$name::default() }
+            }
+            $(
+                $(#[$fdoc])*
+                #[must_use]
+                pub fn $f(mut self, $f: $t) -> $name {
+                    self.$f = $f;
+                    self
+                }
+            )*
+        }
+    };
+}
+
+settings! {
+    /// Stochastic gradient descent, with momentum if asked for. Counterpart: `torch.optim.SGD`.
+    SGD {
+        /// Learning rate. Default 0.001.
+        lr: f64 = 1e-3,
+        /// Momentum. Default 0.
+        momentum: f64 = 0.0,
+        /// How much less of a new gradient enters the momentum. Default 0.
+        dampening: f64 = 0.0,
+        /// Weight decay. Default 0.
+        weight_decay: f64 = 0.0,
+        /// Nesterov's momentum. Default no.
+        nesterov: bool = false,
+        /// Whether the decay is decoupled from the gradient (true weight decay) rather than an L2 term. Default no.
+        decoupled: bool = false,
+        /// Ascend. Default no.
+        maximize: bool = false,
+    }
+}
+
+impl Recipe for SGD {
+    #[track_caller]
+    fn steps(&self) -> Vec<Step> {
+        assert!(
+            !self.nesterov || (self.momentum > 0.0 && self.dampening == 0.0),
+            "SGD: Nesterov momentum needs a momentum above 0 and no dampening, got {} and {}",
+            self.momentum,
+            self.dampening
+        );
+        list(&[
+            when(self.maximize, maximize),
+            Some(if self.decoupled { weight_decay } else { l2_reg }),
+            Some(if self.nesterov { nesterov_momentum } else { momentum }),
+            Some(sgd_step),
+        ])
+    }
+    fn hypers(&self) -> Hypers {
+        Hypers::new(&[
+            (Hyper::Lr, self.lr),
+            (Hyper::Mom, self.momentum),
+            (Hyper::Dampening, self.dampening),
+            (Hyper::Wd, self.weight_decay),
+        ])
+    }
+}
+
+settings! {
+    /// Adam, <https://arxiv.org/abs/1412.6980>. Counterpart: `torch.optim.Adam`.
+    Adam {
+        /// Learning rate. Default 0.001.
+        lr: f64 = 1e-3,
+        /// Decays of the averages of the gradient and of its square. Default (0.9, 0.999).
+        betas: (f64, f64) = (0.9, 0.999),
+        /// Added to the root of the second moment. Default 1e-8.
+        eps: f64 = 1e-8,
+        /// Weight decay. Default 0.
+        weight_decay: f64 = 0.0,
+        /// Whether the decay is decoupled from the gradient (as in AdamW) rather than an L2 term. Default no.
+        decoupled: bool = false,
+        /// Use the largest second moment so far. Default no.
+        amsgrad: bool = false,
+        /// Ascend. Default no.
+        maximize: bool = false,
+    }
+}
+
+impl Adam {
+    /// fastai's Adam: betas (0.9, 0.99), eps 1e-5, decoupled weight decay 0.01.
+    pub fn fastai(lr: f64) -> Adam {
+        Adam::new(lr).betas((0.9, 0.99)).eps(1e-5).weight_decay(0.01).decoupled(true)
+    }
+}
+
+fn adam_hypers(lr: f64, betas: (f64, f64), eps: f64, wd: f64) -> Hypers {
+    Hypers::new(&[
+        (Hyper::Lr, lr),
+        (Hyper::Mom, betas.0),
+        (Hyper::SqrMom, betas.1),
+        (Hyper::Eps, eps),
+        (Hyper::Wd, wd),
+    ])
+}
+
+impl Recipe for Adam {
+    fn steps(&self) -> Vec<Step> {
+        list(&[
+            when(self.maximize, maximize),
+            Some(if self.decoupled { weight_decay } else { l2_reg }),
+            Some(average_grad),
+            Some(average_sqr_grad),
+            when(self.amsgrad, max_sqr_grad),
+            Some(adam_step),
+        ])
+    }
+    fn hypers(&self) -> Hypers {
+        adam_hypers(self.lr, self.betas, self.eps, self.weight_decay)
+    }
+}
+
+settings! {
+    /// Adam with true weight decay, <https://arxiv.org/abs/1711.05101>. Counterpart: `torch.optim.AdamW`.
+    AdamW {
+        /// Learning rate. Default 0.001.
+        lr: f64 = 1e-3,
+        /// Decays of the averages of the gradient and of its square. Default (0.9, 0.999).
+        betas: (f64, f64) = (0.9, 0.999),
+        /// Added to the root of the second moment. Default 1e-8.
+        eps: f64 = 1e-8,
+        /// Weight decay. Default 0.01.
+        weight_decay: f64 = 1e-2,
+        /// Use the largest second moment so far. Default no.
+        amsgrad: bool = false,
+        /// Ascend. Default no.
+        maximize: bool = false,
+    }
+}
+
+impl Recipe for AdamW {
+    fn steps(&self) -> Vec<Step> {
+        list(&[
+            when(self.maximize, maximize),
+            Some(weight_decay),
+            Some(average_grad),
+            Some(average_sqr_grad),
+            when(self.amsgrad, max_sqr_grad),
+            Some(adam_step),
+        ])
+    }
+    fn hypers(&self) -> Hypers {
+        adam_hypers(self.lr, self.betas, self.eps, self.weight_decay)
+    }
+}
+
+settings! {
+    /// Gradients divided by the root of their mean square. Counterpart: `torch.optim.RMSprop`.
+    RMSprop {
+        /// Learning rate. Default 0.01.
+        lr: f64 = 1e-2,
+        /// Decay of the mean square. Default 0.99.
+        alpha: f64 = 0.99,
+        /// Added to the root. Default 1e-8.
+        eps: f64 = 1e-8,
+        /// Weight decay (L2). Default 0.
+        weight_decay: f64 = 0.0,
+        /// Momentum. Default 0.
+        momentum: f64 = 0.0,
+        /// Take the mean off before squaring. Default no.
+        centered: bool = false,
+        /// Ascend. Default no.
+        maximize: bool = false,
+    }
+}
+
+impl Recipe for RMSprop {
+    fn steps(&self) -> Vec<Step> {
+        list(&[
+            when(self.maximize, maximize),
+            Some(l2_reg),
+            Some(if self.centered { rms_normalize_centered } else { rms_normalize }),
+            Some(momentum),
+            Some(sgd_step),
+        ])
+    }
+    fn hypers(&self) -> Hypers {
+        Hypers::new(&[
+            (Hyper::Lr, self.lr),
+            (Hyper::Mom, self.momentum),
+            (Hyper::SqrMom, self.alpha),
+            (Hyper::Eps, self.eps),
+            (Hyper::Wd, self.weight_decay),
+            (Hyper::Dampening, 0.0),
+        ])
+    }
+}
+
+settings! {
+    /// Gradients divided by the root of the sum of their squares. Counterpart: `torch.optim.Adagrad`.
+    Adagrad {
+        /// Learning rate. Default 0.01.
+        lr: f64 = 1e-2,
+        /// Decay of the learning rate with the step. Default 0.
+        lr_decay: f64 = 0.0,
+        /// Weight decay (L2). Default 0.
+        weight_decay: f64 = 0.0,
+        /// What the sum starts from. Default 0.
+        initial_accumulator_value: f64 = 0.0,
+        /// Added to the root. Default 1e-10.
+        eps: f64 = 1e-10,
+        /// Ascend. Default no.
+        maximize: bool = false,
+    }
+}
+
+impl Recipe for Adagrad {
+    fn steps(&self) -> Vec<Step> {
+        list(&[when(self.maximize, maximize), Some(l2_reg), Some(adagrad_step)])
+    }
+    fn hypers(&self) -> Hypers {
+        Hypers::new(&[
+            (Hyper::Lr, self.lr),
+            (Hyper::LrDecay, self.lr_decay),
+            (Hyper::Wd, self.weight_decay),
+            (Hyper::InitialAccumulator, self.initial_accumulator_value),
+            (Hyper::Eps, self.eps),
+        ])
+    }
+}
+
+settings! {
+    /// Steps in units of earlier steps, <https://arxiv.org/abs/1212.5701>. Counterpart: `torch.optim.Adadelta`.
+    Adadelta {
+        /// Learning rate. Default 1.
+        lr: f64 = 1.0,
+        /// Decay of the averages. Default 0.9.
+        rho: f64 = 0.9,
+        /// Added inside the roots. Default 1e-6.
+        eps: f64 = 1e-6,
+        /// Weight decay (L2). Default 0.
+        weight_decay: f64 = 0.0,
+        /// Ascend. Default no.
+        maximize: bool = false,
+    }
+}
+
+impl Recipe for Adadelta {
+    fn steps(&self) -> Vec<Step> {
+        list(&[when(self.maximize, maximize), Some(l2_reg), Some(adadelta_step)])
+    }
+    fn hypers(&self) -> Hypers {
+        Hypers::new(&[
+            (Hyper::Lr, self.lr),
+            (Hyper::SqrMom, self.rho),
+            (Hyper::Eps, self.eps),
+            (Hyper::Wd, self.weight_decay),
+        ])
+    }
+}
+
+settings! {
+    /// Adam with the largest gradient in place of the mean square. Counterpart: `torch.optim.Adamax`.
+    Adamax {
+        /// Learning rate. Default 0.002.
+        lr: f64 = 2e-3,
+        /// Decays of the average gradient and of the largest one. Default (0.9, 0.999).
+        betas: (f64, f64) = (0.9, 0.999),
+        /// Added to the size of a gradient. Default 1e-8.
+        eps: f64 = 1e-8,
+        /// Weight decay (L2). Default 0.
+        weight_decay: f64 = 0.0,
+        /// Ascend. Default no.
+        maximize: bool = false,
+    }
+}
+
+impl Recipe for Adamax {
+    fn steps(&self) -> Vec<Step> {
+        list(&[when(self.maximize, maximize), Some(l2_reg), Some(average_grad), Some(adamax_step)])
+    }
+    fn hypers(&self) -> Hypers {
+        adam_hypers(self.lr, self.betas, self.eps, self.weight_decay)
+    }
+}
+
+settings! {
+    /// Adam with Nesterov's momentum. Counterpart: `torch.optim.NAdam`.
+    NAdam {
+        /// Learning rate. Default 0.002.
+        lr: f64 = 2e-3,
+        /// Decays of the averages. Default (0.9, 0.999).
+        betas: (f64, f64) = (0.9, 0.999),
+        /// Added to the root of the second moment. Default 1e-8.
+        eps: f64 = 1e-8,
+        /// Weight decay. Default 0.
+        weight_decay: f64 = 0.0,
+        /// Decay of the momentum schedule. Default 0.004.
+        momentum_decay: f64 = 4e-3,
+        /// Whether the decay is decoupled from the gradient. Default no.
+        decoupled: bool = false,
+        /// Ascend. Default no.
+        maximize: bool = false,
+    }
+}
+
+impl Recipe for NAdam {
+    fn steps(&self) -> Vec<Step> {
+        list(&[
+            when(self.maximize, maximize),
+            Some(if self.decoupled { weight_decay } else { l2_reg }),
+            Some(average_grad),
+            Some(average_sqr_grad),
+            Some(nadam_step),
+        ])
+    }
+    fn hypers(&self) -> Hypers {
+        let mut h = adam_hypers(self.lr, self.betas, self.eps, self.weight_decay);
+        h.set(Hyper::MomDecay, self.momentum_decay);
+        h
+    }
+}
+
+settings! {
+    /// Rectified Adam, <https://arxiv.org/abs/1908.03265>. Counterpart: `torch.optim.RAdam`.
+    RAdam {
+        /// Learning rate. Default 0.001.
+        lr: f64 = 1e-3,
+        /// Decays of the averages. Default (0.9, 0.999).
+        betas: (f64, f64) = (0.9, 0.999),
+        /// Added to the root of the second moment. Default 1e-8.
+        eps: f64 = 1e-8,
+        /// Weight decay. Default 0.
+        weight_decay: f64 = 0.0,
+        /// Whether the decay is decoupled from the gradient. Default no.
+        decoupled: bool = false,
+        /// Ascend. Default no.
+        maximize: bool = false,
+    }
+}
+
+impl Recipe for RAdam {
+    fn steps(&self) -> Vec<Step> {
+        list(&[
+            when(self.maximize, maximize),
+            Some(if self.decoupled { weight_decay } else { l2_reg }),
+            Some(average_grad),
+            Some(average_sqr_grad),
+            Some(radam_step),
+        ])
+    }
+    fn hypers(&self) -> Hypers {
+        adam_hypers(self.lr, self.betas, self.eps, self.weight_decay)
+    }
+}
+
+settings! {
+    /// Averaged SGD. The average is `ax` in the [state](Optimizer::state). Counterpart: `torch.optim.ASGD`.
+    ASGD {
+        /// Learning rate. Default 0.01.
+        lr: f64 = 1e-2,
+        /// Decay term. Default 1e-4.
+        lambd: f64 = 1e-4,
+        /// Power of the step-size schedule. Default 0.75.
+        alpha: f64 = 0.75,
+        /// Step at which averaging starts. Default 1e6.
+        t0: f64 = 1e6,
+        /// Weight decay (L2). Default 0.
+        weight_decay: f64 = 0.0,
+        /// Ascend. Default no.
+        maximize: bool = false,
+    }
+}
+
+impl Recipe for ASGD {
+    fn steps(&self) -> Vec<Step> {
+        list(&[when(self.maximize, maximize), Some(l2_reg), Some(asgd_step)])
+    }
+    fn hypers(&self) -> Hypers {
+        Hypers::new(&[
+            (Hyper::Lr, self.lr),
+            (Hyper::Lambda, self.lambd),
+            (Hyper::Alpha, self.alpha),
+            (Hyper::T0, self.t0),
+            (Hyper::Wd, self.weight_decay),
+        ])
+    }
+}
+
+settings! {
+    /// Resilient backpropagation, for whole-set gradients. Counterpart: `torch.optim.Rprop`.
+    Rprop {
+        /// The first step size. Default 0.01.
+        lr: f64 = 1e-2,
+        /// Factors for a step that went too far and for one in the right direction. Default (0.5, 1.2).
+        etas: (f64, f64) = (0.5, 1.2),
+        /// Smallest and largest step. Default (1e-6, 50).
+        step_sizes: (f64, f64) = (1e-6, 50.0),
+        /// Ascend. Default no.
+        maximize: bool = false,
+    }
+}
+
+impl Recipe for Rprop {
+    fn steps(&self) -> Vec<Step> {
+        list(&[when(self.maximize, maximize), Some(rprop_step)])
+    }
+    fn hypers(&self) -> Hypers {
+        Hypers::new(&[
+            (Hyper::Lr, self.lr),
+            (Hyper::EtaMinus, self.etas.0),
+            (Hyper::EtaPlus, self.etas.1),
+            (Hyper::StepMin, self.step_sizes.0),
+            (Hyper::StepMax, self.step_sizes.1),
+        ])
+    }
+}
+
+settings! {
+    /// Adam in little memory, <https://arxiv.org/abs/1804.04235>. Counterpart: `torch.optim.Adafactor`.
+    Adafactor {
+        /// Largest relative learning rate. Default 0.01.
+        lr: f64 = 1e-2,
+        /// Exponent of the decay of the second moment. Default -0.8.
+        beta2_decay: f64 = -0.8,
+        /// Lower bounds of the second moment and of the parameter scale. Default (the epsilon of f32, 0.001).
+        eps: (f64, f64) = (f32::EPSILON as f64, 1e-3),
+        /// Largest size of an update. Default 1.
+        d: f64 = 1.0,
+        /// Weight decay (decoupled). Default 0.
+        weight_decay: f64 = 0.0,
+        /// Ascend. Default no.
+        maximize: bool = false,
+    }
+}
+
+impl Recipe for Adafactor {
+    fn steps(&self) -> Vec<Step> {
+        list(&[when(self.maximize, maximize), Some(weight_decay), Some(adafactor_step)])
+    }
+    fn hypers(&self) -> Hypers {
+        Hypers::new(&[
+            (Hyper::Lr, self.lr),
+            (Hyper::Beta2Decay, self.beta2_decay),
+            (Hyper::Eps, self.eps.0),
+            (Hyper::Eps2, self.eps.1),
+            (Hyper::Clip, self.d),
+            (Hyper::Wd, self.weight_decay),
+        ])
+    }
+}
+
+settings! {
+    /// Adam with steps scaled to the size of each parameter, for large batches. Counterpart: fastai's `Lamb`.
+    Lamb {
+        /// Learning rate. Default 0.001.
+        lr: f64 = 1e-3,
+        /// Decays of the averages. Default (0.9, 0.99).
+        betas: (f64, f64) = (0.9, 0.99),
+        /// Added to the root of the second moment. Default 1e-5.
+        eps: f64 = 1e-5,
+        /// Weight decay. Default 0.
+        weight_decay: f64 = 0.0,
+    }
+}
+
+impl Recipe for Lamb {
+    fn steps(&self) -> Vec<Step> {
+        list(&[Some(average_grad), Some(average_sqr_grad), Some(lamb_step)])
+    }
+    fn hypers(&self) -> Hypers {
+        adam_hypers(self.lr, self.betas, self.eps, self.weight_decay)
+    }
+}
+
+settings! {
+    /// SGD with gradients rescaled by layer. Counterpart: fastai's `Larc`.
+    LARS {
+        /// Learning rate. Default 0.001.
+        lr: f64 = 1e-3,
+        /// Momentum. Default 0.9.
+        momentum: f64 = 0.9,
+        /// Weight decay (L2). Default 0.
+        weight_decay: f64 = 0.0,
+        /// Trust coefficient. Default 0.02.
+        trust_coeff: f64 = 0.02,
+        /// Added to the norms. Default 1e-8.
+        eps: f64 = 1e-8,
+    }
+}
+
+impl Recipe for LARS {
+    fn steps(&self) -> Vec<Step> {
+        list(&[Some(larc), Some(l2_reg), Some(momentum), Some(sgd_step)])
+    }
+    fn hypers(&self) -> Hypers {
+        Hypers::new(&[
+            (Hyper::Lr, self.lr),
+            (Hyper::Mom, self.momentum),
+            (Hyper::Dampening, 0.0),
+            (Hyper::Wd, self.weight_decay),
+            (Hyper::Trust, self.trust_coeff),
+            (Hyper::Eps, self.eps),
+        ])
+    }
+}

@@ -1,0 +1,1 @@
+//! Learning-rate schedules by the step, with PyTorch's names and curves.

@@ -1,0 +1,274 @@
+//! The small step functions that optimizers are lists of.
+//!
+//! Each does one thing to an [`Update`]; an optimizer is made by listing some. They follow fastai's `optimizer` module, and between them
+//! the formulas of `torch.optim`.
+
+use super::{Hyper, Update};
+use hardpan_engine::Tensor;
+
+/// `average + weight (x - average)`
+pub(super) fn lerp(average: &Tensor, x: &Tensor, weight: f64) -> Tensor {
+    average * (1.0 - weight) + x * weight
+}
+
+/// Ascends instead of descending.
+pub fn maximize(u: &mut Update<'_>) {
+    u.grad = -&u.grad;
+}
+
+/// Adds `wd` times the value to the gradient: the decay of an L2 penalty in the loss.
+pub fn l2_reg(u: &mut Update<'_>) {
+    let wd = u.wd();
+    if wd != 0.0 {
+        u.grad = &u.grad + &u.value * wd;
+    }
+}
+
+/// Shrinks the value by `lr wd` of itself: true (decoupled) weight decay, <https://arxiv.org/abs/1711.05101>.
+pub fn weight_decay(u: &mut Update<'_>) {
+    let wd = u.wd();
+    if wd != 0.0 {
+        u.value = &u.value * (1.0 - u.lr() * wd);
+    }
+}
+
+/// Steps down the gradient.
+pub fn sgd_step(u: &mut Update<'_>) {
+    u.value = &u.value - &u.grad * u.lr();
+}
+
+/// Momentum of SGD: the gradient becomes `mom buffer + (1 - dampening) grad`; the first one enters whole.
+pub fn momentum(u: &mut Update<'_>) {
+    let (mom, damp) = (u.hyper(Hyper::Mom), u.hyper(Hyper::Dampening));
+    if mom == 0.0 {
+        return;
+    }
+    u.grad = match u.state.take("momentum_buffer") {
+        Some(buffer) => buffer * mom + &u.grad * (1.0 - damp),
+        None => u.grad.clone(),
+    };
+    u.state.set("momentum_buffer", u.grad.clone());
+}
+
+/// Nesterov's momentum: looks ahead by one more step of the buffer.
+pub fn nesterov_momentum(u: &mut Update<'_>) {
+    let (mom, damp) = (u.hyper(Hyper::Mom), u.hyper(Hyper::Dampening));
+    let fresh = u.grad.clone();
+    momentum(u);
+    debug_assert!(mom > 0.0 && damp == 0.0);
+    u.grad = fresh + &u.grad * mom;
+}
+
+/// Keeps the decaying average of gradients in the state as `exp_avg`.
+pub fn average_grad(u: &mut Update<'_>) {
+    let mom = u.hyper(Hyper::Mom);
+    let old = u.take_or_zeros("exp_avg");
+    u.state.set("exp_avg", old * mom + &u.grad * (1.0 - mom));
+}
+
+/// Keeps the decaying average of squared gradients in the state as `exp_avg_sq`.
+pub fn average_sqr_grad(u: &mut Update<'_>) {
+    let mom = u.hyper(Hyper::SqrMom);
+    let old = u.take_or_zeros("exp_avg_sq");
+    u.state.set("exp_avg_sq", old * mom + &u.grad * &u.grad * (1.0 - mom));
+}
+
+/// Keeps the largest `exp_avg_sq` so far as `max_exp_avg_sq`: <https://openreview.net/forum?id=ryQu7f-RZ>.
+pub fn max_sqr_grad(u: &mut Update<'_>) {
+    let old = u.take_or_zeros("max_exp_avg_sq");
+    let new = old.maximum(state(u, "exp_avg_sq"));
+    u.state.set("max_exp_avg_sq", new);
+}
+
+fn state<'u>(u: &'u Update<'_>, name: &str) -> &'u Tensor {
+    u.state.get(name).unwrap_or_else(|| {
+        panic!("the list of steps lacks the one that keeps {name} before the one that needs it")
+    })
+}
+
+/// Adam's step from `exp_avg` and `exp_avg_sq` (or its maximum, if that is kept): <https://arxiv.org/abs/1412.6980>, algorithm 1.
+pub fn adam_step(u: &mut Update<'_>) {
+    let debias = 1.0 - u.power(u.hyper(Hyper::Mom));
+    let denom = adam_denominator(u);
+    u.value = &u.value - state(u, "exp_avg") / denom * (u.lr() / debias);
+}
+
+fn adam_denominator(u: &Update<'_>) -> Tensor {
+    let debias = 1.0 - u.power(u.hyper(Hyper::SqrMom));
+    let square = u.state.get("max_exp_avg_sq").unwrap_or_else(|| state(u, "exp_avg_sq"));
+    square.sqrt() * (1.0 / debias.sqrt()) + u.hyper(Hyper::Eps)
+}
+
+/// Adam with Nesterov's momentum: Dozat 2016, with the momentum schedule of Sutskever.
+pub fn nadam_step(u: &mut Update<'_>) {
+    let (beta, decay) = (u.hyper(Hyper::Mom), u.hyper(Hyper::MomDecay));
+    let t = u.step() as f64;
+    let mu = beta * (1.0 - 0.5 * 0.96f64.powf(t * decay));
+    let next = beta * (1.0 - 0.5 * 0.96f64.powf((t + 1.0) * decay));
+    let product = u.state.number("mu_product").unwrap_or(1.0) * mu;
+    u.state.set_number("mu_product", product);
+    let denom = adam_denominator(u);
+    let lr = u.lr();
+    let step = &u.grad * (lr * (1.0 - mu) / (1.0 - product))
+        + state(u, "exp_avg") * (lr * next / (1.0 - product * next));
+    u.value = &u.value - step / denom;
+}
+
+/// Adam that trusts its second moment only once there is enough of it: <https://arxiv.org/abs/1908.03265>, algorithm 2.
+pub fn radam_step(u: &mut Update<'_>) {
+    let beta2 = u.hyper(Hyper::SqrMom);
+    let t = u.step() as f64;
+    let debias1 = 1.0 - u.power(u.hyper(Hyper::Mom));
+    let debias2 = 1.0 - u.power(beta2);
+    let rho_max = 2.0 / (1.0 - beta2) - 1.0;
+    let rho = rho_max - 2.0 * t * beta2.powf(t) / debias2;
+    let lr = u.lr() / debias1;
+    let average = state(u, "exp_avg");
+    let step = if rho > 5.0 {
+        let rectify = ((rho - 4.0) * (rho - 2.0) * rho_max
+            / ((rho_max - 4.0) * (rho_max - 2.0) * rho))
+            .sqrt();
+        let denom = state(u, "exp_avg_sq").sqrt() + u.hyper(Hyper::Eps);
+        average / denom * (lr * rectify * debias2.sqrt())
+    } else {
+        average * lr
+    };
+    u.value = &u.value - step;
+}
+
+/// Adam with the largest gradient in place of the mean square: <https://arxiv.org/abs/1412.6980>, algorithm 2.
+pub fn adamax_step(u: &mut Update<'_>) {
+    let debias = 1.0 - u.power(u.hyper(Hyper::Mom));
+    let old = u.take_or_zeros("exp_inf");
+    let norm = (old * u.hyper(Hyper::SqrMom)).maximum(u.grad.abs() + u.hyper(Hyper::Eps));
+    u.value = &u.value - state(u, "exp_avg") / &norm * (u.lr() / debias);
+    u.state.set("exp_inf", norm);
+}
+
+/// Divides the gradient by the root of its mean square (Hinton's lecture 6e).
+pub fn rms_normalize(u: &mut Update<'_>) {
+    let mom = u.hyper(Hyper::SqrMom);
+    let square = u.take_or_zeros("square_avg") * mom + &u.grad * &u.grad * (1.0 - mom);
+    u.grad = &u.grad / (square.sqrt() + u.hyper(Hyper::Eps));
+    u.state.set("square_avg", square);
+}
+
+/// As [`rms_normalize`] with the variance: the mean gradient is taken off (Graves, <https://arxiv.org/abs/1308.0850>).
+pub fn rms_normalize_centered(u: &mut Update<'_>) {
+    let mom = u.hyper(Hyper::SqrMom);
+    let square = u.take_or_zeros("square_avg") * mom + &u.grad * &u.grad * (1.0 - mom);
+    let mean = lerp(&u.take_or_zeros("grad_avg"), &u.grad, 1.0 - mom);
+    u.grad = &u.grad / ((&square - &mean * &mean).sqrt() + u.hyper(Hyper::Eps));
+    u.state.set("square_avg", square);
+    u.state.set("grad_avg", mean);
+}
+
+/// Divides the gradient by the root of the sum of all its squares, and decays the learning rate with the step: Duchi 2011.
+pub fn adagrad_step(u: &mut Update<'_>) {
+    let start = u.hyper(Hyper::InitialAccumulator);
+    let old = u.state.take("sum").unwrap_or_else(|| u.value.full_like(start));
+    let sum = old + &u.grad * &u.grad;
+    let lr = u.lr() / (1.0 + (u.step() as f64 - 1.0) * u.hyper(Hyper::LrDecay));
+    u.value = &u.value - &u.grad / (sum.sqrt() + u.hyper(Hyper::Eps)) * lr;
+    u.state.set("sum", sum);
+}
+
+/// Steps in units of earlier steps: <https://arxiv.org/abs/1212.5701>, algorithm 1.
+pub fn adadelta_step(u: &mut Update<'_>) {
+    let (rho, eps) = (u.hyper(Hyper::SqrMom), u.hyper(Hyper::Eps));
+    let square = u.take_or_zeros("square_avg") * rho + &u.grad * &u.grad * (1.0 - rho);
+    let old = u.take_or_zeros("acc_delta");
+    let delta = (&old + eps).sqrt() / (&square + eps).sqrt() * &u.grad;
+    u.value = &u.value - &delta * u.lr();
+    u.state.set("square_avg", square);
+    u.state.set("acc_delta", old * rho + &delta * &delta * (1.0 - rho));
+}
+
+/// Averaged SGD: Polyak and Juditsky 1992. The average is kept in the state as `ax`.
+pub fn asgd_step(u: &mut Update<'_>) {
+    let (lr, lambda) = (u.lr(), u.hyper(Hyper::Lambda));
+    let eta = u.state.number("eta").unwrap_or(lr);
+    let mu = u.state.number("mu").unwrap_or(1.0);
+    u.value = &u.value * (1.0 - lambda * eta) - &u.grad * eta;
+    let old = u.take_or_zeros("ax");
+    u.state.set("ax", lerp(&old, &u.value, mu));
+    let t = u.step() as f64;
+    u.state.set_number("eta", lr / (1.0 + lambda * lr * t).powf(u.hyper(Hyper::Alpha)));
+    u.state.set_number("mu", 1.0 / (t - u.hyper(Hyper::T0)).max(1.0));
+}
+
+/// Resilient backpropagation: the sign of the gradient only, with a step size for each element. Riedmiller and Braun 1993.
+pub fn rprop_step(u: &mut Update<'_>) {
+    let lr = u.lr();
+    let previous = u.take_or_zeros("prev");
+    let size = u.state.take("step_size").unwrap_or_else(|| u.value.full_like(lr));
+    let product = &u.grad * previous;
+    let one = product.ones_like();
+    let (same, turned) = (product.gt(0.0), product.lt(0.0));
+    let factor = (&one * u.hyper(Hyper::EtaPlus))
+        .where_(&same, (&one * u.hyper(Hyper::EtaMinus)).where_(&turned, &one));
+    let size = (size * factor).maximum(u.hyper(Hyper::StepMin)).minimum(u.hyper(Hyper::StepMax));
+    // After a turn no step is taken, and the next one is not compared with this gradient.
+    let grad = u.grad.zeros_like().where_(&turned, &u.grad);
+    let sign = grad.gt(0.0).to_dtype(grad.dtype()) - grad.lt(0.0).to_dtype(grad.dtype());
+    u.value = &u.value - sign * &size;
+    u.state.set("prev", grad);
+    u.state.set("step_size", size);
+}
+
+/// Adam in little memory, the second moment as a product of row and column means: <https://arxiv.org/abs/1804.04235>.
+pub fn adafactor_step(u: &mut Update<'_>) {
+    let t = u.step() as f64;
+    let fresh = t.powf(u.hyper(Hyper::Beta2Decay));
+    let eps1 = u.hyper(Hyper::Eps);
+    let n = (u.value.numel() as f64).sqrt();
+    let norm = |x: &Tensor| (x * x).sum(..).sqrt();
+    let scale = (norm(&u.value) * (1.0 / n)).maximum(u.hyper(Hyper::Eps2));
+    let alpha = scale * u.lr().min(1.0 / t.sqrt());
+    let square = &u.grad * &u.grad;
+    let variance = if u.grad.rank() > 1 {
+        let (rows, columns) = (square.mean_keepdim(-1), square.mean_keepdim(-2));
+        let old = u.state.take("row_var").unwrap_or_else(|| rows.zeros_like());
+        let row = lerp(&old, &rows, fresh);
+        let old = u.state.take("col_var").unwrap_or_else(|| columns.zeros_like());
+        let col = lerp(&old, &columns, fresh);
+        let variance = &row * &col / row.mean_keepdim(-2).maximum(eps1);
+        u.state.set("row_var", row);
+        u.state.set("col_var", col);
+        variance
+    } else {
+        let variance = lerp(&u.take_or_zeros("variance"), &square, fresh);
+        u.state.set("variance", variance.clone());
+        variance
+    };
+    let update = &u.grad / variance.maximum(eps1 * eps1).sqrt();
+    let denom = (norm(&update) * (1.0 / (n * u.hyper(Hyper::Clip)))).maximum(1.0);
+    u.value = &u.value - update * (alpha / denom);
+}
+
+/// LAMB: Adam's step, rescaled for each parameter by the ratio of norms: <https://arxiv.org/abs/1904.00962>, algorithm 2.
+/// The weight decay is part of the rescaled step.
+pub fn lamb_step(u: &mut Update<'_>) {
+    let debias = 1.0 - u.power(u.hyper(Hyper::Mom));
+    let mut step = state(u, "exp_avg") / adam_denominator(u) * (1.0 / debias);
+    let wd = u.wd();
+    if wd != 0.0 {
+        step = step + &u.value * wd;
+    }
+    let (r1, r2) = ((&u.value * &u.value).mean(..).sqrt(), (&step * &step).mean(..).sqrt());
+    let both = r1.gt(0.0).to_dtype(step.dtype()) * r2.gt(0.0).to_dtype(step.dtype());
+    let ratio = (&r1 / &r2).minimum(10.0).where_(&both.gt(0.0), r1.ones_like());
+    u.value = &u.value - step * (ratio * u.lr());
+}
+
+/// LARS: rescales the gradient by `trust_coeff` times the ratio of norms, at most 1: <https://arxiv.org/abs/1708.03888>.
+/// Counterpart: fastai's `larc_layer_lr` with `clip=True`.
+pub fn larc(u: &mut Update<'_>) {
+    let norm = |x: &Tensor| (x * x).sum(..).sqrt();
+    let (lr, wd) = (u.lr(), u.wd());
+    let (p, g) = (norm(&u.value), norm(&u.grad));
+    let local = &p * u.hyper(Hyper::Trust) / (&g + &p * wd + u.hyper(Hyper::Eps));
+    let both = p.gt(0.0).to_dtype(p.dtype()) * g.gt(0.0).to_dtype(p.dtype());
+    let local = local.where_(&both.gt(0.0), p.full_like(lr)).minimum(lr);
+    u.grad = &u.grad * (local * (1.0 / lr));
+}
