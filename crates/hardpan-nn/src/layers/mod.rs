@@ -16,6 +16,7 @@ mod norm;
 mod pad;
 mod pool;
 mod resize;
+mod rnn;
 mod shape;
 
 pub use activation::*;
@@ -27,6 +28,7 @@ pub use norm::*;
 pub use pad::*;
 pub use pool::*;
 pub use resize::*;
+pub use rnn::*;
 pub use shape::*;
 
 use crate::{Visit, Visitor};

@@ -194,7 +194,7 @@ macro_rules! instance_norms {
             pub running_mean: Option<Buffer>,
             /// `[C]`, ones at first.
             pub running_var: Option<Buffer>,
-            /// Batches seen in training (i64, rank 0).
+            /// Always 0 (i64, rank 0): saved for PyTorch's sake.
             pub num_batches_tracked: Option<Buffer>,
             /// Whether running statistics are followed rather than used.
             pub training: Mode,
@@ -235,6 +235,13 @@ macro_rules! instance_norms {
                 self
             }
 
+            /// With a bias or without, where there is a weight. Default: as [`affine`](Self::affine) says.
+            #[must_use]
+            pub fn bias(mut self, bias: bool) -> $name {
+                self.bias = if bias { self::affine(self.features).1 } else { None };
+                self
+            }
+
             /// With running statistics or without. Default: without.
             #[must_use]
             pub fn track_running_stats(mut self, track: bool) -> $name {
@@ -270,10 +277,8 @@ macro_rules! instance_norms {
                 });
                 drop((mean, var));
                 if training {
-                    track(
-                        &out, &self.running_mean, &self.running_var, &self.num_batches_tracked,
-                        Some(self.momentum),
-                    );
+                    // As in PyTorch, instance norms do not count batches.
+                    track(&out, &self.running_mean, &self.running_var, &None, Some(self.momentum));
                 }
                 if alone { out.output.squeeze(0) } else { out.output }
             }

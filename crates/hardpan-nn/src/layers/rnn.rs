@@ -1,0 +1,555 @@
+//! Recurrent layers: plain, LSTM and GRU, several layers deep, in one direction or both; and their single cells.
+//!
+//! The input's share of all time steps is one matrix product; each step then is one product with the state and one fused
+//! kernel. State dict keys are PyTorch's: `weight_ih_l0`, `weight_hh_l0`, `bias_ih_l0`, `bias_hh_l0`, with `_reverse` for the other
+//! direction and `weight_hr_l0` for projections. Weights start as in PyTorch, uniform within `1 / sqrt(hidden)`.
+
+use crate::init::uniform;
+use crate::{Forward, Mode, Module, Param, Visit, Visitor, visit_field};
+use hardpan_engine::{Tensor, functional as f};
+
+/// What a recurrent layer computes in each step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Tanh,
+    Relu,
+    Lstm,
+    Gru,
+}
+
+impl Kind {
+    /// Rows of a weight for each hidden unit.
+    fn gates(self) -> usize {
+        match self {
+            Kind::Tanh | Kind::Relu => 1,
+            Kind::Lstm => 4,
+            Kind::Gru => 3,
+        }
+    }
+}
+
+/// The parameters of one cell.
+struct Weights {
+    ih: Param,
+    hh: Param,
+    bias: Option<(Param, Param)>,
+    /// Projection of the hidden state, `[proj, hidden]`.
+    hr: Option<Param>,
+}
+
+impl Weights {
+    fn new(kind: Kind, input: usize, hidden: usize, proj: usize, bias: bool) -> Weights {
+        let bound = 1.0 / (hidden.max(1) as f64).sqrt();
+        let param = |shape: &[usize]| Param::new(uniform(shape, -bound, bound));
+        let rows = kind.gates() * hidden;
+        let state = if proj > 0 { proj } else { hidden };
+        Weights {
+            ih: param(&[rows, input]),
+            hh: param(&[rows, state]),
+            bias: bias.then(|| (param(&[rows]), param(&[rows]))),
+            hr: (proj > 0).then(|| param(&[proj, hidden])),
+        }
+    }
+
+    fn visit(&self, v: &mut dyn Visitor, suffix: &str) {
+        visit_field(v, &format!("weight_ih{suffix}"), &self.ih);
+        visit_field(v, &format!("weight_hh{suffix}"), &self.hh);
+        if let Some((ih, hh)) = &self.bias {
+            visit_field(v, &format!("bias_ih{suffix}"), ih);
+            visit_field(v, &format!("bias_hh{suffix}"), hh);
+        }
+        if let Some(hr) = &self.hr {
+            visit_field(v, &format!("weight_hr{suffix}"), hr);
+        }
+    }
+
+    /// The weights as used in every step, read once.
+    fn step(&self, kind: Kind) -> Step {
+        Step {
+            kind,
+            hidden: self.hh.shape()[0] / kind.gates(),
+            hh: self.hh.value().t(),
+            bias_hh: self.bias.as_ref().filter(|_| kind == Kind::Gru).map(|b| b.1.value()),
+            hr: self.hr.as_ref().map(|p| p.value().t()),
+        }
+    }
+
+    /// The input's share: `[.., input]` to `[.., gates hidden]`, with all biases that can be added at once.
+    fn input_share(&self, kind: Kind, x: &Tensor) -> Tensor {
+        let y = f::linear(x, &self.ih.value(), None);
+        match &self.bias {
+            None => y,
+            // GRU multiplies part of the state's share, bias included, so that one stays apart.
+            Some((ih, _)) if kind == Kind::Gru => y + ih.value(),
+            Some((ih, hh)) => y + (ih.value() + hh.value()),
+        }
+    }
+}
+
+/// One step of a cell.
+struct Step {
+    kind: Kind,
+    hidden: usize,
+    hh: Tensor,
+    bias_hh: Option<Tensor>,
+    hr: Option<Tensor>,
+}
+
+impl Step {
+    /// From the input's share `[B, gates hidden]` and the state to the new state. `c` is the cell state of an LSTM.
+    fn run(&self, share: &Tensor, h: &Tensor, c: Option<&Tensor>) -> (Tensor, Option<Tensor>) {
+        let mut z = h.matmul(&self.hh);
+        if let Some(b) = &self.bias_hh {
+            z = z + b;
+        }
+        let n = self.hidden;
+        let part = |t: &Tensor, k: usize| t.narrow(-1, k * n, n);
+        match self.kind {
+            Kind::Tanh => ((share + z).tanh(), None),
+            Kind::Relu => (f::relu(&(share + z)), None),
+            Kind::Lstm => {
+                let gates = share + z;
+                let (i, forget) = (f::sigmoid(&part(&gates, 0)), f::sigmoid(&part(&gates, 1)));
+                let (g, o) = (part(&gates, 2).tanh(), f::sigmoid(&part(&gates, 3)));
+                let c = forget * c.expect("an LSTM has a cell state") + i * g;
+                let mut h = o * c.tanh();
+                if let Some(hr) = &self.hr {
+                    h = h.matmul(hr);
+                }
+                (h, Some(c))
+            }
+            Kind::Gru => {
+                let r = f::sigmoid(&(part(share, 0) + part(&z, 0)));
+                let u = f::sigmoid(&(part(share, 1) + part(&z, 1)));
+                let new = (part(share, 2) + r * part(&z, 2)).tanh();
+                (&new + u * (h - &new), None)
+            }
+        }
+    }
+}
+
+/// A stack of recurrent layers: what the three public types share.
+struct Stack {
+    kind: Kind,
+    input: usize,
+    hidden: usize,
+    layers: usize,
+    bias: bool,
+    batch_first: bool,
+    dropout: f64,
+    bidirectional: bool,
+    proj: usize,
+    training: Mode,
+    /// By layer, then direction.
+    weights: Vec<Weights>,
+}
+
+impl Stack {
+    fn new(kind: Kind, input: usize, hidden: usize) -> Stack {
+        let mut out = Stack {
+            kind,
+            input,
+            hidden,
+            layers: 1,
+            bias: true,
+            batch_first: false,
+            dropout: 0.0,
+            bidirectional: false,
+            proj: 0,
+            training: Mode::new(),
+            weights: Vec::new(),
+        };
+        out.remake();
+        out
+    }
+
+    fn directions(&self) -> usize {
+        1 + usize::from(self.bidirectional)
+    }
+
+    /// Size of the hidden state that is handed on.
+    fn state(&self) -> usize {
+        if self.proj > 0 { self.proj } else { self.hidden }
+    }
+
+    fn remake(&mut self) {
+        let d = self.directions();
+        self.weights = (0..self.layers * d)
+            .map(|i| {
+                let input = if i < d { self.input } else { self.state() * d };
+                Weights::new(self.kind, input, self.hidden, self.proj, self.bias)
+            })
+            .collect();
+    }
+
+    /// `x: [T, B, input]` (or as `batch_first` says, or without B) and the states `[layers directions, B, size]`.
+    #[track_caller]
+    fn run(
+        &self,
+        what: &str,
+        x: &Tensor,
+        h0: Option<&Tensor>,
+        c0: Option<&Tensor>,
+    ) -> (Tensor, Tensor, Option<Tensor>) {
+        assert!(
+            (x.rank() == 2 || x.rank() == 3) && x.size(-1) == self.input,
+            "{what}({}, {}): expected {} or [T, {0}], got shape {:?}",
+            self.input,
+            self.hidden,
+            if self.batch_first { "[B, T, input]" } else { "[T, B, input]" },
+            x.shape()
+        );
+        let alone = x.rank() == 2;
+        let mut x = match (alone, self.batch_first) {
+            (true, _) => x.unsqueeze(1),
+            (false, true) => x.transpose(0, 1),
+            (false, false) => x.clone(),
+        };
+        let (steps, batch, d) = (x.size(0), x.size(1), self.directions());
+        let count = self.layers * d;
+        let start = |given: Option<&Tensor>, size: usize| -> Tensor {
+            let Some(t) = given else {
+                return hardpan_engine::with_device(x.device(), || {
+                    Tensor::zeros_dtype([count, batch, size], x.dtype())
+                });
+            };
+            let t = if alone && t.rank() == 2 { t.unsqueeze(1) } else { t.clone() };
+            assert!(
+                t.shape() == [count, batch, size],
+                "{what}: a state of shape {:?} was expected ([layers * directions, batch, size]), got {:?}",
+                [count, batch, size],
+                t.shape()
+            );
+            t
+        };
+        let h0 = start(h0, self.state());
+        let c0 = (self.kind == Kind::Lstm).then(|| start(c0, self.hidden));
+        let (mut last_h, mut last_c) = (Vec::new(), Vec::new());
+        for layer in 0..self.layers {
+            let mut sides = Vec::new();
+            for side in 0..d {
+                let k = layer * d + side;
+                let weights = &self.weights[k];
+                let share = weights.input_share(self.kind, &x);
+                let step = weights.step(self.kind);
+                let mut h = h0.select(0, k as isize);
+                let mut c = c0.as_ref().map(|c| c.select(0, k as isize));
+                let mut out = Vec::with_capacity(steps);
+                for i in 0..steps {
+                    let t = if side == 0 { i } else { steps - 1 - i };
+                    (h, c) = step.run(&share.select(0, t as isize), &h, c.as_ref());
+                    out.push(h.clone());
+                }
+                if side == 1 {
+                    out.reverse();
+                }
+                sides.push(Tensor::stack(&out, 0));
+                last_h.push(h);
+                last_c.extend(c);
+            }
+            x = if d == 1 { sides.remove(0) } else { Tensor::cat(&sides, -1) };
+            if layer + 1 < self.layers {
+                x = f::dropout(&x, self.dropout, self.training.is_training());
+            }
+        }
+        let squeeze = |t: Tensor| if alone { t.squeeze(1) } else { t };
+        let out = if !alone && self.batch_first { x.transpose(0, 1) } else { squeeze(x) };
+        let c = (self.kind == Kind::Lstm).then(|| squeeze(Tensor::stack(&last_c, 0)));
+        (out, squeeze(Tensor::stack(&last_h, 0)), c)
+    }
+}
+
+impl Visit for Stack {
+    fn visit(&self, v: &mut dyn Visitor) {
+        v.mode(&self.training);
+        let d = self.directions();
+        for (i, w) in self.weights.iter().enumerate() {
+            let reverse = if i % d == 1 { "_reverse" } else { "" };
+            w.visit(v, &format!("_l{}{reverse}", i / d));
+        }
+    }
+}
+
+macro_rules! stacks {
+    ($($(#[$doc:meta])* $name:ident = $kind:expr;)*) => {$(
+        $(#[$doc])*
+        #[derive(Module)]
+        pub struct $name {
+            #[module(flatten)]
+            stack: Stack,
+        }
+
+        impl $name {
+            /// From `input` to `hidden` features: one layer, one direction, with biases, time first.
+            pub fn new(input: usize, hidden: usize) -> $name {
+                $name { stack: Stack::new($kind, input, hidden) }
+            }
+
+            /// Number of layers, each reading the one before. Default 1.
+            #[must_use]
+            pub fn layers(mut self, layers: usize) -> $name {
+                self.stack.layers = layers;
+                self.stack.remake();
+                self
+            }
+
+            /// With biases or without. Default: with.
+            #[must_use]
+            pub fn bias(mut self, bias: bool) -> $name {
+                self.stack.bias = bias;
+                self.stack.remake();
+                self
+            }
+
+            /// Whether input and output are `[B, T, features]` rather than `[T, B, features]`. Default no.
+            #[must_use]
+            pub fn batch_first(mut self, batch_first: bool) -> $name {
+                self.stack.batch_first = batch_first;
+                self
+            }
+
+            /// Probability of dropping an element between layers. Default 0.
+            #[must_use]
+            pub fn dropout(mut self, p: f64) -> $name {
+                self.stack.dropout = p;
+                self
+            }
+
+            /// Whether a second cell reads from the end; its outputs are appended. Default no.
+            #[must_use]
+            pub fn bidirectional(mut self, both: bool) -> $name {
+                self.stack.bidirectional = both;
+                self.stack.remake();
+                self
+            }
+
+            /// Number of features of the hidden state.
+            pub fn hidden_size(&self) -> usize {
+                self.stack.hidden
+            }
+        }
+    )*};
+}
+
+stacks! {
+    /// A plain recurrent layer: `h' = tanh(W_ih x + b_ih + W_hh h + b_hh)`. Counterpart: `torch.nn.RNN`.
+    ///
+    /// `forward(&x)` or `forward(&(x, h))` with `x: [T, B, input]` and `h: [layers directions, B, hidden]` gives the output
+    /// `[T, B, directions hidden]` and the last `h`.
+    RNN = Kind::Tanh;
+    /// Long short-term memory: gates in the order i, f, g, o. Counterpart: `torch.nn.LSTM`; Hochreiter and Schmidhuber 1997.
+    ///
+    /// `forward(&x)` or `forward(&(x, (h, c)))` with `x: [T, B, input]` and `h, c: [layers directions, B, hidden]` gives the output
+    /// `[T, B, directions hidden]` and the last `(h, c)`.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{Forward, LSTM};
+    /// let lstm = LSTM::new(10, 20).layers(2).batch_first(true);
+    /// let (y, (h, c)) = lstm.forward(&Tensor::ones([3, 7, 10]));
+    /// assert_eq!((y.shape(), h.shape(), c.shape()), (&[3, 7, 20][..], &[2, 3, 20][..], &[2, 3, 20][..]));
+    /// ```
+    LSTM = Kind::Lstm;
+    /// Gated recurrent unit: gates in the order r, z, n. Counterpart: `torch.nn.GRU`; Cho et al., <https://arxiv.org/abs/1406.1078>.
+    ///
+    /// `forward(&x)` or `forward(&(x, h))` with `x: [T, B, input]` and `h: [layers directions, B, hidden]` gives the output
+    /// `[T, B, directions hidden]` and the last `h`.
+    GRU = Kind::Gru;
+}
+
+impl RNN {
+    /// With `max(0, ..)` in place of tanh. Default: tanh.
+    #[must_use]
+    pub fn relu(mut self, relu: bool) -> RNN {
+        self.stack.kind = if relu { Kind::Relu } else { Kind::Tanh };
+        self
+    }
+}
+
+impl LSTM {
+    /// Projects the hidden state to this size; 0 for no projection. Default 0.
+    #[must_use]
+    pub fn proj_size(mut self, size: usize) -> LSTM {
+        self.stack.proj = size;
+        self.stack.remake();
+        self
+    }
+}
+
+macro_rules! without_cell_state {
+    ($($name:ident),*) => {$(
+        impl Forward for $name {
+            type Output = (Tensor, Tensor);
+            #[track_caller]
+            fn forward(&self, x: &Tensor) -> (Tensor, Tensor) {
+                let (y, h, _) = self.stack.run(stringify!($name), x, None, None);
+                (y, h)
+            }
+        }
+
+        impl Forward<(Tensor, Tensor)> for $name {
+            type Output = (Tensor, Tensor);
+            #[track_caller]
+            fn forward(&self, (x, h): &(Tensor, Tensor)) -> (Tensor, Tensor) {
+                let (y, h, _) = self.stack.run(stringify!($name), x, Some(h), None);
+                (y, h)
+            }
+        }
+    )*};
+}
+without_cell_state!(RNN, GRU);
+
+impl Forward for LSTM {
+    type Output = (Tensor, (Tensor, Tensor));
+    #[track_caller]
+    fn forward(&self, x: &Tensor) -> Self::Output {
+        let (y, h, c) = self.stack.run("LSTM", x, None, None);
+        (y, (h, c.expect("an LSTM has a cell state")))
+    }
+}
+
+impl Forward<(Tensor, (Tensor, Tensor))> for LSTM {
+    type Output = (Tensor, (Tensor, Tensor));
+    #[track_caller]
+    fn forward(&self, (x, (h, c)): &(Tensor, (Tensor, Tensor))) -> Self::Output {
+        let (y, h, c) = self.stack.run("LSTM", x, Some(h), Some(c));
+        (y, (h, c.expect("an LSTM has a cell state")))
+    }
+}
+
+/// A single cell: what the cell types share.
+struct Cell {
+    kind: Kind,
+    input: usize,
+    hidden: usize,
+    weights: Weights,
+}
+
+impl Cell {
+    fn new(kind: Kind, input: usize, hidden: usize, bias: bool) -> Cell {
+        Cell { kind, input, hidden, weights: Weights::new(kind, input, hidden, 0, bias) }
+    }
+
+    #[track_caller]
+    fn run(
+        &self,
+        what: &str,
+        x: &Tensor,
+        state: Option<(&Tensor, Option<&Tensor>)>,
+    ) -> (Tensor, Option<Tensor>) {
+        assert!(
+            (x.rank() == 1 || x.rank() == 2) && x.size(-1) == self.input,
+            "{what}({}, {}): expected [B, input] or [input], got shape {:?}",
+            self.input,
+            self.hidden,
+            x.shape()
+        );
+        let alone = x.rank() == 1;
+        let rows = |t: &Tensor| if t.rank() == 1 { t.unsqueeze(0) } else { t.clone() };
+        let x = rows(x);
+        let zeros = || {
+            hardpan_engine::with_device(x.device(), || {
+                Tensor::zeros_dtype([x.size(0), self.hidden], x.dtype())
+            })
+        };
+        let (h, c) = match state {
+            Some((h, c)) => (rows(h), c.map(rows)),
+            None => (zeros(), (self.kind == Kind::Lstm).then(zeros)),
+        };
+        let share = self.weights.input_share(self.kind, &x);
+        let (h, c) = self.weights.step(self.kind).run(&share, &h, c.as_ref());
+        let back = |t: Tensor| if alone { t.squeeze(0) } else { t };
+        (back(h), c.map(back))
+    }
+}
+
+impl Visit for Cell {
+    fn visit(&self, v: &mut dyn Visitor) {
+        self.weights.visit(v, "");
+    }
+}
+
+macro_rules! cells {
+    ($($(#[$doc:meta])* $name:ident = $kind:expr;)*) => {$(
+        $(#[$doc])*
+        #[derive(Module)]
+        pub struct $name {
+            #[module(flatten)]
+            cell: Cell,
+        }
+
+        impl $name {
+            /// From `input` to `hidden` features, with biases.
+            pub fn new(input: usize, hidden: usize) -> $name {
+                $name { cell: Cell::new($kind, input, hidden, true) }
+            }
+
+            /// With biases or without. Default: with.
+            #[must_use]
+            pub fn bias(self, bias: bool) -> $name {
+                let c = self.cell;
+                $name { cell: Cell::new(c.kind, c.input, c.hidden, bias) }
+            }
+        }
+    )*};
+}
+
+cells! {
+    /// One step of [`RNN`]: `forward(&x)` or `forward(&(x, h))` gives the new `h`. Keys: `weight_ih`, `weight_hh`, `bias_ih`,
+    /// `bias_hh`. Counterpart: `torch.nn.RNNCell`.
+    RNNCell = Kind::Tanh;
+    /// One step of [`LSTM`]: `forward(&x)` or `forward(&(x, (h, c)))` gives the new `(h, c)`. Keys: `weight_ih`, `weight_hh`,
+    /// `bias_ih`, `bias_hh`. Counterpart: `torch.nn.LSTMCell`.
+    LSTMCell = Kind::Lstm;
+    /// One step of [`GRU`]: `forward(&x)` or `forward(&(x, h))` gives the new `h`. Keys: `weight_ih`, `weight_hh`, `bias_ih`,
+    /// `bias_hh`. Counterpart: `torch.nn.GRUCell`.
+    GRUCell = Kind::Gru;
+}
+
+impl RNNCell {
+    /// With `max(0, ..)` in place of tanh. Default: tanh.
+    #[must_use]
+    pub fn relu(mut self, relu: bool) -> RNNCell {
+        self.cell.kind = if relu { Kind::Relu } else { Kind::Tanh };
+        self
+    }
+}
+
+macro_rules! cells_without_cell_state {
+    ($($name:ident),*) => {$(
+        impl Forward for $name {
+            type Output = Tensor;
+            #[track_caller]
+            fn forward(&self, x: &Tensor) -> Tensor {
+                self.cell.run(stringify!($name), x, None).0
+            }
+        }
+
+        impl Forward<(Tensor, Tensor)> for $name {
+            type Output = Tensor;
+            #[track_caller]
+            fn forward(&self, (x, h): &(Tensor, Tensor)) -> Tensor {
+                self.cell.run(stringify!($name), x, Some((h, None))).0
+            }
+        }
+    )*};
+}
+cells_without_cell_state!(RNNCell, GRUCell);
+
+impl Forward for LSTMCell {
+    type Output = (Tensor, Tensor);
+    #[track_caller]
+    fn forward(&self, x: &Tensor) -> (Tensor, Tensor) {
+        let (h, c) = self.cell.run("LSTMCell", x, None);
+        (h, c.expect("an LSTM has a cell state"))
+    }
+}
+
+impl Forward<(Tensor, (Tensor, Tensor))> for LSTMCell {
+    type Output = (Tensor, Tensor);
+    #[track_caller]
+    fn forward(&self, (x, (h, c)): &(Tensor, (Tensor, Tensor))) -> (Tensor, Tensor) {
+        let (h, c) = self.cell.run("LSTMCell", x, Some((h, Some(c))));
+        (h, c.expect("an LSTM has a cell state"))
+    }
+}
