@@ -12,7 +12,7 @@ pub struct Spatial(SmallVec<[usize; 3]>);
 impl Spatial {
     /// One value for each of `n` dimensions.
     #[track_caller]
-    pub(crate) fn fit(&self, op: &str, what: &str, n: usize) -> SmallVec<[usize; 3]> {
+    pub fn fit(&self, op: &str, what: &str, n: usize) -> SmallVec<[usize; 3]> {
         match self.0.len() {
             1 => SmallVec::from_elem(self.0[0], n),
             m if m == n => self.0.clone(),

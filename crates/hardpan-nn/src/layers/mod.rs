@@ -8,6 +8,7 @@
 //! embeddings, recurrent layers, attention and transformers.
 
 mod activation;
+mod attention;
 mod conv;
 mod dropout;
 mod embedding;
@@ -18,8 +19,10 @@ mod pool;
 mod resize;
 mod rnn;
 mod shape;
+mod transformer;
 
 pub use activation::*;
+pub use attention::*;
 pub use conv::*;
 pub use dropout::*;
 pub use embedding::*;
@@ -30,6 +33,7 @@ pub use pool::*;
 pub use resize::*;
 pub use rnn::*;
 pub use shape::*;
+pub use transformer::*;
 
 use crate::{Visit, Visitor};
 use hardpan_engine::functional as f;
