@@ -131,11 +131,7 @@ fn panels(channels: usize, kernels: &Kernels, along_channels: bool) -> Vec<Panel
     while channel < channels {
         let left = channels - channel;
         let width = if along_channels {
-            match left.div_ceil(kernels.lanes) {
-                1 => kernels.lanes,
-                2 | 3 => 2 * kernels.lanes,
-                _ => 4 * kernels.lanes,
-            }
+            kernels.lanes * kernels.row_panel(left.div_ceil(kernels.lanes))
         } else {
             even.min(left)
         };

@@ -76,7 +76,7 @@ pub(super) fn run(shape: &ConvShape, x: &[f32], g: &[f32], dw: SharedMut<'_, f32
     // Lanes that work: channels of the padded panels, against points of the padded rows.
     let used = |count: usize| count as f64 / count.next_multiple_of(kernels.lanes) as f64;
     let along_points = used(out_group) < 0.8 * used(shape.out_dims[2]);
-    let panels = if along_points { Vec::new() } else { panels(out_group.div_ceil(kernels.lanes)) };
+    let panels = if along_points { Vec::new() } else { panels(out_group, kernels) };
     let padded =
         if along_points { out_group } else { panels.iter().sum::<usize>() * kernels.lanes };
     let axis = shape.out_dims.iter().position(|dim| *dim > 1).unwrap_or(2);
@@ -158,12 +158,13 @@ pub(super) fn run(shape: &ConvShape, x: &[f32], g: &[f32], dw: SharedMut<'_, f32
 }
 
 /// Registers in each panel of output channels.
-fn panels(mut registers: usize) -> Vec<usize> {
+fn panels(channels: usize, kernels: &Kernels) -> Vec<usize> {
+    let mut left = channels.div_ceil(kernels.lanes);
     let mut panels = Vec::new();
-    while registers > 0 {
-        let width = [4, 2, 1].into_iter().find(|width| *width <= registers).unwrap_or(1);
-        panels.push(width);
-        registers -= width;
+    while left > 0 {
+        let registers = kernels.row_panel(left);
+        panels.push(registers);
+        left -= registers;
     }
     panels
 }

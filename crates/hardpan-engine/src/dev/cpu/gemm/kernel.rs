@@ -377,8 +377,11 @@ pub(crate) struct Kernels {
     pub tile: fn(usize, usize) -> TileFn,
     /// The tap kernel of the given rows and registers, as for `tile`.
     pub taps: fn(usize, usize) -> TapFn,
-    /// The row kernel of the given registers of columns (1, 2 or 4) and the rows that it takes.
+    /// The row kernel of the given registers of columns (a power of two up to `row_registers`) and
+    /// the rows that it takes.
     pub rows: fn(usize) -> (RowFn, usize),
+    /// The most registers of columns of a row kernel.
+    pub row_registers: usize,
     /// The dot kernel of the given rows and columns (1 to [`DOT_MAX`]).
     pub dot: fn(usize, usize) -> DotFn,
     /// The image dot kernel of the given rows and columns (1 to [`DOT_MAX`]).
@@ -392,6 +395,11 @@ impl Kernels {
     /// The registers of columns that a full tile of `rows` rows has.
     pub fn registers(&self, rows: usize) -> usize {
         (self.registers)(rows)
+    }
+
+    /// The registers of the next panel of row kernels, of those that are left to do (at least 1).
+    pub fn row_panel(&self, left: usize) -> usize {
+        self.row_registers.min(1 << left.ilog2())
     }
 
     /// The kernels for `isa`, which must be available.
@@ -495,6 +503,11 @@ macro_rules! kernels {
                 tile: find_tile,
                 taps: find_taps,
                 rows: find_rows,
+                row_registers: {
+                    let mut most = 0;
+                    $(if $rv > most { most = $rv })*
+                    most
+                },
                 dot: find_dot,
                 image_dot: find_image_dot,
                 spin_fma: spin_entry,
@@ -506,7 +519,7 @@ macro_rules! kernels {
 
 kernels!(scalar, ScalarLanes, , rows 4, registers |_rows| 2,
     tiles [(1,1)(2,1)(3,1)(4,1)(1,2)(2,2)(3,2)(4,2)],
-    row_kernels [(6,1)(4,2)(2,4)]);
+    row_kernels [(6,1)(4,2)]);
 
 // 14 x 2 registers fill 28 of the 32 registers; up to 6 rows leave room for 4 registers of columns.
 #[cfg(target_arch = "x86_64")]
@@ -520,10 +533,10 @@ kernels!(avx512, Avx512Lanes, #[target_feature(enable = "avx512f,avx512bw,avx512
 // 6 x 2 registers fill 12 of the 16 registers.
 #[cfg(target_arch = "x86_64")]
 kernels!(avx2, Avx2Lanes, #[target_feature(enable = "avx2,fma")],
-    rows 6, registers |rows| if rows <= 3 { 4 } else { 2 },
+    rows 6, registers |rows| match rows { 1 | 2 => 4, 3 => 3, _ => 2 },
     tiles [(1,1)(2,1)(3,1)(4,1)(5,1)(6,1)(1,2)(2,2)(3,2)(4,2)(5,2)(6,2)
-           (1,3)(2,3)(3,3)(1,4)(2,4)(3,4)],
-    row_kernels [(8,1)(6,2)(3,4)]);
+           (1,3)(2,3)(3,3)(1,4)(2,4)],
+    row_kernels [(8,1)(6,2)]);
 
 // 8 x 3 registers fill 24 of the 32 registers.
 #[cfg(target_arch = "aarch64")]
