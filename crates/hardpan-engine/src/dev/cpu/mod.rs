@@ -9,7 +9,7 @@ pub mod pool;
 mod contract;
 mod element;
 mod index;
-mod lanes;
+pub(crate) mod lanes;
 mod memory;
 mod scan;
 mod sort;

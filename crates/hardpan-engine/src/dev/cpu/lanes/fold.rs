@@ -314,12 +314,6 @@ impl Ordered for i64 {
     }
 }
 
-/// True when `x` displaces `best`: more extreme, or the first NaN.
-#[inline(always)]
-fn beats<T: Ordered, const MAX: bool>(x: T, best: T) -> bool {
-    (if MAX { x > best } else { x < best }) || (x.nan() && !best.nan())
-}
-
 /// The most extreme element so far: its value and index; index -1 before the first.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -328,33 +322,53 @@ pub struct Best<T> {
     index: i64,
 }
 
-unsafe fn arg_more<T: Ordered, const MAX: bool>(
-    best: *mut u8,
-    src: *const u8,
-    n: usize,
-    first: usize,
-) {
+/// An element type with a direction.
+pub trait Extreme {
+    /// The lane element.
+    type T: Ordered;
+    /// Looks for the largest.
+    const MAX: bool;
+}
+struct Most<T>(std::marker::PhantomData<T>);
+struct Least<T>(std::marker::PhantomData<T>);
+impl<T: Ordered> Extreme for Most<T> {
+    type T = T;
+    const MAX: bool = true;
+}
+impl<T: Ordered> Extreme for Least<T> {
+    type T = T;
+    const MAX: bool = false;
+}
+
+/// True when `x` displaces `best`: more extreme, or the first NaN.
+#[inline(always)]
+fn beats<E: Extreme>(x: E::T, best: E::T) -> bool {
+    (if E::MAX { x > best } else { x < best }) | (x.nan() & !best.nan())
+}
+
+#[inline(always)]
+unsafe fn arg_more<E: Extreme>(best: *mut u8, src: *const u8, n: usize, first: usize) {
     if n == 0 {
         return;
     }
     // SAFETY: the caller gives one `Best<T>` and n elements.
     unsafe {
-        let src = src.cast::<T>();
-        let mut top = best.cast::<Best<T>>().read();
+        let src = src.cast::<E::T>();
+        let mut top = best.cast::<Best<E::T>>().read();
         if top.index < 0 {
             top = Best { value: src.read_unaligned(), index: first as i64 };
         }
         let mut i = 0;
         while i + GROUP <= n {
             // Most groups hold nothing better: one vector test passes over them.
-            let x = src.add(i).cast::<[T; GROUP]>().read_unaligned();
-            let mut any = false;
+            let x = src.add(i).cast::<[E::T; GROUP]>().read_unaligned();
+            let mut any = 0u32;
             for v in x {
-                any |= beats::<T, MAX>(v, top.value);
+                any |= beats::<E>(v, top.value) as u32;
             }
-            if any {
+            if any != 0 {
                 for (j, v) in x.into_iter().enumerate() {
-                    if beats::<T, MAX>(v, top.value) {
+                    if beats::<E>(v, top.value) {
                         top = Best { value: v, index: (first + i + j) as i64 };
                     }
                 }
@@ -363,46 +377,86 @@ unsafe fn arg_more<T: Ordered, const MAX: bool>(
         }
         while i < n {
             let v = src.add(i).read_unaligned();
-            if beats::<T, MAX>(v, top.value) {
+            if beats::<E>(v, top.value) {
                 top = Best { value: v, index: (first + i) as i64 };
             }
             i += 1;
         }
-        best.cast::<Best<T>>().write(top);
+        best.cast::<Best<E::T>>().write(top);
     }
 }
+stamp!(
+    /// `(Best, src, n, index of the first)`
+    arg_rows<E: Extreme> = arg_more(best: *mut u8, src: *const u8, n: usize, first: usize)
+);
 
-unsafe fn arg_cols<T: Ordered, const MAX: bool>(
+#[inline(always)]
+unsafe fn arg_cols_body<E: Extreme>(
     best: *mut u8,
     index: *mut i64,
     src: *const u8,
-    (k, c): (usize, usize),
+    shape: (usize, usize),
     first: usize,
 ) {
-    let (best, src) = (best.cast::<T>(), src.cast::<T>());
+    let (best, src, (k, c)) = (best.cast::<E::T>(), src.cast::<E::T>(), shape);
     // SAFETY: the caller gives k * c elements, c best values and c indices.
     unsafe {
         for i in 0..k {
-            for j in 0..c {
-                let x = src.add(i * c + j).read_unaligned();
-                let old = best.add(j).read_unaligned();
-                if index.add(j).read() < 0 || beats::<T, MAX>(x, old) {
-                    best.add(j).write_unaligned(x);
-                    index.add(j).write((first + i) as i64);
+            let row = src.add(i * c);
+            let number = (first + i) as i64;
+            if i == 0 && c > 0 && index.read() < 0 {
+                for j in 0..c {
+                    best.add(j).write_unaligned(row.add(j).read_unaligned());
+                    index.add(j).write(number);
                 }
+                continue;
+            }
+            let mut j = 0;
+            while j + GROUP <= c {
+                let x = row.add(j).cast::<[E::T; GROUP]>().read_unaligned();
+                let old = best.add(j).cast::<[E::T; GROUP]>().read_unaligned();
+                let mut any = 0u32;
+                for l in 0..GROUP {
+                    any |= beats::<E>(x[l], old[l]) as u32;
+                }
+                if any != 0 {
+                    let mut at = index.add(j).cast::<[i64; GROUP]>().read();
+                    let mut new = old;
+                    for l in 0..GROUP {
+                        let b = beats::<E>(x[l], old[l]);
+                        new[l] = if b { x[l] } else { old[l] };
+                        at[l] = if b { number } else { at[l] };
+                    }
+                    best.add(j).cast::<[E::T; GROUP]>().write_unaligned(new);
+                    index.add(j).cast::<[i64; GROUP]>().write(at);
+                }
+                j += GROUP;
+            }
+            while j < c {
+                let x = row.add(j).read_unaligned();
+                if beats::<E>(x, best.add(j).read_unaligned()) {
+                    best.add(j).write_unaligned(x);
+                    index.add(j).write(number);
+                }
+                j += 1;
             }
         }
     }
 }
+stamp!(
+    /// `(best values, indices, src, (k, c), index of the first row)`
+    arg_cols<E: Extreme> = arg_cols_body(
+        best: *mut u8, index: *mut i64, src: *const u8, shape: (usize, usize), first: usize)
+);
 
-unsafe fn arg_join<T: Ordered, const MAX: bool>(dst: *mut u8, src: *const u8, n: usize) {
+unsafe fn arg_join<E: Extreme>(dst: *mut u8, src: *const u8, n: usize) {
     // SAFETY: the caller gives n >= 1 `Best<T>` and room for an index.
     unsafe {
-        let src = src.cast::<Best<T>>();
+        let src = src.cast::<Best<E::T>>();
         let mut top = src.read();
         for i in 1..n {
             let other = src.add(i).read();
-            if beats::<T, MAX>(other.value, top.value) {
+            if beats::<E>(other.value, top.value) {
                 top = other;
             }
         }
@@ -423,25 +477,25 @@ pub struct ArgFold {
     pub join: unsafe fn(*mut u8, *const u8, usize),
 }
 
-fn arg_of<T: Ordered, const MAX: bool>() -> ArgFold {
+fn arg_of<E: Extreme>(isa: Isa) -> ArgFold {
     ArgFold {
-        size: size_of::<T>(),
-        more: arg_more::<T, MAX>,
-        cols: arg_cols::<T, MAX>,
-        join: arg_join::<T, MAX>,
+        size: size_of::<E::T>(),
+        more: arg_rows::<E>(isa),
+        cols: arg_cols::<E>(isa),
+        join: arg_join::<E>,
     }
 }
 
 /// The loops of a fold that gives an index, for operands of that lane.
-pub fn arg_fold(op: ReduceOp, lane: Lane) -> ArgFold {
+pub fn arg_fold(isa: Isa, op: ReduceOp, lane: Lane) -> ArgFold {
     match (lane, op == ReduceOp::ArgMax) {
-        (Lane::F32, true) => arg_of::<f32, true>(),
-        (Lane::F32, false) => arg_of::<f32, false>(),
-        (Lane::F64, true) => arg_of::<f64, true>(),
-        (Lane::F64, false) => arg_of::<f64, false>(),
-        (Lane::I32, true) => arg_of::<i32, true>(),
-        (Lane::I32, false) => arg_of::<i32, false>(),
-        (Lane::I64, true) => arg_of::<i64, true>(),
-        (Lane::I64, false) => arg_of::<i64, false>(),
+        (Lane::F32, true) => arg_of::<Most<f32>>(isa),
+        (Lane::F32, false) => arg_of::<Least<f32>>(isa),
+        (Lane::F64, true) => arg_of::<Most<f64>>(isa),
+        (Lane::F64, false) => arg_of::<Least<f64>>(isa),
+        (Lane::I32, true) => arg_of::<Most<i32>>(isa),
+        (Lane::I32, false) => arg_of::<Least<i32>>(isa),
+        (Lane::I64, true) => arg_of::<Most<i64>>(isa),
+        (Lane::I64, false) => arg_of::<Least<i64>>(isa),
     }
 }

@@ -154,6 +154,16 @@ fn quarter(x: f32) -> (i32, f32) {
     (n, r as f32)
 }
 
+/// Cosine and sine of `u` turns, `u` in 0..=1.
+#[inline(always)]
+pub fn turn(u: f32) -> (f32, f32) {
+    let t = u * 4.0;
+    let magic = t + MAGIC;
+    let n = magic.to_bits() as i32;
+    let r = (t - (magic - MAGIC)) * std::f32::consts::FRAC_PI_2;
+    (sin_or_cos(n.wrapping_add(1), r), sin_or_cos(n, r))
+}
+
 #[inline(always)]
 fn sin_or_cos(n: i32, r: f32) -> f32 {
     let z = r * r;
@@ -367,6 +377,17 @@ mod tests {
         worst("erf", erf, libm::erf, 1.5, None);
         worst("sin", sin_near, libm::sin, 1.5, Some(TRIG_LIMIT));
         worst("cos", cos_near, libm::cos, 1.5, Some(TRIG_LIMIT));
+    }
+
+    #[test]
+    fn turns() {
+        for i in 0..10_000 {
+            let u = i as f32 / 9_999.0;
+            let (c, s) = turn(u);
+            let angle = u as f64 * std::f64::consts::TAU;
+            assert!((c as f64 - angle.cos()).abs() < 1.5e-7, "{u}");
+            assert!((s as f64 - angle.sin()).abs() < 1.5e-7, "{u}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Running a lowered program.
 use super::walk::{Run, Span, Walk};
 use super::{Access, Action, Extent, Fn1, Fn2, Layout, Program, Step, StoreStep, Val};
-use crate::dev::cpu::lanes::{convert, fold, ops, random};
+use crate::dev::cpu::lanes::{convert, fold, ops};
 use crate::dev::cpu::pool::parallel_for;
 use crate::dtype::Scalar;
 use crate::kernel::Source;
@@ -883,19 +883,18 @@ impl Machine<'_> {
                         }
                     });
                 }
-                Action::Random { dist, seed, offset, access } => {
+                Action::Random { draw, seed, offset, access } => {
                     let seed = self.launch.arg_bits(*seed);
                     let offset = self.launch.arg_bits(*offset);
                     access.pick(block.whole).runs(span, |run| {
                         let first = offset.wrapping_add(run.offset as i64 as u64);
-                        if run.step == 1 {
-                            let dst = dst.add(run.at * out.size);
-                            random::random(*dist, dst, seed, first, run.len);
+                        if run.step == 1 && first.checked_add(run.len as u64).is_some() {
+                            (draw.run)(dst.add(run.at * out.size), seed, first, run.len);
                             return;
                         }
                         for i in 0..run.len {
                             let index = first.wrapping_add((i as isize * run.step) as i64 as u64);
-                            random::one(*dist, dst, run.at + i, seed, index);
+                            (draw.one)(dst, run.at + i, seed, index);
                         }
                     });
                 }

@@ -3,7 +3,7 @@ use super::walk::Walk;
 use super::{Access, Action, Extent, Fn1, Fn2, Layout, Program, Step, StoreStep, Val, Value};
 use crate::dev::cpu::contract::result_dtype;
 use crate::dev::cpu::isa::Isa;
-use crate::dev::cpu::lanes::{convert, fold, ops};
+use crate::dev::cpu::lanes::{convert, fold, ops, random};
 use crate::dtype::{DType, Lane, Scalar};
 use crate::kernel::{Affine, Fused, Guard, Instr, Level, Source, V};
 use crate::op::{BinaryOp, ReduceOp, UnaryOp};
@@ -296,7 +296,8 @@ impl Lower<'_> {
             }
             Instr::Random { dist, seed, offset, at } => {
                 let access = self.access(at, &[], extent);
-                let action = Action::Random { dist: *dist, seed: *seed, offset: *offset, access };
+                let draw = random::drawing(isa, *dist);
+                let action = Action::Random { draw, seed: *seed, offset: *offset, access };
                 self.push(action, size, extent)
             }
             Instr::Unary(op, a) => {
@@ -356,7 +357,7 @@ impl Lower<'_> {
                 let slot = self.folds;
                 self.folds += 1;
                 if op.is_arg() {
-                    let action = Action::ArgFold(fold::arg_fold(*op, from.lane()), a, slot);
+                    let action = Action::ArgFold(fold::arg_fold(isa, *op, from.lane()), a, slot);
                     self.push(action, size, Extent::Row)
                 } else {
                     let f = fold::fold(isa, *op, lane);

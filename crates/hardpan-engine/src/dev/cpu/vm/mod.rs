@@ -16,10 +16,11 @@ pub mod walk;
 use super::lanes::convert::Cast;
 use super::lanes::fold::{ArgFold, Fold};
 use super::lanes::ops::Forms2;
+use super::lanes::random::Drawing;
 use super::lanes::{F1, F3};
 use crate::dtype::DType;
 use crate::kernel::Source;
-use crate::op::{BinaryOp, Distribution, UnaryOp};
+use crate::op::{BinaryOp, UnaryOp};
 use smallvec::SmallVec;
 use walk::Walk;
 
@@ -117,8 +118,8 @@ pub enum Action {
     Inside(Access),
     /// Random numbers.
     Random {
-        /// Which.
-        dist: Distribution,
+        /// How to draw.
+        draw: Drawing,
         /// Argument number.
         seed: usize,
         /// Argument number.
