@@ -153,7 +153,7 @@ impl Contraction {
             dtype,
             count,
             lens: kernel.inputs.iter().map(|(_, n)| *n).collect(),
-            epilogue: epilogue.as_ref().map(|f| vm::lower::lower(f, isa)),
+            epilogue: epilogue.as_ref().map(|f| vm::lower::lower(f, isa, true)),
             home: epilogue.as_ref().and_then(|f| home(f, result_dtype(dtype))),
         })
     }

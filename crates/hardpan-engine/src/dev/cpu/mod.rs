@@ -111,7 +111,7 @@ impl Device for Cpu {
 impl Compiled {
     fn new(kernel: &Kernel, isa: Isa) -> Compiled {
         let fused = match &kernel.body {
-            Body::Fused(f) => Some(vm::lower::lower(f, isa)),
+            Body::Fused(f) => Some(vm::lower::lower(f, isa, false)),
             _ => None,
         };
         let contraction = Contraction::new(kernel, isa);

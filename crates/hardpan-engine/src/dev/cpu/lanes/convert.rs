@@ -297,6 +297,75 @@ pub unsafe fn fill(size: usize, dst: *mut u8, value: *const u8, n: usize) {
     }
 }
 
+unsafe fn transpose_of<T: Number>(
+    dst: *mut T,
+    dst_step: isize,
+    src: *const T,
+    src_step: isize,
+    rows: usize,
+    cols: usize,
+) {
+    const N: usize = 8;
+    let (mut r, whole_rows, whole_cols) = (0, rows / N * N, cols / N * N);
+    // SAFETY: the caller gives rows * cols elements on both sides.
+    unsafe {
+        while r < whole_rows {
+            let mut c = 0;
+            while c < whole_cols {
+                let mut block = [[T::default(); N]; N];
+                for (j, line) in block.iter_mut().enumerate() {
+                    *line = src
+                        .offset((c + j) as isize * src_step + r as isize)
+                        .cast::<[T; N]>()
+                        .read_unaligned();
+                }
+                for i in 0..N {
+                    let mut line = [T::default(); N];
+                    for j in 0..N {
+                        line[j] = block[j][i];
+                    }
+                    dst.offset((r + i) as isize * dst_step + c as isize)
+                        .cast::<[T; N]>()
+                        .write_unaligned(line);
+                }
+                c += N;
+            }
+            r += N;
+        }
+        for r in 0..rows {
+            let from = if r < whole_rows { whole_cols } else { 0 };
+            for c in from..cols {
+                let x = src.offset(c as isize * src_step + r as isize).read_unaligned();
+                dst.offset(r as isize * dst_step + c as isize).write_unaligned(x);
+            }
+        }
+    }
+}
+
+/// `dst[r * dst_step + c] = src[c * src_step + r]` for elements of `size` bytes.
+///
+/// # Safety
+/// All of them must be valid; the two sides are disjoint.
+pub unsafe fn transpose(
+    size: usize,
+    dst: *mut u8,
+    dst_step: isize,
+    src: *const u8,
+    src_step: isize,
+    rows: usize,
+    cols: usize,
+) {
+    // SAFETY: as promised.
+    unsafe {
+        match size {
+            1 => transpose_of::<u8>(dst, dst_step, src, src_step, rows, cols),
+            2 => transpose_of::<u16>(dst.cast(), dst_step, src.cast(), src_step, rows, cols),
+            4 => transpose_of::<u32>(dst.cast(), dst_step, src.cast(), src_step, rows, cols),
+            _ => transpose_of::<i64>(dst.cast(), dst_step, src.cast(), src_step, rows, cols),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -51,6 +51,7 @@ impl Partials {
 struct Workspace {
     memory: Vec<Line>,
     at: Vec<*mut u8>,
+    cached: Vec<(usize, usize)>,
 }
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
@@ -77,6 +78,8 @@ struct Block<'a> {
 struct Machine<'a> {
     launch: &'a Launch<'a>,
     at: &'a mut [*mut u8],
+    /// By value: which part of a periodic load its register holds (phase and count).
+    cached: &'a mut [(usize, usize)],
     base: *mut u8,
     partials: Partials,
 }
@@ -129,7 +132,13 @@ impl<'a> Launch<'a> {
             .collect();
         let mut at = at;
         {
-            let mut machine = Machine { launch: self, at: &mut at, base, partials: Partials::NONE };
+            let mut machine = Machine {
+                launch: self,
+                at: &mut at,
+                cached: &mut [],
+                base,
+                partials: Partials::NONE,
+            };
             let one = Span { head: &[], start: 0, count: 1, inner: 0 };
             let block = Block { full: one, row: one, whole: false, segment: 1, first_row: 0 };
             for step in &program.once {
@@ -155,6 +164,7 @@ impl<'a> Launch<'a> {
                     self.flat(start, 1, 0, block.min(p.rows - start));
                 });
             }
+            Layout::Tiles => self.tiles(),
             Layout::Rows if p.straight => {
                 let rows = grain(p.cost * p.k, p.block_rows) * p.block_rows;
                 parallel_for(p.rows.div_ceil(rows), |t| {
@@ -187,6 +197,36 @@ impl<'a> Launch<'a> {
                     done += n;
                 }
             }
+        });
+    }
+
+    fn tiles(&self) {
+        let p = self.program;
+        let (down, across) = (p.tile_rows.div_ceil(p.block), p.cols.div_ceil(p.block_rows));
+        let tiles = p.outer.iter().product::<usize>() * down * across;
+        let per_task = (100_000 / (p.cost * p.block * p.block_rows)).max(1);
+        parallel_for(tiles.div_ceil(per_task), |t| {
+            self.with_machine(|m| {
+                for tile in t * per_task..((t + 1) * per_task).min(tiles) {
+                    // Down first: neighbours share lines of what is contiguous that way.
+                    let (rest, row) = (tile / down, tile % down * p.block);
+                    let col = rest % across * p.block_rows;
+                    let mut head = outer_index(&p.outer, rest / across);
+                    head.push(row);
+                    head.push(col);
+                    let (rows, cols) =
+                        (p.block.min(p.tile_rows - row), p.block_rows.min(p.cols - col));
+                    let n = rows * cols;
+                    let span = Span { head: &head, start: 0, count: n, inner: cols };
+                    let block =
+                        Block { full: span, row: span, whole: false, segment: n, first_row: 0 };
+                    m.place_direct(&block);
+                    for step in &p.before {
+                        m.step(step, &block, n);
+                    }
+                    m.full_stores(&block);
+                }
+            });
         });
     }
 
@@ -338,7 +378,10 @@ impl<'a> Launch<'a> {
             w.at.extend(self.program.values.iter().map(|v| unsafe {
                 if v.extent == Extent::One { uniforms.add(v.place) } else { base.add(v.place) }
             }));
-            f(&mut Machine { launch: self, at: &mut w.at, base, partials: Partials::NONE })
+            w.cached.clear();
+            w.cached.resize(self.program.values.len(), (0, 0));
+            let partials = Partials::NONE;
+            f(&mut Machine { launch: self, at: &mut w.at, cached: &mut w.cached, base, partials })
         })
     }
 }
@@ -354,12 +397,7 @@ struct Strip<'a> {
 impl Strip<'_> {
     /// The fixed indices: the other kept dimensions, then the first row.
     fn head(&self) -> SmallVec<[usize; 6]> {
-        let mut head: SmallVec<[usize; 6]> = SmallVec::from_elem(0, self.program.outer.len());
-        let mut rest = self.outer;
-        for (h, size) in head.iter_mut().zip(&self.program.outer).rev() {
-            *h = rest % size;
-            rest /= size;
-        }
+        let mut head = outer_index(&self.program.outer, self.outer);
         head.push(self.first);
         head
     }
@@ -380,6 +418,16 @@ impl Strip<'_> {
             first_row: 0,
         }
     }
+}
+
+/// Row-major position `flat` as indices.
+fn outer_index(sizes: &[usize], mut flat: usize) -> SmallVec<[usize; 6]> {
+    let mut index: SmallVec<[usize; 6]> = SmallVec::from_elem(0, sizes.len());
+    for (i, size) in index.iter_mut().zip(sizes).rev() {
+        *i = flat % size;
+        flat /= size;
+    }
+    index
 }
 
 impl Access {
@@ -455,37 +503,48 @@ impl Machine<'_> {
     }
 
     fn store(&self, s: &StoreStep, span: Span, whole: bool, src: *mut u8) {
+        let p = self.program();
         let out = self.launch.buffers.outputs[s.output];
-        let (size, lane) = (s.dtype.size(), convert::lane_size(s.dtype.lane()));
-        let put = |run: Run| {
-            // SAFETY: see the note above.
-            unsafe {
-                let dst = out.offset(run.offset * size as isize);
-                let src = src.add(run.at * lane);
-                if run.step == 1 || run.len == 1 {
-                    match s.convert {
-                        Some(f) => f(dst, src, run.len),
-                        None => std::ptr::copy(src, dst, run.len * size),
-                    }
-                    return;
-                }
+        let size = s.dtype.size();
+        let walk = s.access.pick(whole);
+        // SAFETY: see the note above; the spare room holds a block.
+        unsafe {
+            if let Some((offset, step)) = walk.single(span)
+                && (step == 1 || span.count == 1)
+            {
+                let dst = out.offset(offset * size as isize);
                 match s.convert {
-                    None => convert::scatter(size, dst, run.step, src, run.len),
-                    Some(f) => {
-                        let mut narrow = [0u64; 64];
-                        let mut i = 0;
-                        while i < run.len {
-                            let n = (run.len - i).min(64);
-                            f(narrow.as_mut_ptr().cast(), src.add(i * lane), n);
-                            let dst = dst.offset(i as isize * run.step * size as isize);
-                            convert::scatter(size, dst, run.step, narrow.as_ptr().cast(), n);
-                            i += n;
-                        }
-                    }
+                    Some(f) => f(dst, src, span.count),
+                    None => std::ptr::copy(src, dst, span.count * size),
                 }
+                return;
             }
-        };
-        s.access.pick(whole).runs(span, put);
+            let packed = match s.convert {
+                Some(f) => {
+                    let spare = self.base.add(p.spare_at);
+                    f(spare, src, span.count);
+                    spare
+                }
+                None => src,
+            };
+            match walk.steps() {
+                Some((1, step)) if p.layout == Layout::Tiles && step != 1 => {
+                    let offset = walk.single(Span { count: 1, ..span }).expect("one").0;
+                    let dst = out.offset(offset * size as isize);
+                    let (rows, cols) = (span.count / span.inner, span.inner);
+                    convert::transpose(size, dst, step, packed, cols as isize, cols, rows);
+                }
+                _ => walk.plain_runs(span, |offset, at, len, step| {
+                    let dst = out.offset(offset * size as isize);
+                    let src = packed.add(at * size);
+                    if step == 1 {
+                        std::ptr::copy(src, dst, len * size);
+                    } else {
+                        convert::scatter(size, dst, step, src, len);
+                    }
+                }),
+            }
+        }
     }
 
     /// A step of a straight program with reductions.
@@ -845,7 +904,14 @@ impl Machine<'_> {
                     }
                 }
                 Action::Select(f, c, a, b) => self.select(f, step.out, [*c, *a, *b], block, n),
-                Action::Load { source, dtype, convert, in_place, access } => {
+                Action::Load { source, dtype, convert, period, in_place, access } => {
+                    if *period > 0 {
+                        let key = (span.start % period, n);
+                        if self.cached[step.out] == key {
+                            return;
+                        }
+                        self.cached[step.out] = key;
+                    }
                     let src = self.launch.source(*source);
                     let size = dtype.size();
                     let walk = access.pick(block.whole && out.extent == Extent::Full);
@@ -856,14 +922,39 @@ impl Machine<'_> {
                                 None if *in_place && out.extent != Extent::One => {
                                     self.at[step.out] = src.cast_mut();
                                 }
-                                None => std::ptr::copy(src, dst, n * size),
+                                None => std::ptr::copy(src, self.home(step.out), n * size),
                                 Some(f) => f(dst, src, n),
                             }
                             return;
                         }
                     }
                     let dst = self.home(step.out);
-                    walk.runs(span, |run| load_run(dst, src, run, size, out.size, *convert));
+                    if walk.is_guarded() {
+                        walk.runs(span, |run| load_run(dst, src, run, size, out.size, *convert));
+                        return;
+                    }
+                    // Elements of a narrow type are gathered at the end of the register and widened from there.
+                    let packed = dst.add((out.size - size) * n);
+                    match walk.steps() {
+                        Some((1, step)) if p.layout == Layout::Tiles && step != 1 => {
+                            let offset = walk.single(Span { count: 1, ..span }).expect("one").0;
+                            let src = src.offset(offset * size as isize);
+                            let (rows, cols) = (n / span.inner, span.inner);
+                            convert::transpose(size, packed, cols as isize, src, step, rows, cols);
+                        }
+                        _ => walk.plain_runs(span, |offset, at, len, step| {
+                            let src = src.offset(offset * size as isize);
+                            let dst = packed.add(at * size);
+                            match step {
+                                1 => std::ptr::copy_nonoverlapping(src, dst, len * size),
+                                0 => convert::fill(size, dst, src, len),
+                                _ => convert::gather(size, dst, src, step, len),
+                            }
+                        }),
+                    }
+                    if let Some(f) = convert {
+                        f(dst, packed, n);
+                    }
                 }
                 Action::Expand(a) => self.expand(*a, step.out, block, n),
                 Action::Index(access) => {

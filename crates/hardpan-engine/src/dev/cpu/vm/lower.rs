@@ -1,11 +1,13 @@
 //! From the kernel description to steps over registers.
+use super::registers::{mark_direct, registers};
+use super::shape::{choose_layout, extents, merge_dims, tile_dim, used_values};
 use super::walk::Walk;
 use super::{Access, Action, Extent, Fn1, Fn2, Layout, Program, Step, StoreStep, Val, Value};
 use crate::dev::cpu::contract::result_dtype;
 use crate::dev::cpu::isa::Isa;
 use crate::dev::cpu::lanes::{convert, fold, ops, random};
 use crate::dtype::{DType, Lane, Scalar};
-use crate::kernel::{Affine, Fused, Guard, Instr, Level, Source, V};
+use crate::kernel::{Affine, Fused, Guard, Instr, Level, Load, Source, V};
 use crate::op::{BinaryOp, ReduceOp, UnaryOp};
 use smallvec::SmallVec;
 
@@ -31,31 +33,41 @@ struct Lower<'a> {
     folds: usize,
 }
 
-/// Prepares a fused program for an instruction set.
-pub fn lower(fused: &Fused, isa: Isa) -> Program {
+/// Prepares a fused program for an instruction set. With `by_range` it can be run on any range of positions
+/// ([`Launch::flat`](super::exec::Launch::flat)), as epilogues are.
+pub fn lower(fused: &Fused, isa: Isa, by_range: bool) -> Program {
+    let fused = &merge_dims(fused);
     let k = fused.row_len();
     let extents = extents(fused);
     let has_fold = fused.has_reduce() && k > 1;
-    let layout = if has_fold { choose_layout(fused, &extents) } else { Layout::Flat };
+    let tile = if has_fold || by_range || k == 0 { None } else { tile_dim(fused) };
+    let layout = match tile {
+        _ if has_fold => choose_layout(fused, &extents),
+        Some(_) => Layout::Tiles,
+        None => Layout::Flat,
+    };
     let rank = fused.dims.len();
-    let (kept, reduced): (SmallVec<[usize; 6]>, SmallVec<[usize; 6]>) = match layout {
+    let (mut kept, reduced): (SmallVec<[usize; 6]>, SmallVec<[usize; 6]>) = match layout {
         Layout::Flat if k == 0 => ((0..fused.kept).collect(), SmallVec::new()),
-        Layout::Flat => ((0..rank).collect(), SmallVec::new()),
+        Layout::Flat | Layout::Tiles => ((0..rank).collect(), SmallVec::new()),
         _ => ((0..fused.kept).collect(), (fused.kept..rank).collect()),
     };
-    let rows: usize = kept.iter().map(|d| fused.dims[*d]).product();
-    let cols = if layout == Layout::Cols { fused.dims[fused.kept - 1] } else { 0 };
+    if let Some(d) = tile {
+        // The tile's two dimensions come last.
+        kept.retain(|x| *x != d);
+        kept.insert(rank - 2, d);
+    }
     let mut lower = Lower {
         fused,
         isa,
         layout,
+        expand_rows: match layout {
+            Layout::Flat | Layout::Tiles => false,
+            Layout::Rows => k < SHORT_ROW,
+            Layout::Cols => fused.dims[fused.kept - 1] < SHORT_ROW,
+        },
         kept,
         reduced,
-        expand_rows: match layout {
-            Layout::Flat => false,
-            Layout::Rows => k < SHORT_ROW,
-            Layout::Cols => cols < SHORT_ROW,
-        },
         values: Vec::new(),
         after_fold: Vec::new(),
         steps: Vec::new(),
@@ -69,92 +81,7 @@ pub fn lower(fused: &Fused, isa: Isa) -> Program {
             lower.value(v, extents[v], k);
         }
     }
-    lower.finish(rows, k, cols)
-}
-
-/// Values that reach a store. With empty rows nothing full is computed.
-fn used_values(fused: &Fused, k: usize) -> Vec<bool> {
-    let mut used = vec![false; fused.values.len()];
-    for s in &fused.stores {
-        if k > 0 || s.level != Level::Full {
-            used[s.value] = true;
-        }
-    }
-    for v in (0..used.len()).rev() {
-        if !used[v] {
-            continue;
-        }
-        match &fused.values[v].instr {
-            Instr::Unary(_, a) | Instr::Cast(a) => used[*a] = true,
-            Instr::Binary(_, a, b) => (used[*a], used[*b]) = (true, true),
-            Instr::Where(c, a, b) => (used[*c], used[*a], used[*b]) = (true, true, true),
-            Instr::Reduce(_, a) if k > 0 => used[*a] = true,
-            _ => {}
-        }
-    }
-    used
-}
-
-/// What each value really depends on, over dimensions that are not of size 1.
-fn extents(fused: &Fused) -> Vec<Extent> {
-    let of = |a: &Affine| {
-        let moves = |d: usize| a.coef[d] != 0 && fused.dims[d] != 1;
-        if (fused.kept..fused.dims.len()).any(moves) {
-            Extent::Full
-        } else if (0..fused.kept).any(moves) {
-            Extent::Row
-        } else {
-            Extent::One
-        }
-    };
-    let guards = |g: &[Guard]| g.iter().map(|g| of(&g.at)).max().unwrap_or(Extent::One);
-    let mut out: Vec<Extent> = Vec::with_capacity(fused.values.len());
-    for value in &fused.values {
-        let e = match &value.instr {
-            Instr::Load(l) => of(&fused.loads[*l].at).max(guards(&fused.loads[*l].guards)),
-            Instr::Scalar(_) => Extent::One,
-            Instr::Index(a) => of(a),
-            Instr::Random { at, .. } => of(at),
-            Instr::Inside(g) => guards(g),
-            Instr::Unary(_, a) | Instr::Cast(a) => out[*a],
-            Instr::Binary(_, a, b) => out[*a].max(out[*b]),
-            Instr::Where(c, a, b) => out[*c].max(out[*a]).max(out[*b]),
-            Instr::Reduce(..) => Extent::Row,
-        };
-        out.push(e);
-    }
-    out
-}
-
-/// Columns when more of the full reads and writes are contiguous along the last kept dimension than along the last reduced one.
-fn choose_layout(fused: &Fused, extents: &[Extent]) -> Layout {
-    let last = |range: std::ops::Range<usize>| range.rev().find(|d| fused.dims[*d] != 1);
-    // Columns take the very last kept dimension as the strip.
-    if fused.kept == 0 || fused.dims[fused.kept - 1] < 2 {
-        return Layout::Rows;
-    }
-    let kept = fused.kept - 1;
-    let Some(reduced) = last(fused.kept..fused.dims.len()) else { return Layout::Rows };
-    let (mut by_row, mut by_col) = (0usize, 0usize);
-    let mut vote = |at: &Affine, size: usize| {
-        if at.coef[reduced].abs() == 1 {
-            by_row += size;
-        }
-        if at.coef[kept].abs() == 1 {
-            by_col += size;
-        }
-    };
-    for (value, extent) in fused.values.iter().zip(extents) {
-        if let (Instr::Load(l), Extent::Full) = (&value.instr, extent) {
-            vote(&fused.loads[*l].at, fused.loads[*l].dtype.size());
-        }
-    }
-    for s in &fused.stores {
-        if s.level == Level::Full {
-            vote(&s.at, s.dtype.size());
-        }
-    }
-    if by_col > by_row { Layout::Cols } else { Layout::Rows }
+    lower.finish(k)
 }
 
 /// The bits of a scalar in a lane of `dtype`.
@@ -194,7 +121,28 @@ fn neutral(op: ReduceOp, dtype: DType) -> u64 {
 impl Lower<'_> {
     fn extent(&self, e: Extent) -> Extent {
         // Flat programs know positions only.
-        if self.layout == Layout::Flat && e == Extent::Row { Extent::Full } else { e }
+        if self.positions_only() && e == Extent::Row { Extent::Full } else { e }
+    }
+
+    fn positions_only(&self) -> bool {
+        matches!(self.layout, Layout::Flat | Layout::Tiles)
+    }
+
+    /// After how many positions a block's worth of loaded values repeats: the size of the innermost dimension (the row) when
+    /// the address depends on nothing else. 0 when it does not repeat.
+    fn period(&self, load: &Load) -> usize {
+        let dims = &self.fused.dims;
+        let inner = match self.layout {
+            Layout::Flat if dims.len() > 1 => dims.len() - 1..dims.len(),
+            Layout::Rows => self.fused.kept..dims.len(),
+            _ => return 0,
+        };
+        let fixed = |a: &Affine| (0..inner.start).all(|d| a.coef[d] == 0);
+        if fixed(&load.at) && load.guards.iter().all(|g| fixed(&g.at)) {
+            dims[inner].iter().product()
+        } else {
+            0
+        }
     }
 
     fn access(&self, at: &Affine, guards: &[Guard], extent: Extent) -> Access {
@@ -214,6 +162,10 @@ impl Lower<'_> {
             (Extent::Row, Layout::Cols) => {
                 let last = self.kept[self.kept.len() - 1];
                 Access { walk: walk(&self.kept, &[last], true), whole: None }
+            }
+            (Extent::Full | Extent::Row, Layout::Tiles) => {
+                let pair = &self.kept[self.kept.len() - 2..];
+                Access { walk: walk(&self.kept, pair, true), whole: None }
             }
             (Extent::Full, Layout::Cols) => {
                 let last = self.kept[self.kept.len() - 1];
@@ -275,7 +227,9 @@ impl Lower<'_> {
                     Source::Result => result_dtype(load.dtype),
                     Source::Input(_) => load.dtype,
                 };
+                let period = if extent == Extent::Full { self.period(load) } else { 0 };
                 let action = Action::Load {
+                    period,
                     source: load.source,
                     dtype: stored_as,
                     convert: convert::load(isa, stored_as),
@@ -381,7 +335,7 @@ impl Lower<'_> {
             if k == 0 && s.level == Level::Full {
                 continue;
             }
-            let level = if self.layout == Layout::Flat || s.level == Level::Full {
+            let level = if self.positions_only() || s.level == Level::Full {
                 Extent::Full
             } else {
                 Extent::Row
@@ -401,10 +355,21 @@ impl Lower<'_> {
         (full, row)
     }
 
-    fn finish(mut self, rows: usize, k: usize, cols: usize) -> Program {
+    fn finish(mut self, k: usize) -> Program {
+        let size = |from_end: usize| {
+            self.kept.len().checked_sub(from_end).map_or(0, |d| self.fused.dims[self.kept[d]])
+        };
+        let rows: usize = self.kept.iter().map(|d| self.fused.dims[*d]).product();
+        // Dimensions that a block spans part of.
+        let (cols, tile_rows, spanned) = match self.layout {
+            Layout::Flat | Layout::Rows => (0, 0, 0),
+            Layout::Cols => (size(1), 0, 1),
+            Layout::Tiles => (size(1), size(2), 2),
+        };
+        let last = self.fused.dims.last().copied().unwrap_or(1);
         let (mut full_stores, row_stores) = self.stores(k);
         // Short rows are not worth a chunk each: several whole ones make a block.
-        let straight = self.layout == Layout::Flat
+        let straight = self.positions_only()
             || (self.layout == Layout::Rows && k <= 512)
             || self
                 .values
@@ -442,7 +407,15 @@ impl Lower<'_> {
             _ => 256,
         };
         let (block, block_rows, full_lanes) = match self.layout {
+            // Whole rows of the innermost dimension, where they are short, make for equal blocks.
+            Layout::Flat if self.fused.dims.len() > 1 && (2..=lanes).contains(&last) => {
+                (lanes / last * last, 0, lanes)
+            }
             Layout::Flat => (lanes, 0, lanes),
+            Layout::Tiles => {
+                let c = cols.min(32);
+                (tile_rows.min(1024 / c), c, 1024)
+            }
             Layout::Rows if straight => {
                 let m = (lanes / k).max(1);
                 (m * k, m, m * k)
@@ -465,7 +438,7 @@ impl Lower<'_> {
                 (chunk, c, chunk * c)
             }
         };
-        let row_lanes = block_rows;
+        let row_lanes = if self.positions_only() { 0 } else { block_rows };
         // Registers, a little apart so that they do not compete for the same cache sets.
         let padded = |bytes: usize| bytes.next_multiple_of(64) + 64;
         let mut at = 0;
@@ -497,6 +470,9 @@ impl Lower<'_> {
             Layout::Cols => 2 * padded(row_lanes * 8),
             _ => 512,
         };
+        // Room for a block on its way between a narrow storage type and scattered addresses.
+        let spare_at = at;
+        at += padded(full_lanes * 8);
         let fold_at = at;
         let segments = k.div_ceil(fold::COL_SEGMENT);
         let scratch =
@@ -508,11 +484,11 @@ impl Lower<'_> {
             rows,
             k: k.max(1),
             cols,
-            outer: if self.layout == Layout::Cols {
-                self.kept[..self.kept.len() - 1].iter().map(|d| self.fused.dims[*d]).collect()
-            } else {
-                SmallVec::new()
-            },
+            tile_rows,
+            outer: self.kept[..self.kept.len() - spanned]
+                .iter()
+                .map(|d| self.fused.dims[*d])
+                .collect(),
             block,
             block_rows,
             values: self.values,
@@ -524,6 +500,7 @@ impl Lower<'_> {
             row_stores,
             folds: self.folds,
             workspace: fold_at + self.folds * fold_bytes + scratch,
+            spare_at,
             fold_at,
             fold_bytes,
             uniform_bytes,
@@ -539,81 +516,4 @@ fn step_cost(step: &Step) -> usize {
         Action::Random { .. } => 20,
         _ => 1,
     }
-}
-
-/// Finds the stores whose value can be computed in place in the output.
-fn mark_direct(stores: &mut [StoreStep], steps: &[Step], values: &[Value]) {
-    let stored: Vec<Val> = stores.iter().map(|s| s.value).collect();
-    let mut taken: Vec<Val> = Vec::new();
-    for store in stores {
-        if store.convert.is_some() || taken.contains(&store.value) {
-            continue;
-        }
-        let Some(made) = steps.iter().position(|s| s.out == store.value) else { continue };
-        let computed =
-            matches!(steps[made].action, Action::Map1(..) | Action::Map2(..) | Action::Select(..));
-        if !computed || values[store.value].extent != Extent::Full {
-            continue;
-        }
-        // Memory that is read once the value is written: loads from then on, and the operands of later steps and stores that
-        // may be read in place.
-        let mut conflicts: SmallVec<[Source; 4]> = SmallVec::new();
-        for (i, step) in steps.iter().enumerate() {
-            if let Action::Load { source, .. } = &step.action {
-                let late = i > made
-                    || stored.contains(&step.out)
-                    || steps[made + 1..].iter().any(|s| s.operands().contains(&step.out));
-                if late && !conflicts.contains(source) {
-                    conflicts.push(*source);
-                }
-            }
-        }
-        taken.push(store.value);
-        store.direct = Some(conflicts);
-    }
-}
-
-/// Gives each full value a register, reusing those whose last reader has run: (register by value, number of 4-byte and of
-/// 8-byte registers).
-fn registers(
-    steps: &[Step],
-    stores: &[StoreStep],
-    values: &[Value],
-) -> (Vec<Option<usize>>, usize, usize) {
-    let mut last = vec![0usize; values.len()];
-    for (i, step) in steps.iter().enumerate() {
-        last[step.out] = last[step.out].max(i);
-        for a in step.operands() {
-            last[a] = i;
-        }
-    }
-    for s in stores {
-        last[s.value] = usize::MAX;
-    }
-    let mut out = vec![None; values.len()];
-    let mut free: [Vec<usize>; 2] = [Vec::new(), Vec::new()];
-    let mut count = [0usize; 2];
-    for (i, step) in steps.iter().enumerate() {
-        let class = |v: Val| (values[v].size == 8) as usize;
-        // Loops may write over an operand, so it is given back before the result is placed.
-        let mut operands = step.operands();
-        operands.sort_unstable();
-        operands.dedup();
-        for a in operands {
-            if last[a] == i
-                && let Some(r) = out[a]
-            {
-                free[class(a)].push(r);
-            }
-        }
-        if values[step.out].extent == Extent::Full {
-            let c = class(step.out);
-            let r = free[c].pop().unwrap_or_else(|| {
-                count[c] += 1;
-                count[c] - 1
-            });
-            out[step.out] = Some(r);
-        }
-    }
-    (out, count[0], count[1])
 }

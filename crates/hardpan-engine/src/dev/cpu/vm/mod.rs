@@ -4,11 +4,14 @@
 //! short array that stays in the first-level cache), each step its vector loop. [`exec`] runs the steps over the blocks, in
 //! parallel over fixed ranges. A step costs one pass over a register, a few nanoseconds of dispatch per block.
 //!
-//! Blocks come in three layouts. *Flat*: no reductions, a range of all positions. *Rows*: whole rows one after the other, or,
+//! Blocks come in four layouts. *Flat*: no reductions, a range of all positions. *Tiles*: the same where some memory is
+//! contiguous along another dimension than the last, as in a transpose. *Rows*: whole rows one after the other, or,
 //! when no full value needs a finished reduction, chunks of one row. *Columns*, where memory is contiguous along the last kept
 //! dimension instead of the last reduced one: a strip of neighbouring rows, reduced index outermost.
 pub mod exec;
 pub mod lower;
+mod registers;
+mod shape;
 #[cfg(test)]
 mod tests;
 pub mod walk;
@@ -33,6 +36,8 @@ pub enum Layout {
     Rows,
     /// Strips of `c` neighbouring rows, reduced index outermost.
     Cols,
+    /// Tiles of two dimensions; no reductions.
+    Tiles,
 }
 
 /// How much of a block's index a value depends on.
@@ -107,6 +112,8 @@ pub enum Action {
         dtype: DType,
         /// Storage to lane.
         convert: Option<F1>,
+        /// When not 0: the values at a position depend on it modulo this only.
+        period: usize,
         /// Contiguous blocks may be read where they are.
         in_place: bool,
         /// Addresses.
@@ -189,13 +196,15 @@ pub struct Program {
     pub rows: usize,
     /// Elements of a row (1 when flat).
     pub k: usize,
-    /// Columns: size of the last kept dimension.
+    /// Columns: size of the last kept dimension. Tiles: of the inner dimension.
     pub cols: usize,
-    /// Columns: the other kept dimensions.
+    /// Tiles: size of the outer dimension.
+    pub tile_rows: usize,
+    /// The kept dimensions that a block does not span.
     pub outer: SmallVec<[usize; 4]>,
-    /// Positions of a block (rows: of a chunk), or rows of a strip's chunk.
+    /// Positions of a block (rows: of a chunk), or rows of a strip's chunk or of a tile.
     pub block: usize,
-    /// Rows in a block (strip width for columns).
+    /// Rows in a block (width of a strip or a tile).
     pub block_rows: usize,
     /// All values.
     pub values: Vec<Value>,
@@ -215,6 +224,8 @@ pub struct Program {
     pub folds: usize,
     /// Workspace: bytes, and where the accumulators start and how far apart they are.
     pub workspace: usize,
+    /// Offset of room for a block of eight-byte elements.
+    pub spare_at: usize,
     /// Offset of the accumulators.
     pub fold_at: usize,
     /// Bytes of one accumulator.

@@ -184,7 +184,7 @@ fn run(
     args: &[Scalar],
     sizes: &[usize],
 ) -> Vec<HostArray> {
-    let program = lower(f, isa);
+    let program = lower(f, isa, false);
     // Aligned memory, and outputs filled with a pattern so that an unwritten element shows.
     let hold = |bytes: &[u8]| {
         let mut v = vec![0u64; bytes.len() / 8 + 1];
@@ -740,7 +740,7 @@ fn an_output_may_be_its_input() {
     let mut x: Vec<f32> = (0..n).map(|i| i as f32).collect();
     let (mut y, mut z) = (vec![0f32; n], vec![0f32; n]);
     let p = x.as_mut_ptr().cast::<u8>();
-    let program = lower(&f, isa());
+    let program = lower(&f, isa(), false);
     let buffers = Buffers {
         inputs: &[p.cast_const()],
         outputs: &[p, y.as_mut_ptr().cast(), z.as_mut_ptr().cast()],

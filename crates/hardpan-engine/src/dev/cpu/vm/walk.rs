@@ -162,6 +162,65 @@ impl Walk {
         }
     }
 
+    /// The steps of the outer and the inner dimension, for an unguarded walk over two.
+    pub fn steps(&self) -> Option<(isize, isize)> {
+        match self.lines[0].body[..] {
+            [outer, inner] if !self.is_guarded() => Some((outer, inner)),
+            _ => None,
+        }
+    }
+
+    /// Visits the runs of a block of an unguarded walk in order: `(offset, position in the
+    /// block, length, step)`.
+    #[inline]
+    pub fn plain_runs(&self, span: Span, mut visit: impl FnMut(isize, usize, usize, isize)) {
+        let rank = self.sizes.len();
+        let line = &self.lines[0];
+        let base = self.base(line, span.head);
+        if rank < 2 {
+            let step = line.body.first().copied().unwrap_or(0);
+            visit(base + span.start as isize * step, 0, span.count, step);
+            return;
+        }
+        if rank > 8 {
+            self.runs(span, |r| visit(r.offset, r.at, r.len, r.step));
+            return;
+        }
+        let last = rank - 1;
+        let inner = if span.inner != 0 { span.inner } else { self.sizes[last] };
+        let mut index = [0usize; 8];
+        let (mut rest, mut first) = (span.start / inner, span.start % inner);
+        let mut outer = base;
+        for d in (0..last).rev() {
+            // The outermost index runs on: its size does not matter.
+            index[d] = if d == 0 { rest } else { rest % self.sizes[d] };
+            rest /= self.sizes[d];
+            outer += index[d] as isize * line.body[d];
+        }
+        let step = line.body[last];
+        let mut at = 0;
+        loop {
+            let len = (inner - first).min(span.count - at);
+            visit(outer + first as isize * step, at, len, step);
+            at += len;
+            if at == span.count {
+                return;
+            }
+            first = 0;
+            let mut d = last;
+            loop {
+                d -= 1;
+                index[d] += 1;
+                outer += line.body[d];
+                if d == 0 || index[d] < self.sizes[d] {
+                    break;
+                }
+                outer -= line.body[d] * index[d] as isize;
+                index[d] = 0;
+            }
+        }
+    }
+
     /// Visits the runs of a block in order.
     pub fn runs(&self, span: Span, mut visit: impl FnMut(Run)) {
         let rank = self.sizes.len();
@@ -259,6 +318,13 @@ mod tests {
                     assert_eq!(r.at, got.len());
                     got.extend((0..r.len).map(|i| r.offset + i as isize * r.step));
                 });
+                let mut plain = Vec::new();
+                let span = Span { head: &[], start, count, inner: 0 };
+                walk.plain_runs(span, |offset, at, len, step| {
+                    assert_eq!(at, plain.len());
+                    plain.extend((0..len).map(|i| offset + i as isize * step));
+                });
+                assert_eq!(plain, got);
                 let want: Vec<isize> =
                     (start..start + count).map(|p| a.at(&[p / 20, p / 5 % 4, p % 5])).collect();
                 assert_eq!(got, want);

@@ -1,0 +1,154 @@
+//! What a program looks like before it is lowered: merged dimensions, what values depend on, the block layout.
+use super::{Extent, Layout};
+use crate::kernel::{Affine, Fused, Guard, Instr, Level};
+use smallvec::SmallVec;
+
+/// The same program with neighbouring dimensions merged where every address agrees, and without those of size 1 (one kept
+/// dimension always stays).
+pub fn merge_dims(fused: &Fused) -> Fused {
+    let mut out = fused.clone();
+    if fused.dims.contains(&0) {
+        return out;
+    }
+    let mut all: Vec<&mut Affine> = Vec::new();
+    for load in &mut out.loads {
+        all.push(&mut load.at);
+        all.extend(load.guards.iter_mut().map(|g| &mut g.at));
+    }
+    for value in &mut out.values {
+        match &mut value.instr {
+            Instr::Index(at) | Instr::Random { at, .. } => all.push(at),
+            Instr::Inside(guards) => all.extend(guards.iter_mut().map(|g| &mut g.at)),
+            _ => {}
+        }
+    }
+    all.extend(out.stores.iter_mut().map(|s| &mut s.at));
+    let mut dims = fused.dims.clone();
+    let mut kept = fused.kept;
+    let mut d = dims.len();
+    while d > 0 {
+        d -= 1;
+        if dims[d] == 1 {
+            dims.remove(d);
+            all.iter_mut().for_each(|a| drop(a.coef.remove(d)));
+            kept -= (d < kept) as usize;
+            continue;
+        }
+        // With the next one, unless that begins the reduced dimensions.
+        if d + 1 < dims.len()
+            && d + 1 != kept
+            && all.iter().all(|a| a.coef[d] == a.coef[d + 1] * dims[d + 1] as isize)
+        {
+            dims[d] *= dims.remove(d + 1);
+            all.iter_mut().for_each(|a| drop(a.coef.remove(d)));
+            kept -= (d + 1 < kept) as usize;
+        }
+    }
+    (out.dims, out.kept) = (dims, kept);
+    out
+}
+
+/// Values that reach a store. With empty rows nothing full is computed.
+pub fn used_values(fused: &Fused, k: usize) -> Vec<bool> {
+    let mut used = vec![false; fused.values.len()];
+    for s in &fused.stores {
+        if k > 0 || s.level != Level::Full {
+            used[s.value] = true;
+        }
+    }
+    for v in (0..used.len()).rev() {
+        if !used[v] {
+            continue;
+        }
+        match &fused.values[v].instr {
+            Instr::Unary(_, a) | Instr::Cast(a) => used[*a] = true,
+            Instr::Binary(_, a, b) => (used[*a], used[*b]) = (true, true),
+            Instr::Where(c, a, b) => (used[*c], used[*a], used[*b]) = (true, true, true),
+            Instr::Reduce(_, a) if k > 0 => used[*a] = true,
+            _ => {}
+        }
+    }
+    used
+}
+
+/// What each value really depends on, over dimensions that are not of size 1.
+pub fn extents(fused: &Fused) -> Vec<Extent> {
+    let of = |a: &Affine| {
+        let moves = |d: usize| a.coef[d] != 0 && fused.dims[d] != 1;
+        if (fused.kept..fused.dims.len()).any(moves) {
+            Extent::Full
+        } else if (0..fused.kept).any(moves) {
+            Extent::Row
+        } else {
+            Extent::One
+        }
+    };
+    let guards = |g: &[Guard]| g.iter().map(|g| of(&g.at)).max().unwrap_or(Extent::One);
+    let mut out: Vec<Extent> = Vec::with_capacity(fused.values.len());
+    for value in &fused.values {
+        let e = match &value.instr {
+            Instr::Load(l) => of(&fused.loads[*l].at).max(guards(&fused.loads[*l].guards)),
+            Instr::Scalar(_) => Extent::One,
+            Instr::Index(a) => of(a),
+            Instr::Random { at, .. } => of(at),
+            Instr::Inside(g) => guards(g),
+            Instr::Unary(_, a) | Instr::Cast(a) => out[*a],
+            Instr::Binary(_, a, b) => out[*a].max(out[*b]),
+            Instr::Where(c, a, b) => out[*c].max(out[*a]).max(out[*b]),
+            Instr::Reduce(..) => Extent::Row,
+        };
+        out.push(e);
+    }
+    out
+}
+
+/// Columns when more of the full reads and writes are contiguous along the last kept dimension than along the last reduced one.
+pub fn choose_layout(fused: &Fused, extents: &[Extent]) -> Layout {
+    let last = |range: std::ops::Range<usize>| range.rev().find(|d| fused.dims[*d] != 1);
+    // Columns take the very last kept dimension as the strip.
+    if fused.kept == 0 || fused.dims[fused.kept - 1] < 2 {
+        return Layout::Rows;
+    }
+    let kept = fused.kept - 1;
+    let Some(reduced) = last(fused.kept..fused.dims.len()) else { return Layout::Rows };
+    let (mut by_row, mut by_col) = (0usize, 0usize);
+    let mut vote = |at: &Affine, size: usize| {
+        if at.coef[reduced].abs() == 1 {
+            by_row += size;
+        }
+        if at.coef[kept].abs() == 1 {
+            by_col += size;
+        }
+    };
+    for (value, extent) in fused.values.iter().zip(extents) {
+        if let (Instr::Load(l), Extent::Full) = (&value.instr, extent) {
+            vote(&fused.loads[*l].at, fused.loads[*l].dtype.size());
+        }
+    }
+    for s in &fused.stores {
+        if s.level == Level::Full {
+            vote(&s.at, s.dtype.size());
+        }
+    }
+    if by_col > by_row { Layout::Cols } else { Layout::Rows }
+}
+
+/// The dimension that some access is contiguous along while another is contiguous along the last: a block is then a tile of
+/// both, so that every line of memory that is fetched is used up.
+pub fn tile_dim(fused: &Fused) -> Option<usize> {
+    let last = fused.dims.len().checked_sub(1)?;
+    if fused.dims[last] < 8 || fused.dims.iter().product::<usize>() < 1024 {
+        return None;
+    }
+    let mut votes: SmallVec<[usize; 6]> = SmallVec::from_elem(0, fused.dims.len());
+    let mut vote = |at: &Affine, bytes: usize| {
+        if at.coef[last].abs() > 1
+            && let Some(d) = (0..last).find(|d| at.coef[*d] == 1)
+        {
+            votes[d] += bytes;
+        }
+    };
+    fused.loads.iter().for_each(|l| vote(&l.at, l.dtype.size()));
+    fused.stores.iter().for_each(|s| vote(&s.at, s.dtype.size()));
+    (0..last).filter(|d| votes[*d] > 0 && fused.dims[*d] >= 8).max_by_key(|d| votes[*d])
+}
