@@ -282,3 +282,20 @@ fn casts_follow_torch() {
     let i = Tensor::from_slice(&[250i64, 10], [2]).to_dtype(DType::U8);
     assert_eq!((&i + &i).to_vec::<u8>(), vec![244, 20]);
 }
+
+#[test]
+fn an_epilogue_on_a_single_element_sees_the_finished_product() {
+    let one = |x: f32| Tensor::from_slice(&[x], [1, 1]);
+    for k in 0..20 {
+        let y = (one(2.0).matmul(&one(k as f32)) + one(1.0)).exp().log();
+        assert!((y.item::<f32>() - (2.0 * k as f32 + 1.0)).abs() < 1e-4);
+    }
+}
+
+#[test]
+fn folds_over_axes_of_size_one() {
+    let w = Tensor::from_slice(&[1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0], [6, 1, 1]);
+    let best = w.argmax(-1).unsqueeze(-1);
+    let picked = w.where_(&Tensor::iota(1).eq(&best), 0.0).sum([1, 2]);
+    assert_eq!(picked.to_vec::<f32>(), vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+}

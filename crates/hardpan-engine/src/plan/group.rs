@@ -490,7 +490,7 @@ impl Planner<'_> {
                     return Err(Fail::Apart);
                 }
                 let inner = lower(g, &stored, b, source, &Map { rows, guards: Vec::new() })?;
-                if !reduced.iter().any(|r| *r) {
+                if !reduced.iter().zip(&b.space).any(|(r, size)| *r && *size != 1) {
                     // Rows of one element: the fold is the element itself, and its index 0.
                     let zero = Affine::constant(0, b.space.len());
                     if op.is_arg() {

@@ -1,6 +1,6 @@
 //! What a program looks like before it is lowered: merged dimensions, what values depend on, the block layout.
 use super::{Extent, Layout};
-use crate::kernel::{Affine, Fused, Guard, Instr, Level};
+use crate::kernel::{Affine, Fused, Guard, Instr, Level, Source};
 use smallvec::SmallVec;
 
 /// The same program with neighbouring dimensions merged where every address agrees, and without those of size 1 (one kept
@@ -84,9 +84,12 @@ pub fn extents(fused: &Fused) -> Vec<Extent> {
         }
     };
     let guards = |g: &[Guard]| g.iter().map(|g| of(&g.at)).max().unwrap_or(Extent::One);
+    let k: usize = fused.dims[fused.kept..].iter().product();
     let mut out: Vec<Extent> = Vec::with_capacity(fused.values.len());
     for value in &fused.values {
         let e = match &value.instr {
+            // What never changes is read once, before the launch: too early for the result of a contraction.
+            Instr::Load(l) if fused.loads[*l].source == Source::Result => Extent::Full,
             Instr::Load(l) => of(&fused.loads[*l].at).max(guards(&fused.loads[*l].guards)),
             Instr::Scalar(_) => Extent::One,
             Instr::Index(a) => of(a),
@@ -95,6 +98,10 @@ pub fn extents(fused: &Fused) -> Vec<Extent> {
             Instr::Unary(_, a) | Instr::Cast(a) => out[*a],
             Instr::Binary(_, a, b) => out[*a].max(out[*b]),
             Instr::Where(c, a, b) => out[*c].max(out[*a]).max(out[*b]),
+            // Folds of nothing are constants, and of one element that element, as in lowering.
+            Instr::Reduce(..) if k == 0 => Extent::One,
+            Instr::Reduce(op, _) if k == 1 && op.is_arg() => Extent::One,
+            Instr::Reduce(_, a) if k == 1 => out[*a],
             Instr::Reduce(..) => Extent::Row,
         };
         out.push(e);
