@@ -32,6 +32,9 @@ const WINDOW_FLOATS: usize = 64 << 10;
 /// A task should be worth at least this many operations.
 const TASK_FLOPS: f64 = 300e3;
 
+/// More weights than this are packed in parallel.
+const PARALLEL_PACK: usize = 64 << 10;
+
 /// A panel of output channels, packed side by side.
 #[derive(Clone, Copy)]
 struct Panel {
@@ -101,7 +104,7 @@ pub(super) fn run(
         padded,
         axis: plan.to_dims.iter().position(|dim| *dim > 1).unwrap_or(2),
     };
-    runner.pack_weights(w, weights.as_mut_ptr());
+    runner.pack_weights(w, SharedMut::new(weights.as_mut_slice()));
     runner.run();
 }
 
@@ -159,39 +162,67 @@ impl Part<'_> {
 }
 
 impl Runner<'_> {
-    fn pack_weights(&self, w: &[f32], packed: *mut f32) {
-        let Plan { groups, from_group, to_group, weight_to, weight_from, kernel, .. } = *self.plan;
+    /// Packs all weights to `packed`, the memory that `self.weights` reads later.
+    fn pack_weights(&self, w: &[f32], packed: SharedMut<'_, f32>) {
+        let panels = self.panels.len();
+        let groups = self.plan.groups;
+        let task = |task: usize| {
+            let (phase, rest) = (task / (groups * panels), task % (groups * panels));
+            self.pack_panel(w, &packed, phase, rest / panels, &self.panels[rest % panels]);
+        };
+        let tasks = self.plan.phases.len() * groups * panels;
+        if w.len() > PARALLEL_PACK {
+            parallel_for(tasks, task);
+        } else {
+            (0..tasks).for_each(task);
+        }
+    }
+
+    fn pack_panel(
+        &self,
+        w: &[f32],
+        packed: &SharedMut<'_, f32>,
+        phase: usize,
+        group: usize,
+        panel: &Panel,
+    ) {
+        let Plan { from_group, weight_to, weight_from, kernel, .. } = *self.plan;
+        let start = self.phase_weights[phase];
+        let phase = &self.plan.phases[phase];
+        let mut taps = Vec::with_capacity(phase.taps());
+        phase.for_each_tap(kernel, |_, tap| taps.push(tap));
+        let depth = from_group * taps.len();
+        let Panel { channel, channels, width, at } = *panel;
         let group_weights = groups_weights(self.plan);
-        for (phase, start) in self.plan.phases.iter().zip(&self.phase_weights) {
-            let mut taps = Vec::with_capacity(phase.taps());
-            phase.for_each_tap(kernel, |_, tap| taps.push(tap));
-            let whole = taps.len() == weight_from;
-            let depth = from_group * taps.len();
-            for group in 0..groups {
-                let w = &w[group * group_weights..][..group_weights];
-                for panel in &self.panels {
-                    let to = packed.wrapping_add(start + (group * self.padded + panel.at) * depth);
-                    let Panel { channel, channels, width, .. } = *panel;
-                    if whole {
-                        // Read channels and taps lie in order: rows along k.
-                        let from = w[channel * weight_to..].as_ptr();
-                        // SAFETY: `channels` rows of `depth` exist; the panel has room.
-                        unsafe { pack_rows(self.isa, from, weight_to, channels, depth, to, width) };
-                        continue;
-                    }
-                    debug_assert!(channel + channels <= to_group);
-                    for from in 0..from_group {
-                        // SAFETY: the panel holds `[from_group][taps][width]`.
-                        let rows = unsafe { to.add(from * taps.len() * width) };
-                        for lane in 0..width {
-                            let at = (channel + lane) * weight_to + from * weight_from;
-                            for (row, tap) in taps.iter().enumerate() {
-                                let value = if lane < channels { w[at + tap] } else { 0.0 };
-                                // SAFETY: as above.
-                                unsafe { *rows.add(row * width + lane) = value };
-                            }
-                        }
-                    }
+        let w = &w[group * group_weights..][..group_weights];
+        let start = start + (group * self.padded + at) * depth;
+        if taps.len() == weight_from {
+            // Channels read and taps lie in order: rows along k.
+            let from = w[channel * weight_to..].as_ptr();
+            // SAFETY: each task has its own panel, and `channels` rows of `depth` exist. Packing a
+            // narrow panel may write past its end, where another task's starts, so that goes through
+            // a buffer.
+            unsafe {
+                let to = packed.slice(start, depth * width);
+                if width >= 8 {
+                    let to = to.as_mut_ptr();
+                    pack_rows(self.isa, from, weight_to, channels, depth, to, width);
+                } else {
+                    let mut rows = Scratch::take(depth * width + PACK_SLACK);
+                    let rows_start = rows.as_mut_ptr();
+                    pack_rows(self.isa, from, weight_to, channels, depth, rows_start, width);
+                    to.copy_from_slice(&rows.as_mut_slice()[..depth * width]);
+                }
+            }
+            return;
+        }
+        // SAFETY: each task has its own panel.
+        let panel = unsafe { packed.slice(start, depth * width) };
+        for (from, rows) in panel.chunks_exact_mut(taps.len().max(1) * width).enumerate() {
+            for lane in 0..width {
+                let at = (channel + lane) * weight_to + from * weight_from;
+                for (row, tap) in taps.iter().enumerate() {
+                    rows[row * width + lane] = if lane < channels { w[at + tap] } else { 0.0 };
                 }
             }
         }

@@ -157,8 +157,8 @@ fn rows_body<T: Number>(
                     let rows = std::array::from_fn(|i| &block[step + i]);
                     add_rows::<T, STEPS>(c, rows, std::array::from_fn(|i| a(step + i)));
                 }
-                for step in whole..depth {
-                    add_rows::<T, 1>(c, [&block[step]], [a(step)]);
+                for (step, row) in block.iter().enumerate().take(depth).skip(whole) {
+                    add_rows::<T, 1>(c, [row], [a(step)]);
                 }
             }
         }

@@ -5,7 +5,8 @@
 use super::{Batch, Element, Operand};
 use crate::dev::cpu::isa::Isa;
 
-/// Floats that a pack routine may write past the end of its panel.
+/// Floats that a pack routine may write past the end of its panel, if the panel is narrower than
+/// eight lanes.
 pub(crate) const PACK_SLACK: usize = 16;
 
 /// One operand seen as lanes by k.
