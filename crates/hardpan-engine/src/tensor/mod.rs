@@ -6,14 +6,17 @@
 //! - `arguments`: what methods accept; `primitive`: the nodes themselves
 
 pub mod arguments;
+pub mod arrange;
 pub mod bits;
 pub mod compare;
 pub mod contract;
 pub mod create;
+pub mod diagonal;
 pub mod distinct;
 pub mod elementwise;
 pub mod extrema;
 pub mod fold;
+pub mod grid;
 pub mod index;
 pub mod linalg;
 pub mod math;
@@ -28,6 +31,7 @@ pub mod scan;
 pub mod sequence;
 pub mod sort;
 pub mod specials;
+pub mod split;
 pub mod stats;
 
 use crate::dev::DeviceId;

@@ -145,17 +145,22 @@ impl Tensor {
         self.prim_reshape(&shape, at)
     }
 
-    /// Dimension `dim` removed if its size is 1. Counterpart: `torch.squeeze(dim)`.
+    /// The given dimensions removed where their size is 1: one, several, or `..` for all. Others stay as they are.
+    ///
+    /// Counterpart: `torch.squeeze`.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// let x = Tensor::ones([1, 3, 1]);
+    /// assert_eq!(x.squeeze(0).shape(), &[3, 1]);
+    /// assert_eq!(x.squeeze(..).shape(), &[3]);
+    /// ```
     #[track_caller]
-    pub fn squeeze(&self, dim: isize) -> Tensor {
+    pub fn squeeze(&self, dims: impl super::arguments::Axes) -> Tensor {
         let at = Location::caller();
-        let d = axis_of("squeeze", dim, self.rank());
-        if self.rank() == 0 || self.0.shape[d] != 1 {
-            return self.clone();
-        }
-        let mut shape = self.0.shape.clone();
-        shape.remove(d);
-        self.prim_reshape(&shape, at)
+        let axes = dims.axes("squeeze", self.rank());
+        let ones: Dims = axes.into_iter().filter(|a| self.shape()[*a] == 1).collect();
+        self.drop_axes(&ones, at)
     }
 
     /// Dimensions `start..=end` merged into one. Counterpart: `torch.flatten`.
