@@ -13,6 +13,7 @@ pub mod contract;
 pub mod create;
 pub mod diagonal;
 pub mod distinct;
+pub mod einsum;
 pub mod elementwise;
 pub mod extrema;
 pub mod fold;

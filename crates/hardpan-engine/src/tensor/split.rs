@@ -6,35 +6,35 @@ use crate::shape::axis_of;
 use std::borrow::Borrow;
 use std::panic::Location;
 
-/// Where a tensor is cut: into equal parts, or at positions.
-pub trait Cuts {
-    /// A number of parts, or the list of positions.
-    fn cuts(&self) -> Result<usize, smallvec::SmallVec<[isize; 6]>>;
+/// Where a tensor is cut: made from a number of parts, or from a list of positions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cuts {
+    /// So many pieces of equal size, or nearly.
+    Parts(usize),
+    /// Before each of these positions; negative ones count from the end.
+    Before(Vec<isize>),
 }
-macro_rules! cuts_number {
+
+macro_rules! cuts {
     ($($t:ty),*) => {$(
-        impl Cuts for $t {
-            fn cuts(&self) -> Result<usize, smallvec::SmallVec<[isize; 6]>> {
-                Ok(usize::try_from(*self).expect("a number of parts is not negative"))
+        impl From<$t> for Cuts {
+            #[track_caller]
+            fn from(n: $t) -> Cuts {
+                Cuts::Parts(usize::try_from(n).expect("a number of parts is not negative"))
             }
         }
-    )*};
-}
-cuts_number!(i32, i64, usize);
-macro_rules! cuts_list {
-    ($($t:ty),*) => {$(
-        impl<const N: usize> Cuts for [$t; N] {
-            fn cuts(&self) -> Result<usize, smallvec::SmallVec<[isize; 6]>> { Err(self.sizes()) }
+        impl<const N: usize> From<[$t; N]> for Cuts {
+            fn from(list: [$t; N]) -> Cuts { Cuts::Before(list.iter().map(|p| *p as isize).collect()) }
         }
-        impl Cuts for &[$t] {
-            fn cuts(&self) -> Result<usize, smallvec::SmallVec<[isize; 6]>> { Err(self.sizes()) }
+        impl From<&[$t]> for Cuts {
+            fn from(list: &[$t]) -> Cuts { Cuts::Before(list.iter().map(|p| *p as isize).collect()) }
         }
-        impl Cuts for Vec<$t> {
-            fn cuts(&self) -> Result<usize, smallvec::SmallVec<[isize; 6]>> { Err(self.sizes()) }
+        impl From<Vec<$t>> for Cuts {
+            fn from(list: Vec<$t>) -> Cuts { Cuts::Before(list.iter().map(|p| *p as isize).collect()) }
         }
     )*};
 }
-cuts_list!(i32, i64, isize, usize);
+cuts!(i32, i64, isize, usize);
 
 impl Tensor {
     /// Pieces of `size` along `dim`; the last may be smaller. Counterpart: `torch.split` with a number.
@@ -94,19 +94,19 @@ impl Tensor {
     /// Cut along `dim` into exactly so many pieces (sizes differ by at most one), or at the given positions (negative ones count
     /// from the end). Counterpart: `torch.tensor_split`.
     #[track_caller]
-    pub fn tensor_split(&self, cuts: impl Cuts, dim: isize) -> Vec<Tensor> {
+    pub fn tensor_split(&self, cuts: impl Into<Cuts>, dim: isize) -> Vec<Tensor> {
         let d = axis_of("tensor_split", dim, self.rank());
         assert!(self.rank() > 0, "tensor_split: a tensor of rank 0 cannot be split");
         let n = self.shape()[d];
         let part = |from: usize, to: usize| self.narrow(d as isize, from, to.saturating_sub(from));
-        match cuts.cuts() {
-            Ok(parts) => {
+        match cuts.into() {
+            Cuts::Parts(parts) => {
                 assert!(parts > 0, "tensor_split: the number of parts must be at least 1");
                 let (size, extra) = (n / parts, n % parts);
                 let edge = |i: usize| i * size + i.min(extra);
                 (0..parts).map(|i| part(edge(i), edge(i + 1))).collect()
             }
-            Err(positions) => {
+            Cuts::Before(positions) => {
                 let clamp = |p: isize| {
                     let p = if p < 0 { p + n as isize } else { p };
                     p.clamp(0, n as isize) as usize
@@ -120,13 +120,20 @@ impl Tensor {
     }
 
     #[track_caller]
-    fn split_at_dim(&self, op: &str, cuts: impl Cuts, dim: usize, least: usize) -> Vec<Tensor> {
+    fn split_at_dim(
+        &self,
+        op: &str,
+        cuts: impl Into<Cuts>,
+        dim: usize,
+        least: usize,
+    ) -> Vec<Tensor> {
         assert!(
             self.rank() >= least,
             "{op}: needs at least {least} dimensions, got shape {:?}",
             self.shape()
         );
-        if let Ok(parts) = cuts.cuts() {
+        let cuts = cuts.into();
+        if let Cuts::Parts(parts) = cuts {
             assert!(
                 parts > 0 && self.shape()[dim].is_multiple_of(parts),
                 "{op}: dimension {dim} of shape {:?} does not divide into {parts} equal parts",
@@ -138,20 +145,20 @@ impl Tensor {
 
     /// Cut along dimension 1 (0 for vectors) into equal parts or at positions. Counterpart: `torch.hsplit`.
     #[track_caller]
-    pub fn hsplit(&self, cuts: impl Cuts) -> Vec<Tensor> {
+    pub fn hsplit(&self, cuts: impl Into<Cuts>) -> Vec<Tensor> {
         let dim = if self.rank() == 1 { 0 } else { 1 };
         self.split_at_dim("hsplit", cuts, dim, 1)
     }
 
     /// Cut along dimension 0 into equal parts or at positions. Counterpart: `torch.vsplit`.
     #[track_caller]
-    pub fn vsplit(&self, cuts: impl Cuts) -> Vec<Tensor> {
+    pub fn vsplit(&self, cuts: impl Into<Cuts>) -> Vec<Tensor> {
         self.split_at_dim("vsplit", cuts, 0, 2)
     }
 
     /// Cut along dimension 2 into equal parts or at positions. Counterpart: `torch.dsplit`.
     #[track_caller]
-    pub fn dsplit(&self, cuts: impl Cuts) -> Vec<Tensor> {
+    pub fn dsplit(&self, cuts: impl Into<Cuts>) -> Vec<Tensor> {
         self.split_at_dim("dsplit", cuts, 2, 3)
     }
 
