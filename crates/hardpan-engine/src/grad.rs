@@ -599,7 +599,32 @@ fn scatter_vjp(op: ScatterOp, src: &[Tensor], y: &Tensor, g: &Tensor, at: At) ->
             need_value.then(|| taken(g)),
         ),
         ScatterOp::Mul => {
-            (need_base.then(|| g * y / base), need_value.then(|| taken(&(g * y)) / value))
+            // The product of all others: the product of what is not zero, divided by the own factor; where one factor
+            // is zero only that one has a gradient, and where two are none has.
+            let (zero_base, zero_value) = (base.eq(0.0), value.eq(0.0));
+            let (b, v) = (
+                base.ones_like().where_(&zero_base, base),
+                value.ones_like().where_(&zero_value, value),
+            );
+            let product = Tensor::prim_scatter(ScatterOp::Mul, &b, index, &v, at);
+            let zeros = Tensor::prim_scatter(
+                ScatterOp::Add,
+                &zero_base.to_dtype(g.dtype()),
+                index,
+                &zero_value.to_dtype(g.dtype()),
+                at,
+            );
+            let others = |own: &Tensor, is_zero: &Tensor, product: &Tensor, zeros: &Tensor| {
+                let nothing = product.filled(Scalar::Int(0), at);
+                let of_zero = product.where_(&zeros.eq(1.0), &nothing);
+                let of_rest = (product / own).where_(&zeros.eq(0.0), &nothing);
+                of_zero.where_(is_zero, &of_rest)
+            };
+            (
+                need_base.then(|| g * others(&b, &zero_base, &product, &zeros)),
+                need_value
+                    .then(|| taken(g) * others(&v, &zero_value, &taken(&product), &taken(&zeros))),
+            )
         }
         ScatterOp::Max | ScatterOp::Min => {
             let own = base.eq(y).to_dtype(g.dtype());

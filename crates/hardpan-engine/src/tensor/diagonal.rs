@@ -143,13 +143,6 @@ impl Tensor {
         self.ravel().diag_embed(offset, 0, 1)
     }
 
-    /// The sum of the diagonal of a matrix. Integers give i64. Counterpart: `torch.trace`.
-    #[track_caller]
-    pub fn trace(&self) -> Tensor {
-        assert_eq!(self.rank(), 2, "trace: expected a matrix, got shape {:?}", self.shape());
-        self.diagonal(0, 0, 1).sum(..)
-    }
-
     /// The lower triangle of the last two dimensions: elements `[i, j]` with `j - i <= diagonal`; zeros elsewhere.
     ///
     /// Counterpart: `torch.tril`.

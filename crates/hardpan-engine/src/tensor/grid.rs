@@ -1,4 +1,4 @@
-//! Products of vectors: grids, pairs, combinations, indices of triangles.
+//! Products of vectors: grids, pairs, combinations.
 
 use crate::dev::with_device;
 use crate::node::Tensor;
@@ -110,34 +110,4 @@ impl Tensor {
         let index = with_device(self.device(), || Tensor::from_slice(&rows, [rows.len()]));
         self.index_select(0, &index).reshape([rows.len() / r, r])
     }
-}
-
-impl Tensor {
-    /// Rows and columns (`[2, count]`, i64) of the lower triangle of an `n` by `m` matrix. Counterpart: `torch.tril_indices`.
-    #[track_caller]
-    pub fn tril_indices(n: usize, m: usize, offset: isize) -> Tensor {
-        triangle_indices(n, m, |i, j| j - i <= offset)
-    }
-
-    /// Rows and columns (`[2, count]`, i64) of the upper triangle of an `n` by `m` matrix. Counterpart: `torch.triu_indices`.
-    #[track_caller]
-    pub fn triu_indices(n: usize, m: usize, offset: isize) -> Tensor {
-        triangle_indices(n, m, |i, j| j - i >= offset)
-    }
-}
-
-#[track_caller]
-fn triangle_indices(n: usize, m: usize, inside: impl Fn(isize, isize) -> bool) -> Tensor {
-    let (mut rows, mut columns) = (Vec::new(), Vec::new());
-    for i in 0..n {
-        for j in 0..m {
-            if inside(i as isize, j as isize) {
-                rows.push(i as i64);
-                columns.push(j as i64);
-            }
-        }
-    }
-    let count = rows.len();
-    rows.append(&mut columns);
-    Tensor::from_slice(&rows, [2, count])
 }

@@ -107,27 +107,7 @@ pub fn call(name: &str, a: &Args) -> Option<Vec<Output>> {
             _ => one(x().nonzero()),
         },
         "argwhere" => one(x().argwhere()),
-        "where" => {
-            let condition = a.tensor(0, "condition");
-            if !a.has(1, "input") {
-                return many(condition.nonzero_tuple());
-            }
-            let (yes, no) = (a.arg(1, "input"), a.arg(2, "other"));
-            match (yes, yes.scalar(), no.scalar()) {
-                (Arg::Tensor(t), ..) => one(t.where_(&condition, no)),
-                (_, Some(s), None) => {
-                    // A number takes its dtype beside the tensor, whichever side it is on.
-                    let other = a.tensor(2, "other");
-                    one(other.where_(&condition.logical_not(), s))
-                }
-                (_, Some(s), Some(o)) => {
-                    let t = Tensor::full([0usize; 0], s);
-                    let other = Tensor::full([0usize; 0], o);
-                    one(t.where_(&condition, &other))
-                }
-                _ => None,
-            }
-        }
+        "where" if a.len() == 1 => many(a.tensor(0, "condition").nonzero_tuple()),
         _ => None,
     }
 }

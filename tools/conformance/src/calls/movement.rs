@@ -2,7 +2,7 @@
 
 use super::{Output, many, one, sizes};
 use crate::arg::{Arg, Args};
-use hardpan_engine::{Cuts, DType, GridIndexing, Tensor, broadcast_shapes};
+use hardpan_engine::{Cuts, GridIndexing, Tensor, broadcast_shapes};
 
 /// `None`: not of this family.
 pub fn call(name: &str, a: &Args) -> Option<Vec<Output>> {
@@ -78,20 +78,8 @@ pub fn call(name: &str, a: &Args) -> Option<Vec<Output>> {
         )),
         "diag" => one(x().diag(a.dim(1, "diagonal", 0))),
         "diagflat" => one(x().diagflat(a.dim(1, "offset", 0))),
-        "trace" => one(x().trace()),
         "tril" => one(x().tril(a.dim(1, "diagonal", 0))),
         "triu" => one(x().triu(a.dim(1, "diagonal", 0))),
-        "tril_indices" | "triu_indices" => {
-            let (rows, columns) = (a.int(0, "row", 0) as usize, a.int(1, "col", 0) as usize);
-            let offset = a.dim(2, "offset", 0);
-            let dtype = a.dtype(3, "dtype").unwrap_or(DType::I64);
-            let indices = if name == "tril_indices" {
-                Tensor::tril_indices(rows, columns, offset)
-            } else {
-                Tensor::triu_indices(rows, columns, offset)
-            };
-            one(indices.to_dtype(dtype))
-        }
         "flatten" => one(x().flatten(a.dim(1, "start_dim", 0), a.dim(2, "end_dim", -1))),
         "unflatten" => one(x().unflatten(a.dim(1, "dim", 0), a.ints(2, "sizes"))),
         "ravel" => one(x().ravel()),

@@ -33,7 +33,14 @@ fn flat_places(x: &Tensor, axis: usize, p: &Places, at: At) -> Places {
 
 /// `x` and `index` with at least one dimension, checked against each other, and the flat positions.
 #[track_caller]
-fn prepare(op: &str, x: &Tensor, dim: isize, index: &Tensor, at: At) -> (Tensor, Places) {
+fn prepare(
+    op: &str,
+    x: &Tensor,
+    dim: isize,
+    index: &Tensor,
+    wrap: bool,
+    at: At,
+) -> (Tensor, Places) {
     let axis = axis_of(op, dim, x.rank());
     let full = |t: &Tensor| if t.rank() == 0 { t.prim_reshape(&[1], at) } else { t.clone() };
     let (x1, index1) = (full(x), full(index));
@@ -50,7 +57,7 @@ fn prepare(op: &str, x: &Tensor, dim: isize, index: &Tensor, at: At) -> (Tensor,
         let empty = index.prim_cast(crate::DType::I64, at).prim_reshape(&[0], at);
         return (x1, Places { index: empty, checked: true });
     }
-    let p = places(op, &index1, x1.shape()[axis], false, at);
+    let p = places(op, &index1, x1.shape()[axis], wrap, at);
     let p = flat_places(&x1, axis, &p, at);
     (x1, p)
 }
@@ -90,7 +97,12 @@ impl Tensor {
     #[track_caller]
     pub fn gather(&self, dim: isize, index: &Tensor) -> Tensor {
         let at = Location::caller();
-        let (x, p) = prepare("gather", self, dim, index, at);
+        self.gather_at("gather", dim, index, false, at)
+    }
+
+    #[track_caller]
+    fn gather_at(&self, op: &str, dim: isize, index: &Tensor, wrap: bool, at: At) -> Tensor {
+        let (x, p) = prepare(op, self, dim, index, wrap, at);
         take_along(&x.flat(at), 0, &p, at).prim_reshape(index.shape(), at)
     }
 
@@ -102,7 +114,7 @@ impl Tensor {
     pub fn scatter(&self, dim: isize, index: &Tensor, source: impl Operand) -> Tensor {
         let at = Location::caller();
         let source = spread(&source, self, index, at);
-        let (x, p) = prepare("scatter", self, dim, index, at);
+        let (x, p) = prepare("scatter", self, dim, index, false, at);
         let source = sources("scatter", self, index, &source, at);
         scatter_along(ScatterOp::Set, &x.flat(at), 0, &p, &source, at)
             .prim_reshape(self.shape(), at)
@@ -113,7 +125,7 @@ impl Tensor {
     pub fn scatter_add(&self, dim: isize, index: &Tensor, source: impl Operand) -> Tensor {
         let at = Location::caller();
         let source = spread(&source, self, index, at);
-        let (x, p) = prepare("scatter_add", self, dim, index, at);
+        let (x, p) = prepare("scatter_add", self, dim, index, false, at);
         let source = sources("scatter_add", self, index, &source, at);
         scatter_along(ScatterOp::Add, &x.flat(at), 0, &p, &source, at)
             .prim_reshape(self.shape(), at)
@@ -134,7 +146,7 @@ impl Tensor {
     ) -> Tensor {
         let at = Location::caller();
         let source = spread(&source, self, index, at);
-        let (x, p) = prepare("scatter_reduce", self, dim, index, at);
+        let (x, p) = prepare("scatter_reduce", self, dim, index, false, at);
         let source = sources("scatter_reduce", self, index, &source, at);
         reduce_along(how, include_self, &x.flat(at), 0, &p, &source, at)
             .prim_reshape(self.shape(), at)
@@ -166,7 +178,7 @@ impl Tensor {
     }
 
     /// [`Tensor::gather`] with `self` and `index` broadcast against each other in the other dimensions: takes what `argsort` and
-    /// its like give. Counterpart: `torch.take_along_dim`.
+    /// its like give. Negative indices count from the end. Counterpart: `torch.take_along_dim`.
     #[track_caller]
     pub fn take_along_dim(&self, index: &Tensor, dim: isize) -> Tensor {
         let at = Location::caller();
@@ -179,7 +191,7 @@ impl Tensor {
         );
         let axis = axis_of("take_along_dim", dim, self.rank());
         if self.rank() == 0 {
-            return self.gather(dim, index);
+            return self.gather_at("take_along_dim", dim, index, true, at);
         }
         let (mut a, mut b) = (self.0.shape.clone(), index.0.shape.clone());
         (a[axis], b[axis]) = (1, 1);
@@ -193,7 +205,7 @@ impl Tensor {
         common[axis] = self.shape()[axis];
         let x = self.broadcast_at(&common, at);
         common[axis] = index.shape()[axis];
-        x.gather(dim, &index.broadcast_at(&common, at))
+        x.gather_at("take_along_dim", dim, &index.broadcast_at(&common, at), true, at)
     }
 }
 
