@@ -69,7 +69,7 @@ impl Format {
             .filter(|x| x.is_finite() && *x != 0.0)
             .collect();
         if shown.is_empty() {
-            return Format { style: Style::Whole, width: 1 };
+            return Format { style: Style::Whole, width: 2 };
         }
         let low = shown.iter().fold(f64::INFINITY, |a, x| a.min(x.abs()));
         let high = shown.iter().fold(0.0f64, |a, x| a.max(x.abs()));
