@@ -215,7 +215,15 @@ impl Lower<'_> {
     fn value(&mut self, v: V, extent: Extent, k: usize) {
         let value = &self.fused.values[v];
         let (isa, dtype) = (self.isa, value.dtype);
-        let extent = self.extent(extent);
+        // Of leaves: what they depend on. Of the rest: what their operands came to be, which may be less than it seemed (a
+        // reduction over one element is its operand).
+        let of = |v: &V| self.values[self.map[*v].expect("operands come first")].extent;
+        let extent = match &value.instr {
+            Instr::Unary(_, a) | Instr::Cast(a) => of(a),
+            Instr::Binary(_, a, b) => of(a).max(of(b)),
+            Instr::Where(c, a, b) => of(c).max(of(a)).max(of(b)),
+            _ => self.extent(extent),
+        };
         let lane = dtype.lane();
         let size = convert::lane_size(lane);
         let out = match &value.instr {

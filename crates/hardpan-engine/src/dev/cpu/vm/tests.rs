@@ -393,7 +393,7 @@ fn is_stable(f: &Fused) -> bool {
 
 #[test]
 fn random_programs_match_the_definition() {
-    let rounds = 400;
+    let rounds = 1000;
     let mut compared = 0;
     for seed in 0..rounds {
         let mut rng = Rng(seed * 7919 + 1);
@@ -724,6 +724,26 @@ fn short_broadcasts() {
             let got = run(&f, isa(), &inputs, &[], &[rows * cols]);
             let want = expected(&f, &inputs, &[], &[rows * cols]);
             assert!(same_bits(&got[0], &want[0]), "{dtype} {rows} {cols}");
+        }
+    }
+}
+
+/// Reductions over one element, or none, are constants or their operand: what follows must not count on a whole row.
+#[test]
+fn trivial_reductions_in_a_chain() {
+    for k in [0, 1] {
+        let mut f = reduction(70, k, false, ReduceOp::ArgMax);
+        let value = |instr, level| Value { instr, dtype: DType::F32, level };
+        f.values.push(value(Instr::Cast(1), Level::Row));
+        f.values.push(value(Instr::Scalar(0), Level::Uniform));
+        f.values.push(value(Instr::Reduce(ReduceOp::Sum, 3), Level::Row));
+        f.values.push(value(Instr::Unary(UnaryOp::Neg, 4), Level::Row));
+        f.values.push(value(Instr::Binary(BinaryOp::Sub, 2, 5), Level::Row));
+        f.stores[0].value = 6;
+        f.stores[0].dtype = DType::F32;
+        let got = run(&f, isa(), &[wave(70 * k)], &[Scalar::Float(2.0)], &[70]);
+        for i in 0..70 {
+            assert_eq!(got[0].get(i).as_f64(), 2.0 * k as f64);
         }
     }
 }
