@@ -492,6 +492,8 @@ fn binary_vjp(op: BinaryOp, node: &Node, src: &[Tensor], y: &Tensor, g: &Tensor,
             let scale = g / (a * a + b * b);
             pair(need_a.then(|| &scale * b), need_b.then(|| -(&scale * a)))
         }
+        // One step of rounding away from `a`: as good as `a` itself.
+        BinaryOp::NextAfter => pair(need_a.then(|| g.clone()), None),
         _ => not_differentiable(node),
     }
 }

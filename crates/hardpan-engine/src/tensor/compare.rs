@@ -84,19 +84,28 @@ impl Tensor {
         self.shape() == other.shape() && self.eq(other).all(..).item::<bool>()
     }
 
-    /// The larger of two, or the number where the other is NaN. Counterpart: `torch.fmax`.
+    /// The larger of two, or the number where the other is NaN; equal ones share the gradient. Counterpart: `torch.fmax`.
     #[track_caller]
     pub fn fmax(&self, other: impl Operand) -> Tensor {
         let (a, b) = promoted(self, &other, Location::caller());
-        a.where_(&a.ge(&b).logical_or(b.isnan()), &b)
+        skip_nan(&a, &b, &a.maximum(&b))
     }
 
-    /// The smaller of two, or the number where the other is NaN. Counterpart: `torch.fmin`.
+    /// The smaller of two, or the number where the other is NaN; equal ones share the gradient. Counterpart: `torch.fmin`.
     #[track_caller]
     pub fn fmin(&self, other: impl Operand) -> Tensor {
         let (a, b) = promoted(self, &other, Location::caller());
-        a.where_(&a.le(&b).logical_or(b.isnan()), &b)
+        skip_nan(&a, &b, &a.minimum(&b))
     }
+}
+
+/// The other operand where one is NaN, else `out`.
+#[track_caller]
+fn skip_nan(a: &Tensor, b: &Tensor, out: &Tensor) -> Tensor {
+    if !a.dtype().is_float() {
+        return out.clone();
+    }
+    a.where_(&b.isnan(), b.where_(&a.isnan(), out))
 }
 
 macro_rules! logical {

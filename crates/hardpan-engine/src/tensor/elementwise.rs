@@ -99,7 +99,11 @@ impl Tensor {
     pub fn logit(&self, eps: Option<f64>) -> Tensor {
         let x = wide(self);
         let x = match eps {
-            Some(e) => x.clamp(e, 1.0 - e),
+            Some(e) => {
+                // The lower bound has the first word, should they cross.
+                let high = x.full_like(1.0 - e).where_(&x.gt(1.0 - e), &x);
+                x.full_like(e).where_(&x.lt(e), high)
+            }
             None => x,
         };
         (&x / (1.0 - &x)).log().to_dtype(self.dtype().to_float())

@@ -173,30 +173,30 @@ impl Tensor {
 
     /// Elements below `min` become `min`. Counterpart: `torch.clamp_min`, `torch.clamp(min=..)`.
     ///
-    /// The whole gradient goes to `self` where the two are equal.
+    /// Where the two are equal, a bound that is a number takes the gradient (nothing of it reaches `self`); with a tensor they
+    /// share it, as in [`Tensor::maximum`].
     #[track_caller]
     pub fn clamp_min(&self, min: impl Operand) -> Tensor {
         let at = Location::caller();
-        let unordered = min.as_scalar().is_none_or(|s| s.as_f64().is_nan());
         let (x, m) = promoted(self, &min, at);
-        let mut out = x.lt(&m);
-        if unordered && m.dtype().is_float() {
-            out = out.logical_or(m.isnan());
+        match min.as_scalar() {
+            Some(s) if s.as_f64().is_nan() => &x + &m,
+            Some(_) => m.where_(&x.le(&m), &x),
+            None => x.maximum(&m),
         }
-        m.where_(&out, &x)
     }
 
-    /// Elements above `max` become `max`. Counterpart: `torch.clamp_max`, `torch.clamp(max=..)`.
+    /// Elements above `max` become `max`; gradients as with [`Tensor::clamp_min`]. Counterpart: `torch.clamp_max`,
+    /// `torch.clamp(max=..)`.
     #[track_caller]
     pub fn clamp_max(&self, max: impl Operand) -> Tensor {
         let at = Location::caller();
-        let unordered = max.as_scalar().is_none_or(|s| s.as_f64().is_nan());
         let (x, m) = promoted(self, &max, at);
-        let mut out = x.gt(&m);
-        if unordered && m.dtype().is_float() {
-            out = out.logical_or(m.isnan());
+        match max.as_scalar() {
+            Some(s) if s.as_f64().is_nan() => &x + &m,
+            Some(_) => m.where_(&x.ge(&m), &x),
+            None => x.minimum(&m),
         }
-        m.where_(&out, &x)
     }
 
     /// Elements limited to `[min, max]`; `max` wins where `min > max`. Counterpart: `torch.clamp`.
@@ -230,8 +230,8 @@ impl Tensor {
     /// `self * 2^other`. Counterpart: `torch.ldexp`.
     #[track_caller]
     pub fn ldexp(&self, other: &Tensor) -> Tensor {
-        let dtype = super::arguments::result_type(self, other).to_float();
-        (self.to_dtype(DType::F64) * other.to_dtype(DType::F64).exp2()).to_dtype(dtype)
+        let (x, e) = promoted_float(self, &other, Location::caller());
+        x * e.exp2()
     }
 
     /// The next representable number of `self` toward `other`. Counterpart: `torch.nextafter`.

@@ -225,19 +225,19 @@ impl Tensor {
         let sorted = rows.sort(-1, false).0;
         let good = sorted.detach().isnan().logical_not().count_nonzero_keepdim(-1);
         let count = q.numel();
-        let q1 = q.detach().reshape([count]).to_dtype(DType::F64);
+        let q1 = q.reshape([count]).to_dtype(DType::F64);
         let mut shape: Vec<usize> = sorted.shape().to_vec();
         let last = shape.len() - 1;
         shape[last] = count;
         let top = (&good - 1).clamp_min(0).to_dtype(DType::F64);
         let place = (q1 * top).broadcast_to(&shape);
         let place = match interpolation {
-            Interpolation::Lower => place.floor(),
-            Interpolation::Higher => place.ceil(),
-            Interpolation::Nearest => place.round(),
+            Interpolation::Lower => place.detach().floor(),
+            Interpolation::Higher => place.detach().ceil(),
+            Interpolation::Nearest => place.detach().round(),
             _ => place,
         };
-        let (below, above) = (place.floor(), place.ceil());
+        let (below, above) = (place.detach().floor(), place.detach().ceil());
         let low = sorted.along(last, &below.to_dtype(DType::I64), at);
         let high = sorted.along(last, &above.to_dtype(DType::I64), at);
         let out = match interpolation {

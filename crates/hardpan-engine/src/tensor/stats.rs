@@ -130,7 +130,7 @@ impl Tensor {
             }
         };
         let out = weighted.matmul(&centred.t()) / norm.clamp_min(0.0);
-        let out = if self.rank() < 2 { out.reshape([0usize; 0]) } else { out };
+        let out = if out.numel() == 1 { out.reshape([0usize; 0]) } else { out };
         out.to_dtype(dtype)
     }
 

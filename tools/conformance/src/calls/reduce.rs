@@ -234,12 +234,17 @@ fn spread(name: &str, a: &Args) -> Option<Vec<Output>> {
         "diff" => {
             let x = a.tensor(0, "input");
             let dim = a.dim(2, "dim", -1);
+            let n = a.int(1, "n", 1) as usize;
+            if n == 0 {
+                let _ = (a.opt(3, "prepend"), a.opt(4, "append"));
+                return one(x);
+            }
             let mut parts = Vec::new();
             parts.extend(a.opt_tensor(3, "prepend"));
             parts.push(x);
             parts.extend(a.opt_tensor(4, "append"));
             let x = if parts.len() == 1 { parts[0].clone() } else { Tensor::cat(&parts, dim) };
-            one(x.diff(a.int(1, "n", 1) as usize, dim))
+            one(x.diff(n, dim))
         }
         _ => None,
     }
