@@ -224,18 +224,36 @@ impl Scalar {
 
     /// The value as a tensor of type `dtype` would hold it.
     pub fn cast(self, dtype: DType) -> Scalar {
+        // NaN and numbers out of range give the smallest number of the type computed in, as processors and PyTorch do.
+        let whole = match (self, dtype) {
+            (Scalar::Float(f), DType::I64 | DType::U32) => {
+                if f.abs() < 9223372036854775808.0 {
+                    f as i64
+                } else {
+                    i64::MIN
+                }
+            }
+            (Scalar::Float(f), _) => {
+                if f.abs() < 2147483648.0 {
+                    f as i64
+                } else {
+                    i32::MIN as i64
+                }
+            }
+            _ => self.as_i64(),
+        };
         match dtype {
             DType::Bool => Scalar::Bool(self.as_f64() != 0.0),
             DType::F64 => Scalar::Float(self.as_f64()),
             DType::F32 => Scalar::Float(self.as_f64() as f32 as f64),
             DType::F16 => Scalar::Float(f16::from_f64(self.as_f64()).to_f64()),
             DType::BF16 => Scalar::Float(bf16::from_f64(self.as_f64()).to_f64()),
-            DType::I64 => Scalar::Int(self.as_i64()),
-            DType::I32 => Scalar::Int(self.as_i64() as i32 as i64),
-            DType::I16 => Scalar::Int(self.as_i64() as i16 as i64),
-            DType::I8 => Scalar::Int(self.as_i64() as i8 as i64),
-            DType::U8 => Scalar::Int(self.as_i64() as u8 as i64),
-            DType::U32 => Scalar::Int(self.as_i64() as u32 as i64),
+            DType::I64 => Scalar::Int(whole),
+            DType::I32 => Scalar::Int(whole as i32 as i64),
+            DType::I16 => Scalar::Int(whole as i16 as i64),
+            DType::I8 => Scalar::Int(whole as i8 as i64),
+            DType::U8 => Scalar::Int(whole as u8 as i64),
+            DType::U32 => Scalar::Int(whole as u32 as i64),
         }
     }
 }

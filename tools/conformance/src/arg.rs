@@ -170,6 +170,8 @@ const IGNORED: &[&str] = &[
     "copy",
     "out",
     "inplace",
+    "foreach",
+    "error_if_nonfinite",
 ];
 
 impl Args {

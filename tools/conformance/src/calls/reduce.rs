@@ -311,7 +311,7 @@ fn order(name: &str, a: &Args) -> Option<Vec<Output>> {
     match name {
         "sort" | "argsort" | "msort" => {
             let x = a.tensor(0, "input");
-            let _ = a.named("stable");
+            let _ = a.opt(3, "stable");
             if name == "msort" {
                 return one(x.sort(0, false).0);
             }

@@ -378,12 +378,10 @@ impl Tensor {
     }
 }
 
+/// `L L^T` or `U^T U`. Only the named triangle counts for the value; the gradient is that of the whole factor, as in PyTorch.
 fn product_of_factor(factor: &Tensor, is_upper: bool) -> Tensor {
-    if is_upper {
-        let u = upper(factor);
-        u.mt().matmul(&u)
-    } else {
-        let l = lower(factor);
-        l.matmul(&l.mt())
-    }
+    let d = factor.detach();
+    let outside = if is_upper { upper(&d) } else { lower(&d) } - &d;
+    let f = factor + outside;
+    if is_upper { f.mt().matmul(&f) } else { f.matmul(&f.mt()) }
 }

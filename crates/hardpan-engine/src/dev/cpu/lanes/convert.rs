@@ -101,7 +101,7 @@ maps! {
     IToBF16: i32 => f32, |x| bf16::from_f64(x as f64).to_f32();
 }
 
-/// Cuts the fraction; out of range as the saturating i64 conversion followed by wrapping.
+/// Cuts the fraction; NaN and what is out of the lane's range give its smallest number, as the processor's own conversion does.
 macro_rules! cut {
     ($($name:ident : $a:ty => $r:ty, $limit:literal;)*) => {$(
         struct $name;
@@ -118,7 +118,7 @@ macro_rules! cut {
             }
             #[inline(always)]
             fn is_rare(x: $a) -> bool { !(x.abs() < $limit) }
-            fn rare(x: $a) -> $r { x as i64 as $r }
+            fn rare(_: $a) -> $r { <$r>::MIN }
         }
     )*};
 }
