@@ -57,11 +57,7 @@ impl Tensor {
     /// ```
     #[track_caller]
     pub fn sigmoid(&self) -> Tensor {
-        let x = wide(self);
-        // Below this e^-x overflows, and its gradient with it; the result has long been 0 to all digits.
-        let low = if x.dtype() == DType::F64 { -700.0 } else { -87.0 };
-        let x = x.clamp_min(low);
-        ((-x).exp() + 1.0).reciprocal().to_dtype(self.dtype().to_float())
+        crate::functional::sigmoid(&self.to_dtype(self.dtype().to_float()))
     }
 
     /// 2 to the power of each element. Counterpart: `torch.exp2`.

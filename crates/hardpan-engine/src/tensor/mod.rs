@@ -12,6 +12,7 @@ pub mod compare;
 pub mod contract;
 pub mod create;
 pub mod diagonal;
+pub mod difference;
 pub mod distinct;
 pub mod einops;
 pub mod einsum;
@@ -37,6 +38,7 @@ pub mod sort;
 pub mod specials;
 pub mod split;
 pub mod stats;
+pub mod windows;
 
 use crate::dev::DeviceId;
 use crate::dtype::DType;

@@ -344,6 +344,23 @@ fn creation(name: &str, a: &Args) -> Option<Vec<Output>> {
             let m = a.opt_int(1, "m").map_or(n, |m| m as usize);
             one(Tensor::eye(n, m).to_dtype(dtype().unwrap_or(DType::F32)))
         }
+        "signal.windows.hann"
+        | "signal.windows.hamming"
+        | "signal.windows.blackman"
+        | "signal.windows.gaussian" => {
+            let n = a.int(0, "M", 0) as usize;
+            let symmetric = a.bool(usize::MAX, "sym", true);
+            let dtype = dtype().unwrap_or(DType::F32);
+            one(match name.rsplit('.').next() {
+                Some("hann") => Tensor::hann_window(n, symmetric, dtype),
+                Some("hamming") => Tensor::hamming_window(n, symmetric, dtype),
+                Some("blackman") => Tensor::blackman_window(n, symmetric, dtype),
+                _ => {
+                    let std = a.float(usize::MAX, "std", 1.0);
+                    Tensor::gaussian_window(n, std, symmetric, dtype)
+                }
+            })
+        }
         "tril_indices" | "triu_indices" => {
             let rows = a.int(0, "row", 0) as usize;
             let columns = a.int(1, "col", 0) as usize;

@@ -2,6 +2,7 @@
 
 use super::{Output, many, one};
 use crate::arg::{Arg, Args};
+use hardpan_engine::tensor::difference::Spacing;
 use hardpan_engine::tensor::sort::Interpolation;
 use hardpan_engine::{DType, Scalar, Tensor};
 
@@ -230,6 +231,26 @@ fn spread(name: &str, a: &Args) -> Option<Vec<Output>> {
             } else {
                 y.cumulative_trapezoid(x.as_ref(), dx, dim)
             })
+        }
+        "gradient" => {
+            let x = a.tensor(0, "input");
+            let dims = dims(a, usize::MAX, x.rank());
+            let edge = a.int(usize::MAX, "edge_order", 1) as usize;
+            let one_number = Arg::Float(1.0);
+            let spacing = a.named("spacing").unwrap_or(&one_number);
+            many(dims.iter().enumerate().map(|(i, d)| {
+                let own = match spacing {
+                    Arg::List(l) => &l[i],
+                    other => other,
+                };
+                match own {
+                    Arg::Tensor(t) => x.gradient(Spacing::At(t), *d, edge),
+                    number => {
+                        let h = number.scalar().expect("a number").as_f64();
+                        x.gradient(Spacing::Equal(h), *d, edge)
+                    }
+                }
+            }))
         }
         "diff" => {
             let x = a.tensor(0, "input");
