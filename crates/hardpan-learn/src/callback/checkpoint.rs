@@ -1,0 +1,85 @@
+//! [`Checkpoint`].
+
+use super::{Callback, Flow};
+use crate::learner::{Context, Task};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// Keeps a file from which [`Learner::resume`](crate::learner::Learner::resume) goes on as if nothing had happened: written at the
+/// start, after each epoch, every so often in between, and when asked to stop.
+pub struct Checkpoint {
+    path: PathBuf,
+    every: Duration,
+    every_steps: Option<usize>,
+    stop: Option<Arc<AtomicBool>>,
+    last: Instant,
+}
+
+impl Checkpoint {
+    /// To this file, at least every 30 seconds.
+    pub fn new(path: impl Into<PathBuf>) -> Checkpoint {
+        Checkpoint {
+            path: path.into(),
+            every: Duration::from_secs(30),
+            every_steps: None,
+            stop: None,
+            last: Instant::now(),
+        }
+    }
+
+    /// At least this often.
+    #[must_use]
+    pub fn every(mut self, every: Duration) -> Checkpoint {
+        self.every = every;
+        self
+    }
+
+    /// Also after each so many steps.
+    #[must_use]
+    pub fn every_steps(mut self, steps: usize) -> Checkpoint {
+        self.every_steps = Some(steps.max(1));
+        self
+    }
+
+    /// When `flag` becomes true: writes the file after the batch and ends the fit. For Ctrl-C.
+    #[must_use]
+    pub fn stop_on(mut self, flag: Arc<AtomicBool>) -> Checkpoint {
+        self.stop = Some(flag);
+        self
+    }
+
+    fn write<T: Task>(&mut self, ctx: &mut Context<T>) {
+        self.last = Instant::now();
+        ctx.request_checkpoint(&self.path);
+    }
+}
+
+impl<T: Task> Callback<T> for Checkpoint {
+    fn order(&self) -> i32 {
+        70
+    }
+
+    fn before_fit(&mut self, ctx: &mut Context<T>) -> Flow {
+        self.write(ctx);
+        Flow::Continue
+    }
+
+    fn after_batch(&mut self, ctx: &mut Context<T>) -> Flow {
+        if self.stop.as_ref().is_some_and(|s| s.load(Relaxed)) {
+            self.write(ctx);
+            return Flow::CancelFit;
+        }
+        let step_due = self.every_steps.is_some_and(|n| ctx.train_iter.is_multiple_of(n));
+        if ctx.training && (step_due || self.last.elapsed() >= self.every) {
+            self.write(ctx);
+        }
+        Flow::Continue
+    }
+
+    fn after_epoch(&mut self, ctx: &mut Context<T>) -> Flow {
+        self.write(ctx);
+        Flow::Continue
+    }
+}

@@ -1,0 +1,63 @@
+//! [`CsvLogger`].
+
+use super::{Callback, Flow};
+use crate::file::FileError;
+use crate::learner::{Context, Task};
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// Writes the table to a CSV file, a row at a time. Counterpart: fastai's `CSVLogger`.
+#[derive(Clone, Debug)]
+pub struct CsvLogger {
+    path: PathBuf,
+    append: bool,
+}
+
+impl CsvLogger {
+    /// To this file, which is written anew by each fit.
+    pub fn new(path: impl Into<PathBuf>) -> CsvLogger {
+        CsvLogger { path: path.into(), append: false }
+    }
+
+    /// At the end of what is there.
+    #[must_use]
+    pub fn append(mut self) -> CsvLogger {
+        self.append = true;
+        self
+    }
+
+    fn write(&self, line: &str, append: bool) -> Result<(), FileError> {
+        let mut options = OpenOptions::new();
+        options.create(true).write(true).append(append).truncate(!append);
+        options
+            .open(&self.path)
+            .and_then(|mut f| writeln!(f, "{line}"))
+            .map_err(|e| FileError::io(&self.path, e))
+    }
+}
+
+impl<T: Task> Callback<T> for CsvLogger {
+    fn order(&self) -> i32 {
+        60
+    }
+
+    fn before_fit(&mut self, ctx: &mut Context<T>) -> Flow {
+        if ctx.train_iter > 0 {
+            return Flow::Continue;
+        }
+        let mut columns = vec!["epoch", "train_loss", "valid_loss"];
+        columns.extend(ctx.metrics.iter().map(|m| m.name()));
+        columns.push("seconds");
+        self.write(&columns.join(","), self.append).into()
+    }
+
+    fn after_epoch(&mut self, ctx: &mut Context<T>) -> Flow {
+        let Some(r) = ctx.history.epochs.last() else { return Flow::Continue };
+        let cell = |v: Option<f64>| v.map(|v| v.to_string()).unwrap_or_default();
+        let mut cells = vec![r.epoch.to_string(), cell(r.train_loss), cell(r.valid_loss)];
+        cells.extend(r.metrics.iter().map(|m| cell(m.1)));
+        cells.push(r.seconds.to_string());
+        self.write(&cells.join(","), true).into()
+    }
+}

@@ -1,0 +1,119 @@
+//! [`Recorder`].
+
+use super::{Callback, Flow};
+use crate::learner::{Context, EpochRecord, Task, value_of};
+use crate::metric::RunningMean;
+use std::time::{Duration, Instant};
+
+/// Writes the [`History`](crate::learner::History): losses and rates of each step, and for each epoch the smoothed training loss,
+/// the validation loss and the metrics. A default callback.
+///
+/// Losses of a training step are read after the step, when they have been computed with everything else; what is measured
+/// in a validation is summed on the device and read at its end.
+#[derive(Default)]
+pub struct Recorder {
+    loss: RunningMean,
+    epoch_start: Option<Instant>,
+    train_start: Option<Instant>,
+    train_time: Duration,
+    items: usize,
+    validated: bool,
+}
+
+impl<T: Task> Callback<T> for Recorder {
+    fn order(&self) -> i32 {
+        50
+    }
+
+    fn before_fit(&mut self, ctx: &mut Context<T>) -> Flow {
+        // A resumed fit goes on with the history it had.
+        if ctx.train_iter == 0 {
+            ctx.history = Default::default();
+        }
+        Flow::Continue
+    }
+
+    fn before_epoch(&mut self, _: &mut Context<T>) -> Flow {
+        *self = Recorder { epoch_start: Some(Instant::now()), ..Recorder::default() };
+        Flow::Continue
+    }
+
+    fn before_train(&mut self, _: &mut Context<T>) -> Flow {
+        self.train_start = Some(Instant::now());
+        Flow::Continue
+    }
+
+    fn after_batch(&mut self, ctx: &mut Context<T>) -> Flow {
+        let Some(loss) = &ctx.loss else { return Flow::Continue };
+        if ctx.training {
+            let value = value_of(loss);
+            self.items += ctx.items;
+            let history = &mut ctx.history;
+            history.smooth.add(value);
+            history.raw_losses.push(value);
+            history.losses.push(history.smooth.value().unwrap_or(value));
+            history.lrs.push(ctx.opt.lr());
+        } else {
+            self.loss.add(loss, ctx.items);
+            if let (Some(pred), Some(y)) = (&ctx.pred, &ctx.y) {
+                ctx.metrics.iter_mut().for_each(|m| m.accumulate(pred, y, ctx.items));
+            }
+        }
+        Flow::Continue
+    }
+
+    fn after_train(&mut self, _: &mut Context<T>) -> Flow {
+        self.train_time = self.train_start.take().map(|t| t.elapsed()).unwrap_or_default();
+        Flow::Continue
+    }
+
+    fn before_validate(&mut self, ctx: &mut Context<T>) -> Flow {
+        self.loss = RunningMean::default();
+        ctx.metrics.iter_mut().for_each(|m| m.reset());
+        // A validation outside of a fit has no epoch.
+        self.epoch_start.get_or_insert_with(Instant::now);
+        Flow::Continue
+    }
+
+    fn after_validate(&mut self, ctx: &mut Context<T>) -> Flow {
+        self.validated = true;
+        let values = ctx.metrics.iter().map(|m| (m.name().to_owned(), finite(m.value()))).collect();
+        let loss = finite(self.loss.value());
+        self.record(ctx, loss, values);
+        Flow::Continue
+    }
+
+    fn after_epoch(&mut self, ctx: &mut Context<T>) -> Flow {
+        if !std::mem::take(&mut self.validated) {
+            let values = ctx.metrics.iter().map(|m| (m.name().to_owned(), None)).collect();
+            self.record(ctx, None, values);
+        }
+        self.epoch_start = None;
+        Flow::Continue
+    }
+}
+
+impl Recorder {
+    fn record<T: Task>(
+        &mut self,
+        ctx: &mut Context<T>,
+        valid_loss: Option<f64>,
+        metrics: Vec<(String, Option<f64>)>,
+    ) {
+        let record = EpochRecord {
+            epoch: ctx.epoch,
+            train_loss: finite(ctx.history.smooth.value()),
+            valid_loss,
+            metrics,
+            lr: ctx.opt.lr(),
+            seconds: self.epoch_start.map_or(0.0, |t| t.elapsed().as_secs_f64()),
+            train_seconds: self.train_time.as_secs_f64(),
+            items: self.items,
+        };
+        ctx.history.epochs.push(record);
+    }
+}
+
+fn finite(value: Option<f64>) -> Option<f64> {
+    value.filter(|v| v.is_finite())
+}

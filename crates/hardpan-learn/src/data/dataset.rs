@@ -1,0 +1,166 @@
+//! [`Dataset`]: items by number, given out as whole batches.
+
+use super::rows::Rows;
+use super::{DataError, labels};
+use hardpan_engine::{Element, Tensor};
+use std::sync::Arc;
+
+/// Numbered items that can be had as batches. `X` is what the model takes, `Y` what the loss compares its output with.
+///
+/// One method makes a whole batch, so data in memory is copied once. Counterpart: `torch.utils.data.Dataset` together with
+/// its collate function.
+pub trait Dataset<X, Y>: Send + Sync {
+    /// Number of items.
+    fn len(&self) -> usize;
+
+    /// Whether there are no items.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The items with these numbers, as one batch.
+    ///
+    /// # Errors
+    /// If an item cannot be read; the error names it.
+    fn batch(&self, items: &[usize]) -> Result<(X, Y), DataError>;
+}
+
+/// Items in memory: row `i` of `x` and row `i` of `y`. Counterpart: `TensorDataset`.
+///
+/// ```no_run
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::data::TensorDataset;
+/// let pairs = TensorDataset::new(
+///     (Tensor::zeros([100, 8]), Tensor::zeros([100, 3])), // two inputs
+///     Tensor::zeros([100]),
+/// )?;
+/// # Ok::<(), hardpan_learn::data::DataError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct TensorDataset<X, Y> {
+    x: X,
+    y: Y,
+    len: usize,
+}
+
+impl<X: Rows, Y: Rows> TensorDataset<X, Y> {
+    /// Inputs and targets, equally many.
+    ///
+    /// # Errors
+    /// If they are not.
+    pub fn new(x: X, y: Y) -> Result<TensorDataset<X, Y>, DataError> {
+        let (x_rows, y_rows) = (x.rows(), y.rows());
+        if x_rows != y_rows {
+            return Err(DataError::Lengths { x_rows, y_rows, x: x.shapes(), y: y.shapes() });
+        }
+        Ok(TensorDataset { x, y, len: x_rows })
+    }
+
+    /// The first `n` items and the rest.
+    ///
+    /// # Panics
+    /// If there are fewer than `n`.
+    #[track_caller]
+    pub fn split_at(&self, n: usize) -> (TensorDataset<X, Y>, TensorDataset<X, Y>) {
+        assert!(n <= self.len, "split_at: {n} of {} items", self.len);
+        let items: Vec<usize> = (0..self.len).collect();
+        (self.select(&items[..n]), self.select(&items[n..]))
+    }
+
+    /// Only the items with these numbers.
+    #[track_caller]
+    pub fn select(&self, items: &[usize]) -> TensorDataset<X, Y> {
+        TensorDataset { x: self.x.take_rows(items), y: self.y.take_rows(items), len: items.len() }
+    }
+
+    /// The inputs.
+    pub fn x(&self) -> &X {
+        &self.x
+    }
+
+    /// The targets.
+    pub fn y(&self) -> &Y {
+        &self.y
+    }
+}
+
+impl<X: Rows> TensorDataset<X, Tensor> {
+    /// Inputs with labels, each one of `0..classes`.
+    ///
+    /// # Errors
+    /// If there are not equally many, or a label is out of range.
+    pub fn labelled<T: Element>(
+        x: X,
+        y: &[T],
+        classes: usize,
+    ) -> Result<TensorDataset<X, Tensor>, DataError> {
+        TensorDataset::new(x, labels(y, classes)?)
+    }
+}
+
+impl<X, Y> Dataset<X, Y> for TensorDataset<X, Y>
+where
+    X: Rows + Send + Sync,
+    Y: Rows + Send + Sync,
+{
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn batch(&self, items: &[usize]) -> Result<(X, Y), DataError> {
+        Ok((self.x.take_rows(items), self.y.take_rows(items)))
+    }
+}
+
+impl<X, Y, D: Dataset<X, Y> + ?Sized> Dataset<X, Y> for Arc<D> {
+    fn len(&self) -> usize {
+        (**self).len()
+    }
+    fn batch(&self, items: &[usize]) -> Result<(X, Y), DataError> {
+        (**self).batch(items)
+    }
+}
+
+impl<X, Y, D: Dataset<X, Y> + ?Sized> Dataset<X, Y> for Box<D> {
+    fn len(&self) -> usize {
+        (**self).len()
+    }
+    fn batch(&self, items: &[usize]) -> Result<(X, Y), DataError> {
+        (**self).batch(items)
+    }
+}
+
+/// Tokens of a text as a language model reads them: `[rows, length]` inputs and the same shifted by one as targets, so laid out
+/// that row `r` of a batch goes on where row `r` of the batch before it stopped. To be loaded in order, `batch_size` rows a batch.
+///
+/// The text is cut into `batch_size` streams; what does not fill all streams evenly is left out. Counterpart: fastai's
+/// `LMDataLoader`.
+///
+/// # Errors
+/// If there are not even tokens for one step.
+pub fn language_model(
+    tokens: &[i64],
+    batch_size: usize,
+    length: usize,
+) -> Result<TensorDataset<Tensor, Tensor>, DataError> {
+    assert!(batch_size > 0 && length > 0, "language_model: batch size and length must be above 0");
+    let stream = tokens.len().saturating_sub(1) / batch_size;
+    let batches = stream / length;
+    if batches == 0 {
+        return Err(DataError::TooShort(format!(
+            "{} tokens are too few for {batch_size} rows of {length}: at least {} are needed",
+            tokens.len(),
+            batch_size * length + 1
+        )));
+    }
+    let (mut x, mut y) = (Vec::new(), Vec::new());
+    for b in 0..batches {
+        for row in 0..batch_size {
+            let start = row * stream + b * length;
+            x.extend_from_slice(&tokens[start..start + length]);
+            y.extend_from_slice(&tokens[start + 1..start + 1 + length]);
+        }
+    }
+    let shape = [batches * batch_size, length];
+    TensorDataset::new(Tensor::from_slice(&x, shape), Tensor::from_slice(&y, shape))
+}

@@ -1,0 +1,199 @@
+//! The loop. Everything beyond it is a callback.
+
+use super::{Entry, FitError, Learner, Task};
+use crate::callback::{Callback, Event, Flow, Span, Stop};
+use crate::data::DataLoader;
+use hardpan_engine::{Tensor, flush_all, no_grad};
+use hardpan_nn::{Forward, Module};
+
+/// Where a fit starts: at the beginning, or where another was interrupted.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Start {
+    pub epoch: usize,
+    pub batches: usize,
+    /// Number of epochs of the interrupted fit; 0 if there was none.
+    pub epochs: usize,
+}
+
+impl<M, X, Y> Learner<M, X, Y>
+where
+    M: Module + Forward<X, Output: 'static>,
+    X: 'static,
+    Y: 'static,
+{
+    /// Calls every callback, lowest order first, until one says something else than to go on.
+    fn fire(&mut self, event: Event) -> Result<(), Stop> {
+        self.ctx.event = event;
+        let mut answer = Flow::Continue;
+        for entry in &mut self.callbacks {
+            answer = entry.callback.on(event, &mut self.ctx);
+            if !matches!(answer, Flow::Continue) {
+                break;
+            }
+        }
+        for path in std::mem::take(&mut self.ctx.checkpoints) {
+            self.save_checkpoint(&path).map_err(|e| Stop::Error(e.into()))?;
+        }
+        answer.stop()
+    }
+
+    /// `before_..`, the body, `after_cancel_..` if it was cancelled, `after_..`.
+    fn with_events(
+        &mut self,
+        span: Span,
+        body: impl FnOnce(&mut Self) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
+        let (before, after_cancel, after) = span.events();
+        match self.fire(before).and_then(|()| body(self)) {
+            Err(Stop::Cancel(cancelled)) if cancelled == span => self.fire(after_cancel)?,
+            result => result?,
+        }
+        self.fire(after)
+    }
+
+    /// Runs a fit of `epochs` epochs with `extra` callbacks beside the learner's own.
+    pub(crate) fn run_fit(
+        &mut self,
+        epochs: usize,
+        extra: Vec<Box<dyn Callback<(M, X, Y)>>>,
+    ) -> Result<(), FitError> {
+        let start = self.start.take().unwrap_or_default();
+        if start.epochs != 0 && start.epochs != epochs {
+            return Err(FitError::Resume {
+                path: Default::default(),
+                problem: format!(
+                    "the interrupted fit had {} epochs, this one has {epochs}",
+                    start.epochs
+                ),
+            });
+        }
+        self.with_callbacks(extra, |learner| {
+            learner.ctx.epochs = epochs;
+            learner.ctx.epoch = start.epoch;
+            learner.ctx.epoch_batches = start.batches;
+            learner.ctx.train_iter = start.epoch * learner.ctx.loaders.train.len() + start.batches;
+            learner.with_events(Span::Fit, |l| l.all_epochs(start))
+        })
+    }
+
+    fn all_epochs(&mut self, start: Start) -> Result<(), Stop> {
+        for epoch in start.epoch..self.ctx.epochs {
+            let skip = if epoch == start.epoch { start.batches } else { 0 };
+            self.ctx.epoch = epoch;
+            self.ctx.epoch_batches = skip;
+            self.with_events(Span::Epoch, |l| {
+                let train = l.ctx.loaders.train.clone();
+                l.with_events(Span::Train, |l| l.all_batches(&train, epoch, skip))?;
+                match l.ctx.loaders.valid.clone() {
+                    Some(valid) => l.validation_pass(&valid),
+                    None => Ok(()),
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    fn validation_pass(&mut self, loader: &DataLoader<X, Y>) -> Result<(), Stop> {
+        no_grad(|| self.with_events(Span::Validate, |l| l.all_batches(loader, 0, 0)))
+    }
+
+    /// One pass over a loader, in training or not as the context says.
+    fn all_batches(
+        &mut self,
+        loader: &DataLoader<X, Y>,
+        epoch: usize,
+        skip: usize,
+    ) -> Result<(), Stop> {
+        self.ctx.iters = loader.len();
+        let mut batches = loader.batches_from(epoch, skip);
+        for iter in skip.min(loader.len())..loader.len() {
+            let items = batches.next_items();
+            let Some(batch) = batches.next() else { break };
+            let (x, y) = batch.map_err(|e| Stop::Error(e.into()))?;
+            let ctx = &mut self.ctx;
+            (ctx.iter, ctx.items) = (iter, items);
+            (ctx.x, ctx.y) = (Some(x), Some(y));
+            let result = self.with_events(Span::Batch, Self::one_batch);
+            let ctx = &mut self.ctx;
+            // What the batch needed is let go before the next one is made, also when all is to stop.
+            (ctx.x, ctx.y, ctx.pred, ctx.loss, ctx.loss_grad) = (None, None, None, None, None);
+            result?;
+            if !self.ctx.training {
+                // No optimizer step computes what is pending here; batch by batch the graph stays small.
+                flush_all();
+            }
+        }
+        Ok(())
+    }
+
+    fn one_batch(&mut self) -> Result<(), Stop> {
+        let ctx = &mut self.ctx;
+        ctx.pred = Some(<(M, X, Y)>::forward(&ctx.model, ctx.x()));
+        self.fire(Event::AfterPred)?;
+        let ctx = &mut self.ctx;
+        let loss = (ctx.loss_fn)(ctx.pred(), ctx.y());
+        ctx.loss = Some(loss.detach());
+        ctx.loss_grad = Some(loss);
+        self.fire(Event::AfterLoss)?;
+        if !self.ctx.training {
+            return Ok(());
+        }
+        self.with_events(Span::Backward, |l| {
+            l.ctx.loss_grad.as_ref().expect("a loss").backward();
+            Ok(())
+        })?;
+        self.with_events(Span::Step, |l| {
+            l.ctx.opt.step();
+            Ok(())
+        })?;
+        self.ctx.opt.zero_grad();
+        Ok(())
+    }
+
+    /// Mean loss and metrics over a loader, as the record of an epoch.
+    pub(crate) fn run_validation(&mut self, loader: &DataLoader<X, Y>) -> Result<(), FitError> {
+        self.with_callbacks(Vec::new(), |l| {
+            (l.ctx.epochs, l.ctx.epoch) = (1, 0);
+            l.validation_pass(loader)
+        })
+    }
+
+    /// Runs `f` with `extra` callbacks, which are gone afterwards whatever happens.
+    fn with_callbacks(
+        &mut self,
+        extra: Vec<Box<dyn Callback<(M, X, Y)>>>,
+        f: impl FnOnce(&mut Self) -> Result<(), Stop>,
+    ) -> Result<(), FitError> {
+        let first = self.next_id;
+        let result = extra.into_iter().try_for_each(|c| self.insert(c)).and_then(|()| f(self));
+        self.callbacks.retain(|c| c.id < first);
+        match result {
+            Ok(()) => Ok(()),
+            Err(Stop::Error(e)) => Err(e),
+            Err(Stop::Cancel(span)) => Err(FitError::Misplaced {
+                event: self.ctx.event,
+                cancelled: format!("{span:?}").to_lowercase(),
+            }),
+        }
+    }
+
+    /// Adds a callback at the place of its order, and tells it so.
+    pub(crate) fn insert(
+        &mut self,
+        mut callback: Box<dyn Callback<(M, X, Y)>>,
+    ) -> Result<(), Stop> {
+        let order = callback.order();
+        let at = self.callbacks.partition_point(|c| c.callback.order() <= order);
+        self.ctx.event = Event::AfterCreate;
+        let answer = callback.on(Event::AfterCreate, &mut self.ctx);
+        let id = self.next_id;
+        self.next_id += 1;
+        self.callbacks.insert(at, Entry { id, callback });
+        answer.stop()
+    }
+}
+
+/// The value of a loss that has been computed.
+pub(crate) fn value_of(loss: &Tensor) -> f64 {
+    loss.to_vec::<f64>()[0]
+}

@@ -1,0 +1,95 @@
+//! [`History`]: what happened in a fit, step by step and epoch by epoch.
+
+use serde::{Deserialize, Serialize};
+
+/// What the [`Recorder`](crate::callback::Recorder) writes down. Counterpart: fastai's `Recorder` (`losses`, `lrs`,
+/// `values`).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct History {
+    /// One entry for each epoch that is over.
+    pub epochs: Vec<EpochRecord>,
+    /// Smoothed training loss after each step.
+    #[serde(skip)]
+    pub losses: Vec<f64>,
+    /// Training loss of each step.
+    #[serde(skip)]
+    pub raw_losses: Vec<f64>,
+    /// Learning rate of each step.
+    #[serde(skip)]
+    pub lrs: Vec<f64>,
+    /// The smoothing of the training loss.
+    pub smooth: SmoothLoss,
+}
+
+/// An epoch that is over.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    /// Its number, from 0.
+    pub epoch: usize,
+    /// Smoothed training loss at its end. `None` for what was cancelled (or is not a number: files keep none of those).
+    pub train_loss: Option<f64>,
+    /// Mean loss over the items of the validation.
+    pub valid_loss: Option<f64>,
+    /// Metrics over the items of the validation, in the order of the columns.
+    pub metrics: Vec<(String, Option<f64>)>,
+    /// Learning rate of the last step.
+    pub lr: f64,
+    /// Wall time of training and validation.
+    pub seconds: f64,
+    /// Wall time of the training part.
+    pub train_seconds: f64,
+    /// Items trained on.
+    pub items: usize,
+}
+
+impl EpochRecord {
+    /// A column by name: `train_loss`, `valid_loss`, or a metric.
+    pub fn get(&self, name: &str) -> Option<f64> {
+        match name {
+            "train_loss" => self.train_loss,
+            "valid_loss" => self.valid_loss,
+            _ => self.metrics.iter().find(|(n, _)| n == name).and_then(|(_, v)| *v),
+        }
+    }
+}
+
+impl History {
+    /// The last epoch's value of a metric, `train_loss` or `valid_loss`.
+    pub fn last_metric(&self, name: &str) -> Option<f64> {
+        self.epochs.last()?.get(name)
+    }
+}
+
+/// Exponentially smoothed loss, corrected for its start at zero. Counterpart: fastai's `AvgSmoothLoss`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SmoothLoss {
+    /// Weight of the past: 0.98.
+    pub beta: f64,
+    /// The sum so far, and how many losses are in it.
+    sum: f64,
+    count: i32,
+}
+
+impl Default for SmoothLoss {
+    fn default() -> SmoothLoss {
+        SmoothLoss { beta: 0.98, sum: 0.0, count: 0 }
+    }
+}
+
+impl SmoothLoss {
+    /// Adds a loss.
+    pub fn add(&mut self, loss: f64) {
+        self.sum = self.beta * self.sum + (1.0 - self.beta) * loss;
+        self.count += 1;
+    }
+
+    /// The smoothed loss; `None` before the first.
+    pub fn value(&self) -> Option<f64> {
+        (self.count > 0).then(|| self.sum / (1.0 - self.beta.powi(self.count)))
+    }
+
+    /// Starts anew.
+    pub fn reset(&mut self) {
+        (self.sum, self.count) = (0.0, 0);
+    }
+}

@@ -1,0 +1,476 @@
+//! The [`Learner`]: a model, data, a loss and an optimizer, and the loop that brings them together.
+//!
+//! The loop itself is in `fit.rs` and is short; what it does beyond going over batches is done by
+//! [callbacks](crate::callback). [`Learner::show_training_loop`] prints both. Counterpart: fastai's `Learner`.
+//!
+//! `fit_one_cycle(n, lr)` is no more than
+//! ```text
+//! let cycle = OneCycle::default();
+//! learn.fit_with(n, vec![Box::new(
+//!     ParamScheduler::new().set(Hyper::Lr, cycle.rates(lr)).set(Hyper::Mom, cycle.momentum()),
+//! )])
+//! ```
+//! and `fit(n, lr)` no more than `learn.opt_mut().set_hyper(Hyper::Lr, lr)` and `learn.fit_with(n, vec![])`.
+
+mod checkpoint;
+mod context;
+mod error;
+mod fit;
+mod history;
+mod task;
+
+pub use context::{Context, Loss};
+pub use error::FitError;
+pub(crate) use fit::{Start, value_of};
+pub use history::{EpochRecord, History, SmoothLoss};
+pub use task::Task;
+
+use crate::callback::{
+    Callback, Event, ParamScheduler, Progress, Recorder, TerminateOnNan, TrainEval,
+};
+use crate::data::{DataLoader, DataLoaders, Rows};
+use crate::file::{FileError, Header, ModelFile};
+use crate::lr_find::{LrFind, LrFinder};
+use crate::metric::Metric;
+use crate::schedule::OneCycle;
+use hardpan_engine::{Tensor, no_grad};
+use hardpan_nn::optim::{
+    Adam, Hyper, IntoGroups, Optimizer, Recipe, norm_and_bias_params, norm_params,
+};
+use hardpan_nn::{Forward, Module, Param, evaluating};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+/// Trains a model. See the [module](self).
+///
+/// `M` is the model, `X` what it takes, `Y` the targets: tensors unless said otherwise, but any types will do, such as a pair of
+/// tensors for a model with two inputs.
+pub struct Learner<M, X = Tensor, Y = Tensor>
+where
+    M: Module + Forward<X, Output: 'static>,
+    X: 'static,
+    Y: 'static,
+{
+    ctx: Context<(M, X, Y)>,
+    callbacks: Vec<Entry<(M, X, Y)>>,
+    next_id: u64,
+    setup: OptimizerSetup<M>,
+    start: Option<Start>,
+}
+
+/// A callback with a number of its own.
+struct Entry<T> {
+    id: u64,
+    callback: Box<dyn Callback<T>>,
+}
+
+type Splitter<M> = Box<dyn Fn(&M) -> Vec<Vec<Param>> + Send>;
+
+/// How the optimizer is made.
+struct OptimizerSetup<M> {
+    recipe: Box<dyn Recipe + Send>,
+    groups: Splitter<M>,
+}
+
+impl<M: Module> OptimizerSetup<M> {
+    fn build(&self, model: &M) -> Optimizer {
+        let (recipe, groups) = (&self.recipe, (self.groups)(model).into_groups());
+        let mut opt = Optimizer::new(groups, recipe.steps(), &recipe.hypers());
+        // fastai's `wd_bn_bias=False` and `train_bn=True`.
+        opt.exempt_from_decay(&norm_and_bias_params(model));
+        opt.always_train(&norm_params(model));
+        opt
+    }
+}
+
+impl<M, X, Y> Learner<M, X, Y>
+where
+    M: Module + Forward<X, Output: 'static>,
+    X: 'static,
+    Y: 'static,
+{
+    /// A learner with fastai's defaults: its Adam (betas 0.9 and 0.99, eps 1e-5, decoupled weight decay 0.01, none for biases and
+    /// norms), and the callbacks [`TrainEval`], [`Recorder`], [`Progress`] and [`TerminateOnNan`].
+    ///
+    /// `loss` gives one number, a tensor of one element, from what the model gives and the targets.
+    pub fn new(
+        loaders: DataLoaders<X, Y>,
+        model: M,
+        loss: impl Fn(&M::Output, &Y) -> Tensor + Send + 'static,
+    ) -> Learner<M, X, Y> {
+        let setup = OptimizerSetup {
+            recipe: Box::new(Adam::fastai(1e-3)),
+            groups: Box::new(|m: &M| vec![m.parameters()]),
+        };
+        let ctx = Context {
+            opt: setup.build(&model),
+            model,
+            loss_fn: Box::new(loss),
+            loaders,
+            metrics: Vec::new(),
+            history: History::default(),
+            epochs: 0,
+            epoch: 0,
+            iters: 0,
+            iter: 0,
+            epoch_batches: 0,
+            train_iter: 0,
+            pct_train: 0.0,
+            training: false,
+            items: 0,
+            x: None,
+            y: None,
+            pred: None,
+            loss: None,
+            loss_grad: None,
+            checkpoints: Vec::new(),
+            user_state: serde_json::Value::Null,
+            event: Event::AfterCreate,
+        };
+        Learner { ctx, callbacks: Vec::new(), next_id: 0, setup, start: None }
+            .callback(TrainEval::default())
+            .callback(Recorder::default())
+            .callback(TerminateOnNan::default())
+            .callback(Progress::default())
+    }
+
+    /// With this optimizer. What the present one remembers is forgotten.
+    #[must_use]
+    pub fn opt(mut self, recipe: impl Recipe + Send + 'static) -> Self {
+        self.setup.recipe = Box::new(recipe);
+        self.ctx.opt = self.setup.build(&self.ctx.model);
+        self
+    }
+
+    /// With the parameters in groups, for [`freeze`](Learner::freeze) and for learning rates that differ: from the first
+    /// layers to the last. Counterpart: fastai's `splitter`.
+    #[must_use]
+    pub fn groups(mut self, split: impl Fn(&M) -> Vec<Vec<Param>> + Send + 'static) -> Self {
+        self.setup.groups = Box::new(split);
+        self.ctx.opt = self.setup.build(&self.ctx.model);
+        self
+    }
+
+    /// Also measures this in validations.
+    #[must_use]
+    pub fn metric(mut self, metric: impl Metric<M::Output, Y> + 'static) -> Self {
+        self.ctx.metrics.push(Box::new(metric));
+        self
+    }
+
+    /// With one more callback.
+    #[must_use]
+    pub fn callback(mut self, callback: impl Callback<(M, X, Y)> + 'static) -> Self {
+        self.add_callback(callback);
+        self
+    }
+
+    /// Adds a callback for all fits to come.
+    pub fn add_callback(&mut self, callback: impl Callback<(M, X, Y)> + 'static) {
+        // Nothing is going on that its answer could cancel.
+        let _ = self.insert(Box::new(callback));
+    }
+
+    /// Removes the callbacks of this name (the name of the type).
+    pub fn remove_callbacks(&mut self, name: &str) {
+        self.callbacks.retain(|c| c.callback.name() != name);
+    }
+
+    /// Without showing progress.
+    #[must_use]
+    pub fn silent(mut self) -> Self {
+        self.remove_callbacks("Progress");
+        self
+    }
+
+    /// Trains for `epochs` epochs at the learning rate `lr`.
+    ///
+    /// # Errors
+    /// See [`FitError`].
+    pub fn fit(&mut self, epochs: usize, lr: f64) -> Result<(), FitError> {
+        self.ctx.opt.set_hyper(Hyper::Lr, lr);
+        self.run_fit(epochs, Vec::new())
+    }
+
+    /// Trains for `epochs` epochs with these callbacks beside the learner's own; learning rates are as the optimizer
+    /// has them, or as a [`ParamScheduler`] sets them.
+    ///
+    /// # Errors
+    /// See [`FitError`].
+    pub fn fit_with(
+        &mut self,
+        epochs: usize,
+        callbacks: Vec<Box<dyn Callback<(M, X, Y)>>>,
+    ) -> Result<(), FitError> {
+        self.run_fit(epochs, callbacks)
+    }
+
+    /// Trains with fastai's one-cycle schedule: the learning rate rises to `lr` in the first quarter and falls to almost nothing,
+    /// while momentum does the opposite.
+    ///
+    /// # Errors
+    /// See [`FitError`].
+    pub fn fit_one_cycle(&mut self, epochs: usize, lr: f64) -> Result<(), FitError> {
+        self.fit_one_cycle_with(epochs, lr, OneCycle::default())
+    }
+
+    /// As [`fit_one_cycle`](Learner::fit_one_cycle) with other settings.
+    ///
+    /// # Errors
+    /// See [`FitError`].
+    pub fn fit_one_cycle_with(
+        &mut self,
+        epochs: usize,
+        lr: f64,
+        cycle: OneCycle,
+    ) -> Result<(), FitError> {
+        self.run_fit(epochs, vec![Box::new(ParamScheduler::one_cycle(lr, cycle))])
+    }
+
+    /// Mean loss and metrics over the validation data.
+    ///
+    /// # Errors
+    /// If data cannot be read, or a callback fails.
+    ///
+    /// # Panics
+    /// If there is no validation data; see [`validate_on`](Learner::validate_on).
+    #[track_caller]
+    pub fn validate(&mut self) -> Result<EpochRecord, FitError> {
+        let valid = self.ctx.loaders.valid.clone();
+        let valid = valid.expect("validate: this learner has no validation data; use validate_on");
+        self.validate_on(&valid)
+    }
+
+    /// Mean loss and metrics over other data.
+    ///
+    /// # Errors
+    /// If data cannot be read, or a callback fails.
+    pub fn validate_on(&mut self, loader: &DataLoader<X, Y>) -> Result<EpochRecord, FitError> {
+        let history = std::mem::take(&mut self.ctx.history);
+        let result = self.run_validation(loader);
+        let measured = std::mem::replace(&mut self.ctx.history, history);
+        result?;
+        Ok(measured.epochs.into_iter().next_back().unwrap_or_default())
+    }
+
+    /// What the model gives for a batch, in evaluation mode and without history.
+    #[track_caller]
+    pub fn predict(&self, x: &X) -> M::Output {
+        evaluating(&self.ctx.model, || no_grad(|| self.ctx.model.forward(x)))
+    }
+
+    /// What the model gives for all of `loader`, with the targets. Counterpart: fastai's `get_preds`.
+    ///
+    /// # Errors
+    /// If data cannot be read.
+    pub fn get_preds(&self, loader: &DataLoader<X, Y>) -> Result<(M::Output, Y), FitError>
+    where
+        M::Output: Rows,
+        Y: Rows,
+    {
+        let mut parts = (Vec::new(), Vec::new());
+        for batch in loader.batches(0) {
+            let (x, y) = batch?;
+            parts.0.push(self.predict(&x));
+            parts.1.push(y);
+            hardpan_engine::flush_all();
+        }
+        Ok((M::Output::concat(parts.0), Y::concat(parts.1)))
+    }
+
+    /// Trains the last parameter group only (and norms). Counterpart: fastai's `freeze`.
+    pub fn freeze(&mut self) {
+        self.freeze_to(-1);
+    }
+
+    /// Trains the parameter groups from `n` on (negative counts from the end).
+    ///
+    /// # Panics
+    /// If there are not so many groups.
+    #[track_caller]
+    pub fn freeze_to(&mut self, n: isize) {
+        self.ctx.opt.freeze_to(n);
+        self.ctx.opt.clear_state();
+    }
+
+    /// Trains everything.
+    pub fn unfreeze(&mut self) {
+        self.freeze_to(0);
+    }
+
+    /// fastai's recipe for a model that has learned something else: one-cycle training of the last group while the rest is frozen,
+    /// then of everything, with rates a hundred times lower for the first group than for the last.
+    ///
+    /// # Errors
+    /// See [`FitError`].
+    pub fn fine_tune(
+        &mut self,
+        epochs: usize,
+        lr: f64,
+        freeze_epochs: usize,
+    ) -> Result<(), FitError> {
+        self.freeze();
+        self.fit_one_cycle_with(
+            freeze_epochs,
+            lr,
+            OneCycle { pct_start: 0.99, ..Default::default() },
+        )?;
+        self.unfreeze();
+        let cycle = OneCycle { pct_start: 0.3, div: 5.0, ..Default::default() };
+        let scheduler = ParamScheduler::one_cycle_spread(lr / 200.0, lr / 2.0, cycle);
+        self.run_fit(epochs, vec![Box::new(scheduler)])
+    }
+
+    /// Writes the weights to a file of the format of [`crate::file`]. To be used without this program it needs more of a header:
+    /// see [`save_with`](Learner::save_with).
+    ///
+    /// # Errors
+    /// If the file cannot be written; one that is there stays as it is then.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), FileError> {
+        self.save_with(path, Header::default())
+    }
+
+    /// Writes the weights with a header that says how to rebuild the model and use it.
+    ///
+    /// # Errors
+    /// If the file cannot be written; one that is there stays as it is then.
+    pub fn save_with(&self, path: impl AsRef<Path>, header: Header) -> Result<(), FileError> {
+        ModelFile::new(header, &self.ctx.model.state_dict()).write(path)
+    }
+
+    /// Sets the weights to those of a file. All or nothing.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or its weights do not fit the model.
+    pub fn load(&mut self, path: impl AsRef<Path>) -> Result<Header, FileError> {
+        let file = ModelFile::read(&path)?;
+        file.load_into(&self.ctx.model)?;
+        Ok(file.header)
+    }
+
+    /// Tries learning rates from 1e-7 to 10 in 100 steps and says what the loss did. The model is as before afterwards.
+    /// Counterpart: fastai's `lr_find`.
+    ///
+    /// # Errors
+    /// See [`FitError`].
+    pub fn lr_find(&mut self) -> Result<LrFind, FitError> {
+        self.lr_find_with(1e-7, 10.0, 100)
+    }
+
+    /// As [`lr_find`](Learner::lr_find) with other limits.
+    ///
+    /// # Errors
+    /// See [`FitError`].
+    pub fn lr_find_with(&mut self, start: f64, end: f64, steps: usize) -> Result<LrFind, FitError> {
+        let epochs = steps / self.ctx.loaders.train.len() + 1;
+        let history = std::mem::take(&mut self.ctx.history);
+        let hypers: Vec<_> = self.ctx.opt.groups().iter().map(|g| g.hypers().clone()).collect();
+        let saved = (self.ctx.model.state_dict(), self.ctx.opt.state_dict());
+        let rng = hardpan_engine::rng_state();
+        // Other callbacks would report on an experiment as if it were a training.
+        let quiet = ["Recorder", "TrainEval"];
+        let (kept, aside) = std::mem::take(&mut self.callbacks)
+            .into_iter()
+            .partition(|c| quiet.contains(&c.callback.name()));
+        self.callbacks = kept;
+        let found = Arc::new(Mutex::new(Vec::new()));
+        let finder = LrFinder::new(start, end, steps, found.clone());
+        let result = self.run_fit(epochs, vec![Box::new(finder)]);
+        let here = std::mem::replace(&mut self.callbacks, aside);
+        for entry in here {
+            let at =
+                self.callbacks.partition_point(|c| c.callback.order() <= entry.callback.order());
+            self.callbacks.insert(at, entry);
+        }
+        self.ctx.history = history;
+        self.ctx.model.load_state_dict(&saved.0, true).expect("its own weights fit");
+        self.ctx.model.zero_grad();
+        self.ctx.opt.clear_state();
+        self.ctx.opt.load_state_dict(&saved.1).expect("its own state fits");
+        for (group, old) in self.ctx.opt.groups_mut().iter_mut().zip(hypers) {
+            old.iter().for_each(|(h, v)| group.set(h, v));
+        }
+        hardpan_engine::set_rng_state(rng);
+        result?;
+        let points = std::mem::take(&mut *found.lock().unwrap_or_else(|e| e.into_inner()));
+        Ok(LrFind::new(points, steps))
+    }
+
+    /// The model.
+    pub fn model(&self) -> &M {
+        &self.ctx.model
+    }
+
+    /// The model, to change it. Parameters added now are not known to the optimizer.
+    pub fn model_mut(&mut self) -> &mut M {
+        &mut self.ctx.model
+    }
+
+    /// The model alone; the rest is let go.
+    pub fn into_model(self) -> M {
+        self.ctx.model
+    }
+
+    /// The optimizer.
+    pub fn optimizer(&self) -> &Optimizer {
+        &self.ctx.opt
+    }
+
+    /// The optimizer, to change hyperparameters.
+    pub fn optimizer_mut(&mut self) -> &mut Optimizer {
+        &mut self.ctx.opt
+    }
+
+    /// What happened in the last fit.
+    pub fn history(&self) -> &History {
+        &self.ctx.history
+    }
+
+    /// The whole state.
+    pub fn context(&self) -> &Context<(M, X, Y)> {
+        &self.ctx
+    }
+
+    /// The whole state, to change it.
+    pub fn context_mut(&mut self) -> &mut Context<(M, X, Y)> {
+        &mut self.ctx
+    }
+
+    /// The loop as text: the events in their order, and the callbacks in the order in which each event calls them.
+    /// Counterpart: fastai's `show_training_loop`.
+    pub fn show_training_loop(&self) -> String {
+        let mut out = String::from("callbacks, in the order in which every event calls them:\n");
+        for Entry { callback, .. } in &self.callbacks {
+            out += &format!("  {:>4}  {}\n", callback.order(), callback.name());
+        }
+        out + LOOP
+    }
+}
+
+/// The loop of `fit.rs` for people.
+const LOOP: &str = "\
+before_fit
+for each epoch
+    before_epoch
+    before_train
+    for each training batch
+        before_batch
+        pred = model(x)                     after_pred
+        loss = loss_fn(pred, y)             after_loss
+        before_backward
+        loss.backward()                     after_backward     (after_cancel_backward)
+        before_step
+        opt.step()                          after_step         (after_cancel_step)
+        opt.zero_grad()
+        after_batch                                            (after_cancel_batch)
+    after_train                                                (after_cancel_train)
+    before_validate
+    for each validation batch, without gradients
+        before_batch
+        pred = model(x)                     after_pred
+        loss = loss_fn(pred, y)             after_loss
+        after_batch                                            (after_cancel_batch)
+    after_validate                                             (after_cancel_validate)
+    after_epoch                                                (after_cancel_epoch)
+after_fit                                                      (after_cancel_fit)
+";

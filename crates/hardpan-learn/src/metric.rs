@@ -1,0 +1,171 @@
+//! Metrics: what people want to know, summed up over the batches of a validation without reading any of them.
+//!
+//! A [`Metric`] keeps its sums as tensors that are computed along with the batch, and reads them once, at the end. Each batch
+//! counts by its number of items, so a small last batch weighs what it should. Counterpart: fastai's `AvgMetric`,
+//! `AccumMetric`.
+
+use hardpan_engine::{DType, Tensor};
+
+/// Which values are better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Better {
+    /// Losses and errors.
+    Lower,
+    /// Accuracies.
+    Higher,
+}
+
+impl Better {
+    /// What is usual for this name: lower for losses and errors, higher for the rest. As fastai's `TrackerCallback` guesses.
+    pub fn of(name: &str) -> Better {
+        if name.contains("loss") || name.contains("error") { Better::Lower } else { Better::Higher }
+    }
+
+    /// Whether `new` is better than `old` by more than `delta`.
+    pub fn is_better(self, new: f64, old: f64, delta: f64) -> bool {
+        match self {
+            Better::Lower => new < old - delta,
+            Better::Higher => new > old + delta,
+        }
+    }
+
+    /// Worse than every value.
+    pub fn worst(self) -> f64 {
+        match self {
+            Better::Lower => f64::INFINITY,
+            Better::Higher => f64::NEG_INFINITY,
+        }
+    }
+}
+
+/// Something measured over all batches of a validation: `P` is what the model gives, `Y` the targets.
+pub trait Metric<P, Y>: Send {
+    /// The column's name.
+    fn name(&self) -> &str;
+
+    /// Starts anew.
+    fn reset(&mut self);
+
+    /// Adds a batch of `items` items. Should not read tensors: that would stop the machine for each batch.
+    fn accumulate(&mut self, pred: &P, y: &Y, items: usize);
+
+    /// The value over all batches since the start; `None` if there were none. Reads.
+    fn value(&self) -> Option<f64>;
+}
+
+/// The mean over items of a function of the batch. Counterpart: fastai's `AvgMetric`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::Mean;
+/// let mae = Mean::new("mae", |pred: &Tensor, y: &Tensor| (pred - y).abs().mean(..));
+/// ```
+pub struct Mean<F> {
+    name: String,
+    f: F,
+    sum: RunningMean,
+}
+
+impl<F> Mean<F> {
+    /// The mean of `f`, which gives one number (a tensor of one element) for a batch: its own mean.
+    pub fn new<P, Y>(name: impl Into<String>, f: F) -> Mean<F>
+    where
+        F: Fn(&P, &Y) -> Tensor + Send,
+    {
+        Mean { name: name.into(), f, sum: RunningMean::default() }
+    }
+}
+
+impl<P, Y, F: Fn(&P, &Y) -> Tensor + Send> Metric<P, Y> for Mean<F> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn reset(&mut self) {
+        self.sum = RunningMean::default();
+    }
+    fn accumulate(&mut self, pred: &P, y: &Y, items: usize) {
+        self.sum.add(&(self.f)(pred, y), items);
+    }
+    fn value(&self) -> Option<f64> {
+        self.sum.value()
+    }
+}
+
+/// A mean of batch means, each weighed by its items, kept on the device.
+#[derive(Clone, Default)]
+pub struct RunningMean {
+    total: Option<Tensor>,
+    items: usize,
+}
+
+impl RunningMean {
+    /// Adds the mean over `items` items.
+    pub fn add(&mut self, mean: &Tensor, items: usize) {
+        // In f64: sums of many f32 would lose digits.
+        let part = mean.detach().reshape(&[] as &[usize]).to_dtype(DType::F64) * items as f64;
+        self.total = Some(match self.total.take() {
+            Some(total) => total + part,
+            None => part,
+        });
+        self.items += items;
+    }
+
+    /// The mean, if there is anything. Reads.
+    pub fn value(&self) -> Option<f64> {
+        let total = self.total.as_ref()?;
+        (self.items > 0).then(|| total.item::<f64>() / self.items as f64)
+    }
+}
+
+/// Share of rows whose largest output is at the label. `pred: [N, C]` or `[.., C]`, labels whole numbers of the shape before
+/// `C`; f32.
+pub fn accuracy(pred: &Tensor, y: &Tensor) -> Tensor {
+    let hit = pred.detach().argmax(-1).eq(y.to_dtype(DType::I64));
+    hit.to_dtype(DType::F32).mean(..)
+}
+
+/// Share of rows whose largest output is not at the label: 1 - [`accuracy`].
+pub fn error_rate(pred: &Tensor, y: &Tensor) -> Tensor {
+    1.0f32 - accuracy(pred, y)
+}
+
+/// Mean of squared differences.
+pub fn mse(pred: &Tensor, y: &Tensor) -> Tensor {
+    let d = pred - y;
+    (&d * &d).mean(..)
+}
+
+/// Mean of absolute differences.
+pub fn mae(pred: &Tensor, y: &Tensor) -> Tensor {
+    (pred - y).abs().mean(..)
+}
+
+/// `e` to the mean loss. Counterpart: fastai's `Perplexity`.
+pub struct Perplexity<F> {
+    loss: Mean<F>,
+}
+
+impl<F> Perplexity<F> {
+    /// Of this loss (the mean of cross entropies, usually).
+    pub fn new<P, Y>(loss: F) -> Perplexity<F>
+    where
+        F: Fn(&P, &Y) -> Tensor + Send,
+    {
+        Perplexity { loss: Mean::new("perplexity", loss) }
+    }
+}
+
+impl<P, Y, F: Fn(&P, &Y) -> Tensor + Send> Metric<P, Y> for Perplexity<F> {
+    fn name(&self) -> &str {
+        &self.loss.name
+    }
+    fn reset(&mut self) {
+        self.loss.sum = RunningMean::default();
+    }
+    fn accumulate(&mut self, pred: &P, y: &Y, items: usize) {
+        self.loss.accumulate(pred, y, items);
+    }
+    fn value(&self) -> Option<f64> {
+        self.loss.sum.value().map(f64::exp)
+    }
+}
