@@ -61,16 +61,21 @@ stamp!(
     more<O: FoldOp> = more_body(acc: *mut u8, src: *const u8, n: usize)
 );
 
+/// Joins element `j` with element `j + N`.
 #[inline(always)]
-fn tree<O: FoldOp>(mut acc: [O::A; GROUP]) -> O::A {
-    let mut width = GROUP / 2;
-    while width > 0 {
-        for j in 0..width {
-            acc[j] = O::f(acc[j], acc[j + width]);
-        }
-        width /= 2;
-    }
-    acc[0]
+fn halve<O: FoldOp, const N: usize, const M: usize>(acc: [O::A; M]) -> [O::A; N] {
+    std::array::from_fn(|j| O::f(acc[j], acc[j + N]))
+}
+
+#[inline(always)]
+fn tree<O: FoldOp>(acc: [O::A; GROUP]) -> O::A {
+    // Sizes written out, so that each level is vector code.
+    let acc = halve::<O, 32, 64>(acc);
+    let acc = halve::<O, 16, 32>(acc);
+    let acc = halve::<O, 8, 16>(acc);
+    let acc = halve::<O, 4, 8>(acc);
+    let acc = halve::<O, 2, 4>(acc);
+    halve::<O, 1, 2>(acc)[0]
 }
 
 #[inline(always)]
@@ -120,7 +125,21 @@ unsafe fn rows_body<O: FoldOp>(dst: *mut u8, src: *const u8, rows: usize, k: usi
     let (dst, src) = (dst.cast::<O::A>(), src.cast::<O::A>());
     // SAFETY: the caller gives rows * k elements and room for rows results.
     unsafe {
-        for r in 0..rows {
+        let mut r = 0;
+        if k <= SHORT {
+            // Eight rows at a time: their chains of additions overlap.
+            while r + 8 <= rows {
+                let mut acc = [O::START; 8];
+                for i in 0..k {
+                    for (j, a) in acc.iter_mut().enumerate() {
+                        *a = O::f(*a, src.add((r + j) * k + i).read_unaligned());
+                    }
+                }
+                dst.add(r).cast::<[O::A; 8]>().write_unaligned(acc);
+                r += 8;
+            }
+        }
+        for r in r..rows {
             let row = src.add(r * k);
             let out = if k <= ROW_SEGMENT {
                 segment::<O>(row, k)
@@ -347,6 +366,11 @@ fn beats<E: Extreme>(x: E::T, best: E::T) -> bool {
 }
 
 #[inline(always)]
+fn better<E: Extreme>(a: E::T, b: E::T) -> E::T {
+    if beats::<E>(b, a) { b } else { a }
+}
+
+#[inline(always)]
 unsafe fn arg_more<E: Extreme>(best: *mut u8, src: *const u8, n: usize, first: usize) {
     if n == 0 {
         return;
@@ -358,29 +382,41 @@ unsafe fn arg_more<E: Extreme>(best: *mut u8, src: *const u8, n: usize, first: u
         if top.index < 0 {
             top = Best { value: src.read_unaligned(), index: first as i64 };
         }
-        let mut i = 0;
-        while i + GROUP <= n {
-            // Most groups hold nothing better: one vector test passes over them.
-            let x = src.add(i).cast::<[E::T; GROUP]>().read_unaligned();
-            let mut any = 0u32;
-            for v in x {
-                any |= beats::<E>(v, top.value) as u32;
+        let groups = n / GROUP;
+        if groups > 0 {
+            // The extreme of all groups first, by vectors; then, if it is news, where it is.
+            let mut acc = src.cast::<[E::T; GROUP]>().read_unaligned();
+            for g in 1..groups {
+                let x = src.add(g * GROUP).cast::<[E::T; GROUP]>().read_unaligned();
+                for j in 0..GROUP {
+                    acc[j] = better::<E>(acc[j], x[j]);
+                }
             }
-            if any != 0 {
-                for (j, v) in x.into_iter().enumerate() {
-                    if beats::<E>(v, top.value) {
-                        top = Best { value: v, index: (first + i + j) as i64 };
+            let mut m = acc[0];
+            for x in acc {
+                m = better::<E>(m, x);
+            }
+            if beats::<E>(m, top.value) {
+                for g in 0..groups {
+                    let x = src.add(g * GROUP).cast::<[E::T; GROUP]>().read_unaligned();
+                    let mut any = 0u32;
+                    for v in x {
+                        any |= (v == m || (v.nan() & m.nan())) as u32;
+                    }
+                    if any != 0 {
+                        let j = x.iter().position(|v| *v == m || (v.nan() & m.nan()));
+                        let j = j.expect("the extreme is one of the elements");
+                        top = Best { value: m, index: (first + g * GROUP + j) as i64 };
+                        break;
                     }
                 }
             }
-            i += GROUP;
         }
-        while i < n {
+        for i in groups * GROUP..n {
             let v = src.add(i).read_unaligned();
-            if beats::<E>(v, top.value) {
-                top = Best { value: v, index: (first + i) as i64 };
-            }
-            i += 1;
+            let b = beats::<E>(v, top.value);
+            top.value = if b { v } else { top.value };
+            top.index = if b { (first + i) as i64 } else { top.index };
         }
         best.cast::<Best<E::T>>().write(top);
     }

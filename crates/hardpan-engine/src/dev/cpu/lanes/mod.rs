@@ -13,6 +13,8 @@ pub mod fold;
 pub mod math;
 pub mod ops;
 pub mod random;
+#[cfg(test)]
+mod tests;
 
 /// Elements that a loop handles at once.
 pub const GROUP: usize = 64;
