@@ -229,7 +229,8 @@ impl Tensor {
     pub fn unfold(&self, dim: isize, size: usize, step: usize) -> Tensor {
         let at = Location::caller();
         if self.rank() == 0 {
-            return self.prim_reshape(&[1], at).unfold(0, size, step);
+            assert!(size <= 1, "unfold: window {size} is larger than a tensor of rank 0");
+            return self.prim_reshape(&[1], at).narrow(0, 0, size);
         }
         let d = axis_of("unfold", dim, self.rank());
         assert!(step > 0, "unfold: step must be at least 1");

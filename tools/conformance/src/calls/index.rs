@@ -78,7 +78,12 @@ pub fn call(name: &str, a: &Args) -> Option<Vec<Output>> {
             a.bool(5, "include_self", true),
         )),
         "index_put" => {
-            let list = items(a.arg(1, "indices"));
+            // Here None is a whole dimension, not a new one.
+            let whole = || Item::Range { start: None, stop: None, step: 1 };
+            let list: Vec<Item> = items(a.arg(1, "indices"))
+                .into_iter()
+                .map(|i| if matches!(i, Item::New) { whole() } else { i })
+                .collect();
             let value = a.arg(2, "values");
             if a.bool(3, "accumulate", false) {
                 one(x().add_at(list, value))

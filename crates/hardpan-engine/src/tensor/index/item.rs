@@ -4,7 +4,7 @@ use crate::node::Tensor;
 use std::ops::{Range, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive};
 
 /// One entry of a subscript. Usually made from plain Rust values by [`ToItem`].
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub enum Item {
     /// One index; the dimension disappears. Negative counts from the end.
     At(isize),

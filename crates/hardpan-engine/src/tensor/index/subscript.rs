@@ -55,7 +55,19 @@ fn take_apart(op: &str, x: &Tensor, items: Vec<Item>) -> Parts {
     };
     let mut d = 0;
     let rest = rank - used;
+    // Beside other index tensors one of rank 0 counts as an integer: it does not decide where their dimensions go.
+    let vectors = items.iter().any(|i| match i {
+        Item::Tensor(t) => t.rank() > 0 || is_mask(t),
+        Item::List(_) => true,
+        _ => false,
+    });
     for item in items {
+        let item = match item {
+            Item::Tensor(t) if vectors && t.rank() == 0 && t.dtype().is_int() && !is_mask(&t) => {
+                Item::At(t.item::<i64>() as isize)
+            }
+            other => other,
+        };
         match item {
             Item::At(i) => {
                 let n = x.shape()[d] as isize;
