@@ -41,7 +41,7 @@ pub use op::CustomOp;
 pub use plan::{flush_all, plan_stats, trace, with_eager};
 pub use random::{manual_seed, rng_state, set_rng_state};
 pub use tensor::arguments::{Axes, IntoSizes, Operand, result_type};
-pub use tensor::arrange::{RollDims, broadcast_shapes};
+pub use tensor::arrange::{DimList, broadcast_shapes};
 pub use tensor::einops::Fold;
 pub use tensor::einsum::PairedDims;
 pub use tensor::grid::GridIndexing;

@@ -39,7 +39,7 @@ proptest! {
         let size = |l: char| 1 + (l as usize - 'a' as usize) % 4;
         let terms: Vec<&str> = if three { vec![&a, &b, &c] } else { vec![&a, &c] };
         let mut labels: Vec<char> = terms.iter().flat_map(|t| t.chars()).collect();
-        labels.sort_unstable_by_key(|l| (*l as u32 * 2654435761u32) ^ pick);
+        labels.sort_unstable_by_key(|l| (*l as u32).wrapping_mul(2654435761) ^ pick);
         labels.dedup();
         let mut out = String::new();
         for l in labels {
@@ -77,7 +77,7 @@ fn einsum_notation() {
     let x = numbers(&[2, 3, 4]);
     let y = numbers(&[2, 4, 5]);
     let m = x.matmul(&y);
-    for equation in ["bij,bjk->bik", "bij,bjk", " ...ij , ...jk -> ...ik", "...ij,...jk"] {
+    for equation in ["bij,bjk->bik", " ...ij , ...jk -> ...ik", "...ij,...jk"] {
         assert_eq!(Tensor::einsum(equation, &[&x, &y]).to_vec::<f64>(), m.to_vec::<f64>());
     }
     // Sizes of 1 stretch, also under the ellipsis.

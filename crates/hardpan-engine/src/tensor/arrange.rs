@@ -20,15 +20,16 @@ impl Tensor {
     /// ```
     /// use hardpan_engine::Tensor;
     /// let images = Tensor::zeros([8, 28, 28, 3]);
-    /// assert_eq!(images.movedim([-1], [1]).shape(), &[8, 3, 28, 28]);
+    /// assert_eq!(images.movedim(-1, 1).shape(), &[8, 3, 28, 28]);
     /// ```
     ///
     /// # Panics
     /// When the lists differ in length, or name a dimension twice or out of range.
     #[track_caller]
-    pub fn movedim(&self, from: impl IntoSizes, to: impl IntoSizes) -> Tensor {
+    pub fn movedim(&self, from: impl DimList, to: impl DimList) -> Tensor {
         let at = Location::caller();
-        let (from, to) = (from.sizes(), to.sizes());
+        let all = || (0..self.rank() as isize).collect();
+        let (from, to) = (from.list().unwrap_or_else(all), to.list().unwrap_or_else(all));
         assert_eq!(
             from.len(),
             to.len(),
@@ -192,9 +193,9 @@ impl Tensor {
     /// # Panics
     /// When there is not one shift for each dimension.
     #[track_caller]
-    pub fn roll(&self, shifts: impl IntoSizes, dims: impl RollDims) -> Tensor {
-        let shifts = shifts.sizes();
-        let Some(dims) = dims.roll_dims() else {
+    pub fn roll(&self, shifts: impl DimList, dims: impl DimList) -> Tensor {
+        let shifts = shifts.list().expect("roll: shifts are numbers");
+        let Some(dims) = dims.list() else {
             assert_eq!(shifts.len(), 1, "roll: one shift when all dimensions are rolled as one");
             return self.ravel().roll_one(shifts[0], 0).reshape(&self.0.shape);
         };
@@ -334,22 +335,32 @@ impl Tensor {
     }
 }
 
-/// The dimensions [`Tensor::roll`] works along: like [`crate::Axes`], but in the given order and with repeats, or `..` for the
-/// flattened tensor.
-pub trait RollDims {
+/// Integers in the order given: one, a list, or `..` for "all" (see where it is used). Unlike [`crate::Axes`] they are neither
+/// sorted nor checked to be distinct.
+pub trait DimList {
     /// The list, or `None` for `..`.
-    fn roll_dims(&self) -> Option<SmallVec<[isize; 6]>>;
+    fn list(&self) -> Option<SmallVec<[isize; 6]>>;
 }
-impl RollDims for std::ops::RangeFull {
-    fn roll_dims(&self) -> Option<SmallVec<[isize; 6]>> {
+impl DimList for std::ops::RangeFull {
+    fn list(&self) -> Option<SmallVec<[isize; 6]>> {
         None
     }
 }
-impl<T: IntoSizes> RollDims for T {
-    fn roll_dims(&self) -> Option<SmallVec<[isize; 6]>> {
+impl<T: IntoSizes> DimList for T {
+    fn list(&self) -> Option<SmallVec<[isize; 6]>> {
         Some(self.sizes())
     }
 }
+macro_rules! dim_list_integer {
+    ($($t:ty),*) => {$(
+        impl DimList for $t {
+            fn list(&self) -> Option<SmallVec<[isize; 6]>> {
+                Some(SmallVec::from_slice(&[*self as isize]))
+            }
+        }
+    )*};
+}
+dim_list_integer!(i32, i64, isize, usize);
 
 /// The shape that all the given shapes broadcast to. Counterpart: `torch.broadcast_shapes`.
 ///

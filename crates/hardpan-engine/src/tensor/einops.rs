@@ -84,8 +84,8 @@ fn parse(trouble: &Trouble, text: &str, numbers: &mut usize) -> Side {
             if dots > 1 {
                 trouble.say(format!("two ellipses on one side, in {:?}", text.trim()));
             }
-            // How many dimensions it stands for is known once the shape is seen.
-            found = Some(Axis::Dots(0));
+            // How many dimensions it stands for is known once the shape is seen; until then 1 says "in parentheses".
+            found = Some(Axis::Dots(usize::from(open.is_some())));
             rest = after;
         } else if c == '(' {
             if open.is_some() {
@@ -201,7 +201,7 @@ fn fit(trouble: &Trouble, kind: Kind, lengths: &[(&str, usize)]) -> Fitted {
     let mut right_side = parse(trouble, right, &mut numbers);
     let is_dots = |a: &Axis| matches!(a, Axis::Dots(_));
     let has_dots = |s: &Side| s.groups.iter().flatten().any(is_dots);
-    if left_side.groups.iter().any(|g| g.len() > 1 && g.iter().any(is_dots)) {
+    if left_side.groups.iter().flatten().any(|a| *a == Axis::Dots(1)) {
         trouble
             .say("an ellipsis inside parentheses on the left; it can only be joined on the right");
     }
