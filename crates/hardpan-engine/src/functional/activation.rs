@@ -103,11 +103,7 @@ pub fn gelu_tanh(x: &Tensor) -> Tensor {
 /// `1 / (1 + e^-x)`. Counterpart: `torch.sigmoid`.
 #[track_caller]
 pub fn sigmoid(x: &Tensor) -> Tensor {
-    in_compute_dtype(x, |x| {
-        // Beyond this e^-x overflows, and the gradient would be 0 * inf.
-        let limit = if x.dtype() == DType::F64 { -700.0 } else { -88.0 };
-        ((-x.maximum(limit)).exp() + 1.0).reciprocal()
-    })
+    x.sigmoid()
 }
 
 /// `x * sigmoid(x)`, also called swish. Counterpart: `torch.nn.functional.silu`.

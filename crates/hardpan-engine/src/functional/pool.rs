@@ -98,6 +98,11 @@ pub(super) fn first_max(w: &Tensor, n: usize, with_index: bool) -> (Tensor, Opti
     if !with_index && !w.is_requires_grad() {
         return (w.reduce_at(ReduceOp::Max, &axes, false, at), None);
     }
+    if axes.iter().all(|a| w.shape()[*a] == 1) {
+        let value = w.drop_axes(&axes, at);
+        let first = beside(w, || Tensor::zeros_dtype(value.shape(), DType::I64));
+        return (value, Some(first));
+    }
     let best = w.detach().prim_reduce(ReduceOp::ArgMax, &axes, at);
     let mut position: Option<Tensor> = None;
     for a in &axes {
