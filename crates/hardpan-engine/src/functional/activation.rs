@@ -1,7 +1,6 @@
 //! Activation functions: elementwise curves, gated units, softmax and its relatives.
 
 use super::{Tensor, beside, in_compute_dtype, number, pick, widen};
-use crate::dtype::DType;
 use crate::shape::axis_of;
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 

@@ -34,6 +34,7 @@ mod norm;
 mod pad;
 mod pool;
 mod pool_adaptive;
+mod pool_window;
 mod resize;
 mod shuffle;
 mod spatial;

@@ -1,5 +1,6 @@
 //! Pooling over fixed windows: max (with indices and its inverse), average, power mean.
 
+use super::pool_window::{is_small, max_of_small, sum_of_small};
 use super::spatial::{Window, check_rank, windows};
 use super::{DType, Spatial, Tensor, beside, int_div, iota_along, number, pick, widen};
 use crate::op::{ReduceOp, ScatterOp};
@@ -130,6 +131,9 @@ fn max_pool(
 ) -> (Tensor, Option<Tensor>) {
     let o = options;
     let g = geometry(op, n, x, &kernel, &o.stride, &o.padding, &o.dilation, o.ceil_mode);
+    if !with_index && x.dtype().is_float() && is_small(&g) {
+        return (max_of_small(x, &g), None);
+    }
     let lowest = if x.dtype().is_float() { f64::NEG_INFINITY } else { i64::MIN as f64 };
     let w = windows(x, &g, lowest);
     let (value, best) = first_max(&w, n, with_index);
@@ -192,18 +196,14 @@ max_pools! {
 fn avg_pool(op: &str, n: usize, x: &Tensor, kernel: Spatial, options: &AvgPoolOptions) -> Tensor {
     let o = options;
     let g = geometry(op, n, x, &kernel, &o.stride, &o.padding, &1usize.into(), o.ceil_mode);
-    let w = windows(&widen(x), &g, 0.0);
-    let axes: Dims = (w.rank() - n..w.rank()).collect();
-    let total = w.sum(&axes);
-    let mean = match o.divisor_override {
+    let divisor = match o.divisor_override {
         Some(d) => {
             assert!(d != 0, "{op}: divisor_override must not be 0");
-            total / d as f64
+            Divisor::Number(d as f64)
         }
-        None => {
-            // Elements of each window, by dimension.
-            let counts: Vec<Vec<usize>> = g
-                .iter()
+        // Elements of each window, by dimension.
+        None => Divisor::new(
+            g.iter()
                 .map(|w| {
                     (0..w.out)
                         .map(|i| {
@@ -217,26 +217,55 @@ fn avg_pool(op: &str, n: usize, x: &Tensor, kernel: Spatial, options: &AvgPoolOp
                         })
                         .collect()
                 })
-                .collect();
-            divide_by_counts(&total, &counts)
-        }
+                .collect(),
+        ),
     };
-    mean.to_dtype(x.dtype().to_float())
+    mean_of_windows(&widen(x), &g, divisor).to_dtype(x.dtype().to_float())
 }
 
-/// `total: [.., o..]` divided by the product of the counts of its last dimensions.
-pub(super) fn divide_by_counts(total: &Tensor, counts: &[Vec<usize>]) -> Tensor {
-    if counts.iter().all(|c| c.iter().all(|n| *n == c[0])) {
-        let n: usize = counts.iter().map(|c| c.first().copied().unwrap_or(1)).product();
-        return if n == 1 { total.clone() } else { total / n as f64 };
+/// The sum of each window divided as told.
+pub(super) fn mean_of_windows(x: &Tensor, g: &[Window], divisor: Divisor) -> Tensor {
+    if is_small(g) {
+        return sum_of_small(x, g, move |total| divisor.divide(total));
     }
-    let mut all = vec![1f64];
-    for c in counts {
-        all = all.iter().flat_map(|a| c.iter().map(move |n| a * *n as f64)).collect();
+    let w = windows(x, g, 0.0);
+    let axes: Dims = (w.rank() - g.len()..w.rank()).collect();
+    divisor.divide(&w.sum(&axes))
+}
+
+/// What the sums of windows are divided by.
+pub(super) enum Divisor {
+    /// One number for all.
+    Number(f64),
+    /// A number for each window: the product of those of its positions along each dimension.
+    Counts(Vec<Vec<usize>>),
+}
+
+impl Divisor {
+    /// From the elements of each window by dimension.
+    pub fn new(counts: Vec<Vec<usize>>) -> Divisor {
+        if counts.iter().all(|c| c.iter().all(|n| *n == c[0])) {
+            let n: usize = counts.iter().map(|c| c.first().copied().unwrap_or(1)).product();
+            return Divisor::Number(n as f64);
+        }
+        Divisor::Counts(counts)
     }
-    let shape: Dims = counts.iter().map(|c| c.len()).collect();
-    let divisor = beside(total, || Tensor::from_slice(&all, &shape)).to_dtype(total.dtype());
-    total / divisor
+
+    /// `total: [.., o..]` divided.
+    pub fn divide(&self, total: &Tensor) -> Tensor {
+        let counts = match self {
+            Divisor::Number(n) if *n == 1.0 => return total.clone(),
+            Divisor::Number(n) => return total / *n,
+            Divisor::Counts(counts) => counts,
+        };
+        let mut all = vec![1f64];
+        for c in counts {
+            all = all.iter().flat_map(|a| c.iter().map(move |n| a * *n as f64)).collect();
+        }
+        let shape: Dims = counts.iter().map(|c| c.len()).collect();
+        let divisor = beside(total, || Tensor::from_slice(&all, &shape)).to_dtype(total.dtype());
+        total / divisor
+    }
 }
 
 macro_rules! avg_pools {

@@ -1,6 +1,7 @@
 //! Adaptive pooling: the size of the result is given, the windows follow from it.
 
-use super::pool::{divide_by_counts, first_max};
+use super::pool::{Divisor, first_max, mean_of_windows};
+use super::pool_window::{is_small, max_of_small};
 use super::spatial::{Window, check_rank, index_along, windows};
 use super::{DType, Tensor, beside, int_div, number, pick, widen};
 use crate::shape::Dims;
@@ -80,24 +81,22 @@ fn spans(op: &str, n: usize, x: &Tensor, size: &impl OutputSize) -> Vec<Spans> {
         .collect()
 }
 
+/// Windows of one size side by side, if that is what the spans are.
+fn even_windows(spans: &[Spans]) -> Option<Vec<Window>> {
+    if !spans.iter().all(Spans::is_even) {
+        return None;
+    }
+    let window = |s: &Spans| {
+        let (out, kernel) = (s.starts.len(), s.size / s.starts.len());
+        Window { kernel, stride: kernel, dilation: 1, padding: 0, size: s.size, out }
+    };
+    Some(spans.iter().map(window).collect())
+}
+
 /// `[lead.., size..]` to `[lead.., out.., longest window..]`; what a shorter window does not have is `fill`.
 fn span_windows(x: &Tensor, spans: &[Spans], fill: f64) -> Tensor {
     let n = spans.len();
-    if spans.iter().all(Spans::is_even) {
-        let geometry: Vec<Window> = spans
-            .iter()
-            .map(|s| {
-                let k = s.size / s.starts.len();
-                Window {
-                    kernel: k,
-                    stride: k,
-                    dilation: 1,
-                    padding: 0,
-                    size: s.size,
-                    out: s.starts.len(),
-                }
-            })
-            .collect();
+    if let Some(geometry) = even_windows(spans) {
         return windows(x, &geometry, 0.0);
     }
     let first = x.rank() - n;
@@ -129,10 +128,16 @@ fn span_windows(x: &Tensor, spans: &[Spans], fill: f64) -> Tensor {
 #[track_caller]
 fn adaptive_avg_pool(op: &str, n: usize, x: &Tensor, size: impl OutputSize) -> Tensor {
     let spans = spans(op, n, x, &size);
-    let w = span_windows(&widen(x), &spans, 0.0);
+    let dtype = x.dtype().to_float();
+    let x = widen(x);
+    let even = even_windows(&spans);
+    let divisor = Divisor::new(spans.iter().map(|s| s.counts.clone()).collect());
+    if let Some(geometry) = even {
+        return mean_of_windows(&x, &geometry, divisor).to_dtype(dtype);
+    }
+    let w = span_windows(&x, &spans, 0.0);
     let axes: Dims = (w.rank() - n..w.rank()).collect();
-    let counts: Vec<Vec<usize>> = spans.into_iter().map(|s| s.counts).collect();
-    divide_by_counts(&w.sum(&axes), &counts).to_dtype(x.dtype().to_float())
+    divisor.divide(&w.sum(&axes)).to_dtype(dtype)
 }
 
 #[track_caller]
@@ -144,6 +149,12 @@ fn adaptive_max_pool(
     with_index: bool,
 ) -> (Tensor, Option<Tensor>) {
     let spans = spans(op, n, x, &size);
+    if !with_index
+        && let Some(geometry) = even_windows(&spans)
+        && is_small(&geometry)
+    {
+        return (max_of_small(x, &geometry), None);
+    }
     let w = span_windows(x, &spans, f64::NEG_INFINITY);
     let (value, best) = first_max(&w, n, with_index);
     if !with_index {

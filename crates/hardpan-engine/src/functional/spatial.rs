@@ -142,6 +142,17 @@ pub(crate) fn windows(x: &Tensor, geometry: &[Window], fill: f64) -> Tensor {
         pads[first + i] = (w.padding as isize, needed as isize - (w.size + w.padding) as isize);
     }
     let mut t = surround(x, &pads, fill);
+    if geometry.iter().all(|w| w.kernel == w.stride && w.dilation == 1) {
+        // Windows that tile: one reshape for all.
+        let mut shape = Dims::from_slice(&x.shape()[..first]);
+        let mut order: Dims = (0..first).collect();
+        for (i, w) in geometry.iter().enumerate() {
+            shape.extend([w.out, w.kernel]);
+            order.push(first + 2 * i);
+        }
+        order.extend((0..geometry.len()).map(|i| first + 2 * i + 1));
+        return t.prim_reshape(&shape, at).prim_permute(&order, at);
+    }
     for (i, w) in geometry.iter().enumerate() {
         let axis = first + i;
         if w.kernel == w.stride && w.dilation == 1 {
