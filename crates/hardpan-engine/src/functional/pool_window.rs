@@ -44,8 +44,7 @@ fn places(x: &Tensor, geometry: &[Window], fill: f64) -> Vec<Tensor> {
 /// The largest element of each window; the gradient goes to the first largest.
 pub(super) fn max_of_small(x: &Tensor, geometry: &[Window]) -> Tensor {
     let parts = places(&x.detach(), geometry, f64::NEG_INFINITY);
-    let value =
-        parts[1..].iter().fold(parts[0].clone(), |top, p| top.maximum(p));
+    let value = parts[1..].iter().fold(parts[0].clone(), |top, p| top.maximum(p));
     if !x.is_requires_grad() {
         return value;
     }
@@ -169,10 +168,8 @@ fn remainders(
     for d in 0..n - 1 {
         let w = geometry[d];
         let at = |r: usize| r + w.stride * j[d];
-        place = place
-            .iter()
-            .flat_map(|p| (0..w.stride).map(move |r| p * w.kernel + at(r).min(250)))
-            .collect();
+        place =
+            place.iter().flat_map(|p| (0..w.stride).map(move |r| p * w.kernel + at(r))).collect();
         inside = inside
             .iter()
             .flat_map(|ok| (0..w.stride).map(move |r| *ok && at(r) < w.kernel))
