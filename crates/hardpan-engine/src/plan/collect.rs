@@ -187,7 +187,9 @@ fn index(nodes: Vec<Tensor>, device: DeviceId) -> Graph {
     for i in (0..n).rev() {
         let node = &nodes[i].0;
         // A kept node without a buffer of its own is its history; whether it gets one is not known yet.
-        let history = node.requires_grad && !node.released.load(Relaxed) || !external[i];
+        // A leaf that is stored has none: gradients end there.
+        let leaf = matches!(node.op, Op::Alias);
+        let history = node.requires_grad && !leaf && !node.released.load(Relaxed) || !external[i];
         if keep[i] && history {
             for s in &srcs[i] {
                 if *s < n {

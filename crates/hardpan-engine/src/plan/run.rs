@@ -7,6 +7,7 @@ use super::lower::arg_value;
 use super::trace;
 use crate::dev::{Buffer, Mem, device};
 use crate::dtype::Scalar;
+use crate::op::Op;
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -79,7 +80,9 @@ pub(super) fn run(g: &Graph, plan: &Plan) {
     // History that no gradient can need any more goes now, so that chains do not pile up.
     for (i, t) in g.nodes.iter().enumerate() {
         let node = &t.0;
-        let wanted = node.requires_grad && !node.released.load(Relaxed);
+        // A leaf (an alias) cuts history: what it was made from is of no use once it is stored.
+        let leaf = matches!(node.op, Op::Alias);
+        let wanted = node.requires_grad && !leaf && !node.released.load(Relaxed);
         if !wanted && (node.buffer.get().is_some() || !g.external[i]) {
             let old = std::mem::take(&mut *node.src.lock().unwrap_or_else(|e| e.into_inner()));
             if node.buffer.get().is_none() && !old.is_empty() && g.keep[i] {
