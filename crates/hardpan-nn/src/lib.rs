@@ -34,6 +34,7 @@ extern crate self as hardpan_nn;
 mod forward;
 pub mod init;
 mod layers;
+mod losses;
 mod module;
 pub mod optim;
 mod param;
@@ -46,6 +47,7 @@ pub use forward::{Forward, IntoLayer, Lambda, Layer, kind};
 /// Derives [`Module`] (with its walk, [`Visit`]) for a struct or an enum.
 pub use hardpan_derive::Module;
 pub use layers::*;
+pub use losses::*;
 pub use module::{Module, Visit, Visitor, evaluating, visit_field};
 pub use param::{Buffer, Param};
 pub use sequential::Sequential;

@@ -1,0 +1,497 @@
+//! Losses as modules, with PyTorch's names: thin shells around the functions in `hardpan_engine::functional`.
+//!
+//! Each takes a tuple: `loss.forward(&(prediction, target))`. All but a few have [`Reduction`]s: the mean (default), the sum, or
+//! one value for each element.
+
+use crate::{Buffer, Forward, Module};
+use hardpan_engine::Tensor;
+use hardpan_engine::functional::{self as f, Reduction};
+
+/// The setter all losses with a plain reduction share.
+macro_rules! reduction {
+    ($name:ident) => {
+        impl $name {
+            /// Mean, sum, or neither. Default: the mean.
+            #[must_use]
+            pub fn reduction(mut self, reduction: Reduction) -> $name {
+                self.reduction = reduction;
+                self
+            }
+        }
+    };
+}
+
+/// Cross entropy of logits `[N, C, ..]` or `[C]` and classes (i64 `[N, ..]`) or probabilities (of the shape of the logits).
+/// Counterpart: `torch.nn.CrossEntropyLoss`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{CrossEntropyLoss, Forward};
+/// let (logits, classes) = (Tensor::zeros([4, 10]), Tensor::from_vec(vec![1i64, 2, 3, 4], [4]));
+/// let loss = CrossEntropyLoss::new().forward(&(logits, classes));
+/// assert!((loss.item::<f32>() - 10f32.ln()).abs() < 1e-6);
+/// ```
+#[derive(Module)]
+pub struct CrossEntropyLoss {
+    weight: Option<Buffer>,
+    ignore_index: i64,
+    #[module(skip)]
+    reduction: Reduction,
+    label_smoothing: f64,
+}
+reduction!(CrossEntropyLoss);
+
+impl Default for CrossEntropyLoss {
+    fn default() -> CrossEntropyLoss {
+        CrossEntropyLoss {
+            weight: None,
+            ignore_index: -100,
+            reduction: Reduction::Mean,
+            label_smoothing: 0.0,
+        }
+    }
+}
+
+impl CrossEntropyLoss {
+    /// The mean, all classes alike, no smoothing.
+    pub fn new() -> CrossEntropyLoss {
+        CrossEntropyLoss::default()
+    }
+
+    /// A factor for each class `[C]`.
+    #[must_use]
+    pub fn weight(mut self, weight: Tensor) -> CrossEntropyLoss {
+        self.weight = Some(Buffer::new(weight));
+        self
+    }
+
+    /// A class that does not count. Default -100.
+    #[must_use]
+    pub fn ignore_index(mut self, class: i64) -> CrossEntropyLoss {
+        self.ignore_index = class;
+        self
+    }
+
+    /// Share of the target that is spread evenly over all classes: Szegedy et al., <https://arxiv.org/abs/1512.00567>. Default 0.
+    #[must_use]
+    pub fn label_smoothing(mut self, share: f64) -> CrossEntropyLoss {
+        self.label_smoothing = share;
+        self
+    }
+}
+
+impl Forward<(Tensor, Tensor)> for CrossEntropyLoss {
+    type Output = Tensor;
+    #[track_caller]
+    fn forward(&self, (x, y): &(Tensor, Tensor)) -> Tensor {
+        let weight = self.weight.as_ref().map(Buffer::value);
+        let options = f::CrossEntropyOptions {
+            weight: weight.as_ref(),
+            ignore_index: self.ignore_index,
+            reduction: self.reduction,
+            label_smoothing: self.label_smoothing,
+        };
+        f::cross_entropy_with(x, y, options)
+    }
+}
+
+/// Negative log-likelihood of log-probabilities `[N, C, ..]` or `[C]` and classes (i64). Counterpart: `torch.nn.NLLLoss`.
+#[derive(Module)]
+pub struct NLLLoss {
+    weight: Option<Buffer>,
+    ignore_index: i64,
+    #[module(skip)]
+    reduction: Reduction,
+}
+reduction!(NLLLoss);
+
+impl Default for NLLLoss {
+    fn default() -> NLLLoss {
+        NLLLoss { weight: None, ignore_index: -100, reduction: Reduction::Mean }
+    }
+}
+
+impl NLLLoss {
+    /// The mean, all classes alike.
+    pub fn new() -> NLLLoss {
+        NLLLoss::default()
+    }
+
+    /// A factor for each class `[C]`.
+    #[must_use]
+    pub fn weight(mut self, weight: Tensor) -> NLLLoss {
+        self.weight = Some(Buffer::new(weight));
+        self
+    }
+
+    /// A class that does not count. Default -100.
+    #[must_use]
+    pub fn ignore_index(mut self, class: i64) -> NLLLoss {
+        self.ignore_index = class;
+        self
+    }
+}
+
+impl Forward<(Tensor, Tensor)> for NLLLoss {
+    type Output = Tensor;
+    #[track_caller]
+    fn forward(&self, (x, y): &(Tensor, Tensor)) -> Tensor {
+        let weight = self.weight.as_ref().map(Buffer::value);
+        let options = f::CrossEntropyOptions {
+            weight: weight.as_ref(),
+            ignore_index: self.ignore_index,
+            reduction: self.reduction,
+            ..Default::default()
+        };
+        f::nll_loss(x, y, options)
+    }
+}
+
+/// Binary cross entropy of probabilities and targets of one shape. Counterpart: `torch.nn.BCELoss`.
+#[derive(Module, Default)]
+pub struct BCELoss {
+    weight: Option<Buffer>,
+    #[module(skip)]
+    reduction: Reduction,
+}
+reduction!(BCELoss);
+
+impl BCELoss {
+    /// The mean.
+    pub fn new() -> BCELoss {
+        BCELoss::default()
+    }
+
+    /// A factor for each element (broadcast).
+    #[must_use]
+    pub fn weight(mut self, weight: Tensor) -> BCELoss {
+        self.weight = Some(Buffer::new(weight));
+        self
+    }
+}
+
+impl Forward<(Tensor, Tensor)> for BCELoss {
+    type Output = Tensor;
+    #[track_caller]
+    fn forward(&self, (x, y): &(Tensor, Tensor)) -> Tensor {
+        let weight = self.weight.as_ref().map(Buffer::value);
+        f::binary_cross_entropy(x, y, weight.as_ref(), self.reduction)
+    }
+}
+
+/// Binary cross entropy of logits and targets of one shape. Counterpart: `torch.nn.BCEWithLogitsLoss`.
+#[derive(Module, Default)]
+pub struct BCEWithLogitsLoss {
+    weight: Option<Buffer>,
+    #[module(skip)]
+    reduction: Reduction,
+    pos_weight: Option<Buffer>,
+}
+reduction!(BCEWithLogitsLoss);
+
+impl BCEWithLogitsLoss {
+    /// The mean.
+    pub fn new() -> BCEWithLogitsLoss {
+        BCEWithLogitsLoss::default()
+    }
+
+    /// A factor for each element (broadcast).
+    #[must_use]
+    pub fn weight(mut self, weight: Tensor) -> BCEWithLogitsLoss {
+        self.weight = Some(Buffer::new(weight));
+        self
+    }
+
+    /// A factor for positive targets (broadcast).
+    #[must_use]
+    pub fn pos_weight(mut self, weight: Tensor) -> BCEWithLogitsLoss {
+        self.pos_weight = Some(Buffer::new(weight));
+        self
+    }
+}
+
+impl Forward<(Tensor, Tensor)> for BCEWithLogitsLoss {
+    type Output = Tensor;
+    #[track_caller]
+    fn forward(&self, (x, y): &(Tensor, Tensor)) -> Tensor {
+        let weight = self.weight.as_ref().map(Buffer::value);
+        let pos_weight = self.pos_weight.as_ref().map(Buffer::value);
+        let options = f::BceOptions {
+            weight: weight.as_ref(),
+            reduction: self.reduction,
+            pos_weight: pos_weight.as_ref(),
+        };
+        f::binary_cross_entropy_with_logits(x, y, options)
+    }
+}
+
+/// Losses of two or three tensors with numbers as settings.
+macro_rules! losses {
+    ($($(#[$doc:meta])* $name:ident { $($p:ident: $t:ty = $default:expr),* } = |$s:ident, $($x:ident),+| $e:expr;)*) => {$(
+        $(#[$doc])*
+        #[derive(Module, Clone, Debug)]
+        pub struct $name {
+            #[module(skip)]
+            reduction: Reduction,
+            $($p: $t,)*
+        }
+        reduction!($name);
+
+        impl Default for $name {
+            fn default() -> $name {
+                $name { reduction: Reduction::Mean, $($p: $default),* }
+            }
+        }
+
+        impl $name {
+            /// The mean, with PyTorch's defaults.
+            pub fn new() -> $name {
+                $name::default()
+            }
+            $(
+                /// See the type.
+                #[must_use]
+                pub fn $p(mut self, $p: $t) -> $name {
+                    self.$p = $p;
+                    self
+                }
+            )*
+        }
+
+        impl Forward<($(losses!(@tensor $x),)+)> for $name {
+            type Output = Tensor;
+            #[track_caller]
+            fn forward(&self, ($($x,)+): &($(losses!(@tensor $x),)+)) -> Tensor {
+                let $s = self;
+                $e
+            }
+        }
+    )*};
+    (@tensor $x:ident) => { Tensor };
+}
+
+losses! {
+    /// `(x - y)^2`. Counterpart: `torch.nn.MSELoss`.
+    MSELoss {} = |s, x, y| f::mse_loss(x, y, s.reduction);
+    /// `|x - y|`. Counterpart: `torch.nn.L1Loss`.
+    L1Loss {} = |s, x, y| f::l1_loss(x, y, s.reduction);
+    /// Quadratic within `beta` (default 1), then linear with slope 1. Counterpart: `torch.nn.SmoothL1Loss`.
+    SmoothL1Loss { beta: f64 = 1.0 } = |s, x, y| f::smooth_l1_loss(x, y, s.reduction, s.beta);
+    /// Quadratic within `delta` (default 1), then linear with slope `delta`. Counterpart: `torch.nn.HuberLoss`.
+    HuberLoss { delta: f64 = 1.0 } = |s, x, y| f::huber_loss(x, y, s.reduction, s.delta);
+    /// `ln(1 + e^(-x y))` for targets of -1 and 1. Counterpart: `torch.nn.SoftMarginLoss`.
+    SoftMarginLoss {} = |s, x, y| f::soft_margin_loss(x, y, s.reduction);
+    /// `x` where the target is 1, `max(0, margin - x)` where it is -1; margin 1. Counterpart: `torch.nn.HingeEmbeddingLoss`.
+    HingeEmbeddingLoss { margin: f64 = 1.0 } = |s, x, y| f::hinge_embedding_loss(x, y, s.margin, s.reduction);
+    /// Hinge of several classes for each row, listed first and ended by -1. Counterpart: `torch.nn.MultiLabelMarginLoss`.
+    MultiLabelMarginLoss {} = |s, x, y| f::multilabel_margin_loss(x, y, s.reduction);
+    /// `max(0, -y (x1 - x2) + margin)`; margin 0. Takes `(x1, x2, y)`. Counterpart: `torch.nn.MarginRankingLoss`.
+    MarginRankingLoss { margin: f64 = 0.0 } = |s, a, b, y| f::margin_ranking_loss(a, b, y, s.margin, s.reduction);
+    /// `1 - cos` where the target is 1, `max(0, cos - margin)` where it is -1; margin 0. Takes `(x1, x2, y)`.
+    /// Counterpart: `torch.nn.CosineEmbeddingLoss`.
+    CosineEmbeddingLoss { margin: f64 = 0.0 } = |s, a, b, y| f::cosine_embedding_loss(a, b, y, s.margin, s.reduction);
+    /// Poisson: `e^x - y x`, or `x - y ln(x + eps)` without `log_input`; `full` adds Stirling's term.
+    /// Counterpart: `torch.nn.PoissonNLLLoss`.
+    PoissonNLLLoss { log_input: bool = true, full: bool = false, eps: f64 = 1e-8 } = |s, x, y| f::poisson_nll_loss(
+        x, y, f::PoissonNllOptions { log_input: s.log_input, full: s.full, eps: s.eps, reduction: s.reduction }
+    );
+    /// Gaussian: takes `(mean, y, variance)`; `full` adds the constant. Counterpart: `torch.nn.GaussianNLLLoss`.
+    GaussianNLLLoss { full: bool = false, eps: f64 = 1e-6 } = |s, x, y, var| f::gaussian_nll_loss(
+        x, y, var, f::GaussianNllOptions { full: s.full, eps: s.eps, reduction: s.reduction }
+    );
+    /// `max(0, d(a, p) - d(a, n) + margin)` of `(anchor, positive, negative)`, with p-norm distances; margin 1, p 2, eps 1e-6. With `swap`
+    /// the negative may be compared with the positive instead. Counterpart: `torch.nn.TripletMarginLoss`.
+    TripletMarginLoss { margin: f64 = 1.0, p: f64 = 2.0, eps: f64 = 1e-6, swap: bool = false } = |s, a, pos, neg| f::triplet_margin_loss(
+        a, pos, neg,
+        f::TripletOptions { margin: s.margin, p: s.p, eps: s.eps, swap: s.swap, reduction: s.reduction }
+    );
+}
+
+/// One-versus-all binary cross entropy of logits `[N, C]`, mean over classes. Counterpart: `torch.nn.MultiLabelSoftMarginLoss`.
+#[derive(Module, Default)]
+pub struct MultiLabelSoftMarginLoss {
+    weight: Option<Buffer>,
+    #[module(skip)]
+    reduction: Reduction,
+}
+reduction!(MultiLabelSoftMarginLoss);
+
+impl MultiLabelSoftMarginLoss {
+    /// The mean.
+    pub fn new() -> MultiLabelSoftMarginLoss {
+        MultiLabelSoftMarginLoss::default()
+    }
+
+    /// A factor for each class.
+    #[must_use]
+    pub fn weight(mut self, weight: Tensor) -> MultiLabelSoftMarginLoss {
+        self.weight = Some(Buffer::new(weight));
+        self
+    }
+}
+
+impl Forward<(Tensor, Tensor)> for MultiLabelSoftMarginLoss {
+    type Output = Tensor;
+    #[track_caller]
+    fn forward(&self, (x, y): &(Tensor, Tensor)) -> Tensor {
+        let weight = self.weight.as_ref().map(Buffer::value);
+        f::multilabel_soft_margin_loss(x, y, weight.as_ref(), self.reduction)
+    }
+}
+
+/// Multi-class hinge: `sum over other classes of max(0, margin - x_y + x_c)^p / C`; p 1, margin 1. Counterpart: `torch.nn.MultiMarginLoss`.
+#[derive(Module)]
+pub struct MultiMarginLoss {
+    p: i32,
+    margin: f64,
+    weight: Option<Buffer>,
+    #[module(skip)]
+    reduction: Reduction,
+}
+reduction!(MultiMarginLoss);
+
+impl Default for MultiMarginLoss {
+    fn default() -> MultiMarginLoss {
+        MultiMarginLoss { p: 1, margin: 1.0, weight: None, reduction: Reduction::Mean }
+    }
+}
+
+impl MultiMarginLoss {
+    /// The mean, p 1, margin 1.
+    pub fn new() -> MultiMarginLoss {
+        MultiMarginLoss::default()
+    }
+
+    /// The power, 1 or 2. Default 1.
+    #[must_use]
+    pub fn p(mut self, p: i32) -> MultiMarginLoss {
+        self.p = p;
+        self
+    }
+
+    /// How far the right class must be ahead. Default 1.
+    #[must_use]
+    pub fn margin(mut self, margin: f64) -> MultiMarginLoss {
+        self.margin = margin;
+        self
+    }
+
+    /// A factor for each class.
+    #[must_use]
+    pub fn weight(mut self, weight: Tensor) -> MultiMarginLoss {
+        self.weight = Some(Buffer::new(weight));
+        self
+    }
+}
+
+impl Forward<(Tensor, Tensor)> for MultiMarginLoss {
+    type Output = Tensor;
+    #[track_caller]
+    fn forward(&self, (x, y): &(Tensor, Tensor)) -> Tensor {
+        let weight = self.weight.as_ref().map(Buffer::value);
+        let options = f::MultiMarginOptions {
+            p: self.p,
+            margin: self.margin,
+            weight: weight.as_ref(),
+            reduction: self.reduction,
+        };
+        f::multi_margin_loss(x, y, options)
+    }
+}
+
+/// Kullback-Leibler divergence of log-probabilities `x` and probabilities (or, with `log_target`, their logarithms).
+/// Counterpart: `torch.nn.KLDivLoss`.
+#[derive(Module, Clone, Debug)]
+pub struct KLDivLoss {
+    #[module(skip)]
+    reduction: f::KlReduction,
+    log_target: bool,
+}
+
+impl KLDivLoss {
+    /// With this reduction; `batchmean` is the mathematical one.
+    pub fn new(reduction: impl Into<f::KlReduction>) -> KLDivLoss {
+        KLDivLoss { reduction: reduction.into(), log_target: false }
+    }
+
+    /// Whether targets are logarithms. Default no.
+    #[must_use]
+    pub fn log_target(mut self, log: bool) -> KLDivLoss {
+        self.log_target = log;
+        self
+    }
+}
+
+impl Forward<(Tensor, Tensor)> for KLDivLoss {
+    type Output = Tensor;
+    #[track_caller]
+    fn forward(&self, (x, y): &(Tensor, Tensor)) -> Tensor {
+        f::kl_div(x, y, self.reduction, self.log_target)
+    }
+}
+
+/// Cosine of the angle between vectors along a dimension: takes a pair. Counterpart: `torch.nn.CosineSimilarity`.
+#[derive(Module, Clone, Debug)]
+pub struct CosineSimilarity {
+    dim: isize,
+    eps: f64,
+}
+
+impl CosineSimilarity {
+    /// Along `dim` (PyTorch's default is 1), with norms of at least 1e-8.
+    pub fn new(dim: isize) -> CosineSimilarity {
+        CosineSimilarity { dim, eps: 1e-8 }
+    }
+
+    /// Least product of norms. Default 1e-8.
+    #[must_use]
+    pub fn eps(mut self, eps: f64) -> CosineSimilarity {
+        self.eps = eps;
+        self
+    }
+}
+
+impl Forward<(Tensor, Tensor)> for CosineSimilarity {
+    type Output = Tensor;
+    #[track_caller]
+    fn forward(&self, (a, b): &(Tensor, Tensor)) -> Tensor {
+        f::cosine_similarity(a, b, self.dim, self.eps)
+    }
+}
+
+/// The p-norm of the difference of vectors `[N, D]`: takes a pair. Counterpart: `torch.nn.PairwiseDistance`.
+#[derive(Module, Clone, Debug)]
+pub struct PairwiseDistance {
+    p: f64,
+    eps: f64,
+    keepdim: bool,
+}
+
+impl PairwiseDistance {
+    /// With this norm (PyTorch's default is 2); eps 1e-6.
+    pub fn new(p: f64) -> PairwiseDistance {
+        PairwiseDistance { p, eps: 1e-6, keepdim: false }
+    }
+
+    /// Added to the difference. Default 1e-6.
+    #[must_use]
+    pub fn eps(mut self, eps: f64) -> PairwiseDistance {
+        self.eps = eps;
+        self
+    }
+
+    /// Whether the last dimension stays, with size 1. Default no.
+    #[must_use]
+    pub fn keepdim(mut self, keepdim: bool) -> PairwiseDistance {
+        self.keepdim = keepdim;
+        self
+    }
+}
+
+impl Forward<(Tensor, Tensor)> for PairwiseDistance {
+    type Output = Tensor;
+    #[track_caller]
+    fn forward(&self, (a, b): &(Tensor, Tensor)) -> Tensor {
+        f::pairwise_distance(a, b, self.p, self.eps, self.keepdim)
+    }
+}
