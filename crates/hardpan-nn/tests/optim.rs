@@ -109,6 +109,7 @@ fn quadratic(opt: impl Recipe, steps: usize) -> Vec<f64> {
 
 #[test]
 fn two_steps_by_hand() {
+    let _alone = alone();
     // g = 2p. SGD with momentum 0.5: p1 = p - 0.1 * 2p; buffer = 0.5 * 2p + 2 * 0.8p = 2.6p; p2 = 0.8p - 0.26p.
     let p = quadratic(SGD::new(0.1).momentum(0.5), 2);
     assert!((p[0] - 0.54).abs() < 1e-12 && (p[1] + 1.08).abs() < 1e-12, "{p:?}");
@@ -122,6 +123,7 @@ fn two_steps_by_hand() {
 
 #[test]
 fn groups_freezing_and_exemptions() {
+    let _alone = alone();
     let p = |v: f64| Param::new(Tensor::from_vec(vec![v], [1]));
     let (a, b, c) = (p(1.0), p(1.0), p(1.0));
     let mut opt = SGD::new(0.1).weight_decay(1.0).build(vec![
@@ -174,6 +176,7 @@ fn saved_and_continued() {
 
 #[test]
 fn clipping() {
+    let _alone = alone();
     let p = Param::new(Tensor::zeros([2]));
     p.set_grad(Some(Tensor::from_vec(vec![3f32, 4.0], [2])));
     let norm = clip_grad_norm(std::slice::from_ref(&p), 1.0).unwrap();
