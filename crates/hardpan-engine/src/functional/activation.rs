@@ -102,7 +102,11 @@ pub fn gelu_tanh(x: &Tensor) -> Tensor {
 /// `1 / (1 + e^-x)`. Counterpart: `torch.sigmoid`.
 #[track_caller]
 pub fn sigmoid(x: &Tensor) -> Tensor {
-    x.sigmoid()
+    in_compute_dtype(x, |x| {
+        // Below this e^-x overflows, and the gradient would be 0 * inf.
+        let limit = if x.dtype() == crate::DType::F64 { -700.0 } else { -87.0 };
+        ((-super::at_least(x, limit)).exp() + 1.0).reciprocal()
+    })
 }
 
 /// `x * sigmoid(x)`, also called swish. Counterpart: `torch.nn.functional.silu`.
