@@ -279,7 +279,7 @@ fn draft(g: &Graph, group: &Group, outputs: &[Id], slot_of: &[Option<Slot>]) -> 
         Kind::Fused => {
             let fused = program(g, group, outputs, &mut number);
             if !fused.has_reduce() {
-                donor = in_place(&fused, &ids, outputs, g, slot_of);
+                donor = in_place(&fused, &ids, &[], outputs, g, slot_of);
             }
             Body::Fused(fused)
         }
@@ -351,6 +351,14 @@ fn draft(g: &Graph, group: &Group, outputs: &[Id], slot_of: &[Option<Slot>]) -> 
             Body::Conv(conv, epilogue)
         }
     };
+    if let Body::Dot(_, Some(f)) | Body::Conv(_, Some(f)) = &body {
+        let operands: SmallVec<[Id; 2]> = match &group.kind {
+            Kind::Dot(_, o) => o.iter().map(|o| o.id).collect(),
+            Kind::Conv(_, ids) => ids.iter().copied().collect(),
+            _ => SmallVec::new(),
+        };
+        donor = in_place(f, &ids, &operands, outputs, g, slot_of);
+    }
     if let Body::Fused(f) = &body {
         let ops = f
             .values
@@ -492,15 +500,21 @@ fn epilogue(
 }
 
 /// Inputs that are read only at the very index where an output is written: their memory can become the output's.
+///
+/// `operands` are read by the contraction itself, at any time, so they never are.
 fn in_place(
     fused: &crate::kernel::Fused,
     ids: &[Id],
+    operands: &[Id],
     outputs: &[Id],
     g: &Graph,
     slot_of: &[Option<Slot>],
 ) -> Vec<(usize, Slot)> {
     let mut out = Vec::new();
     for (k, id) in ids.iter().enumerate() {
+        if operands.contains(id) {
+            continue;
+        }
         let loads: Vec<&crate::kernel::Load> =
             fused.loads.iter().filter(|l| l.source == Source::Input(k)).collect();
         for (o, store) in fused.stores.iter().enumerate() {
