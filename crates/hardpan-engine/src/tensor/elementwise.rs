@@ -145,8 +145,10 @@ impl Tensor {
         let m = a.detach().abs().maximum(b.detach().abs());
         let usable = m.gt(0.0).logical_and(m.lt(f64::INFINITY));
         let m = m.where_(&usable, 1.0);
-        let (a, b) = (a / &m, b / &m);
-        (m * (&a * &a + &b * &b).sqrt()).to_dtype(dtype)
+        let (p, q) = (&a / &m, &b / &m);
+        let length = m * (&p * &p + &q * &q).sqrt();
+        // An infinite side makes the length infinite, even beside NaN.
+        length.where_(&a.isinf().logical_or(b.isinf()).logical_not(), f64::INFINITY).to_dtype(dtype)
     }
 
     /// `ln(e^a + e^b)`. Counterpart: `torch.logaddexp`.

@@ -1,6 +1,7 @@
 //! Special functions composed of the primitive ones.
 
 use super::elementwise::wide;
+use crate::dtype::DType;
 use crate::node::Tensor;
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
@@ -20,15 +21,33 @@ impl Tensor {
     /// `e^-|x| I0(x)`: the Bessel function without its growth. Counterpart: `torch.special.i0e`.
     #[track_caller]
     pub fn i0e(&self) -> Tensor {
-        let x = self.to_dtype(crate::DType::F64);
-        ((-x.abs()).exp() * x.i0()).to_dtype(self.dtype().to_float())
+        self.scaled_bessel(Tensor::i0, &[1.0, 0.125, 9.0 / 128.0, 75.0 / 1024.0, 3675.0 / 32768.0])
     }
 
     /// `e^-|x| I1(x)`. Counterpart: `torch.special.i1e`.
     #[track_caller]
     pub fn i1e(&self) -> Tensor {
-        let x = self.to_dtype(crate::DType::F64);
-        ((-x.abs()).exp() * x.i1()).to_dtype(self.dtype().to_float())
+        let far = [1.0, -0.375, -15.0 / 128.0, -105.0 / 1024.0, -4725.0 / 32768.0];
+        let size = self.to_dtype(DType::F64).abs().scaled_bessel(Tensor::i1, &far);
+        (size * self.sign().to_dtype(DType::F64)).to_dtype(self.dtype().to_float())
+    }
+
+    /// Near by the function itself; far, where that overflows, by its expansion in `1 / x` (DLMF 10.40.1).
+    #[track_caller]
+    fn scaled_bessel(&self, near: fn(&Tensor) -> Tensor, far: &[f64]) -> Tensor {
+        let x = self.to_dtype(DType::F64);
+        let size = x.abs();
+        let is_far = size.gt(100.0);
+        let low = size.ones_like().where_(&is_far, &x);
+        let low = (-low.abs()).exp() * near(&low);
+        let high = size.where_(&is_far, 100.0);
+        let inverse = high.reciprocal();
+        let mut series = high.zeros_like();
+        for c in far.iter().rev() {
+            series = series * &inverse + *c;
+        }
+        let high = series / (high * (2.0 * PI)).sqrt();
+        high.where_(&is_far, low).to_dtype(self.dtype().to_float())
     }
 
     /// The standard normal distribution function. Counterpart: `torch.special.ndtr`.
@@ -47,7 +66,7 @@ impl Tensor {
         if n == 0 {
             return self.digamma();
         }
-        let x = self.to_dtype(crate::DType::F64);
+        let x = self.to_dtype(DType::F64);
         let s = n as f64 + 1.0;
         let sign = if n % 2 == 1 { 1.0 } else { -1.0 };
         let factorial: f64 = (1..=n as u64).map(|k| k as f64).product();

@@ -96,18 +96,28 @@ impl Routine {
                 [u.data, s, vt.data].concat()
             }
             Routine::SvdFull => {
-                let (u, _, vt) = dense::svd(a);
-                let square = |part: &Mat| {
-                    let mut full = Mat::zeros(part.rows, part.rows);
-                    for r in 0..part.rows {
-                        for c in 0..part.cols {
-                            full[(r, c)] = part[(r, c)];
+                let (u, s, vt) = dense::svd(a);
+                let full_rank = s.last().is_some_and(|x| *x > s[0] * 1e-13);
+                let square = |part: &Mat, whole: &Mat| {
+                    let (m, k) = (part.rows, part.cols);
+                    let mut full = Mat::zeros(m, m);
+                    // What the columns of the matrix leave free is spanned by the last columns of its Q (those that LAPACK
+                    // gives too, for long matrices).
+                    let q = (m > k && full_rank).then(|| dense::qr(whole).0);
+                    for r in 0..m {
+                        for c in 0..m {
+                            if c < k {
+                                full[(r, c)] = part[(r, c)];
+                            } else if let Some(q) = &q {
+                                full[(r, c)] = q[(r, c)];
+                            }
                         }
                     }
-                    dense::complete(&mut full, part.cols);
+                    dense::complete(&mut full, if q.is_some() { m } else { k });
                     full
                 };
-                [square(&u).data, square(&vt.transposed()).transposed().data].concat()
+                let v = square(&vt.transposed(), &a.transposed());
+                [square(&u, a).data, v.transposed().data].concat()
             }
             Routine::Pinv => dense::pinv(a, other.expect("two inputs").data[0]).data,
         }
