@@ -3,6 +3,9 @@
 //! - `create`: from data, constants, ranges, random numbers; `read`: back to the host
 //! - `math`: operators and elementwise functions; `reduce`: sums and the like; `movement`: views
 //! - `contract`: matrix products and convolutions; `index`: rows, gathers, scatters, slices that are replaced
+//! - `elementwise`, `round`, `compare`, `bits`, `specials`: functions of elements composed of the primitive ones
+//! - `fold`, `extrema`, `stats`, `norms`, `scan`, `difference`: folds and running folds; `sort`, `distinct`: order
+//! - `products`, `linalg`: what rests on matrix products, and factorizations; `sequence`, `windows`: more ways to create
 //! - `arguments`: what methods accept; `primitive`: the nodes themselves
 
 pub mod arguments;
