@@ -30,7 +30,7 @@ impl Tensor {
             place = place * inner + Tensor::iota(inner);
         }
         if outer > 1 {
-            place = place + Tensor::iota(outer).reshape([outer, 1, 1]) * (n * inner);
+            place += Tensor::iota(outer).reshape([outer, 1, 1]) * (n * inner);
         }
         flat.prim_take(&place.prim_reshape(index.shape(), at), at)
     }

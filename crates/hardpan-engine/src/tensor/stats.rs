@@ -139,7 +139,7 @@ impl Tensor {
     pub fn corrcoef(&self) -> Tensor {
         let c = wide(self).cov(1.0, None, None);
         if c.rank() == 0 {
-            return (&c / &c).to_dtype(self.dtype().to_float());
+            return c.div(&c).to_dtype(self.dtype().to_float());
         }
         let n = c.shape()[0];
         let diagonal =

@@ -290,7 +290,8 @@ pub(crate) fn svd(a: &Mat) -> (Mat, Vec<f64>, Mat) {
                     beta += y * y;
                     gamma += x * y;
                 }
-                if !(gamma.abs() > 1e-16 * (alpha * beta).sqrt()) {
+                let limit = 1e-16 * (alpha * beta).sqrt();
+                if gamma.is_nan() || gamma.abs() <= limit {
                     continue;
                 }
                 turned = true;
