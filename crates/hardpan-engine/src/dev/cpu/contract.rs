@@ -46,8 +46,8 @@ pub struct Contraction {
 }
 
 enum What {
-    Dot { kernel: DotKernel, a: BatchTable, b: BatchTable },
-    Conv { kernel: ConvKernel, shape: ConvShape },
+    Dot { kernel: Box<DotKernel>, a: BatchTable, b: BatchTable },
+    Conv { kernel: Box<ConvKernel>, shape: Box<ConvShape> },
 }
 
 /// Where each matrix of a batch starts.
@@ -134,7 +134,7 @@ impl Contraction {
                 let count = dot.batch.iter().product::<usize>() * dot.m * dot.n;
                 let a = BatchTable::new(&dot.batch, &dot.a);
                 let b = BatchTable::new(&dot.batch, &dot.b);
-                (What::Dot { kernel: dot.clone(), a, b }, dot.dtype, count, epilogue)
+                (What::Dot { kernel: Box::new(dot.clone()), a, b }, dot.dtype, count, epilogue)
             }
             Body::Conv(conv, epilogue) => {
                 let shape = conv_shape(conv);
@@ -143,7 +143,12 @@ impl Contraction {
                     ConvMode::InputGrad => shape.input_len(),
                     ConvMode::WeightGrad => shape.weight_len(),
                 };
-                (What::Conv { kernel: conv.clone(), shape }, conv.dtype, count, epilogue)
+                (
+                    What::Conv { kernel: Box::new(conv.clone()), shape: Box::new(shape) },
+                    conv.dtype,
+                    count,
+                    epilogue,
+                )
             }
             _ => return None,
         };

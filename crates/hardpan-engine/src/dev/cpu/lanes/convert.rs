@@ -117,7 +117,7 @@ macro_rules! cut {
                 unsafe { x.to_int_unchecked::<$r>() }
             }
             #[inline(always)]
-            fn is_rare(x: $a) -> bool { !(x.abs() < $limit) }
+            fn is_rare(x: $a) -> bool { x.is_nan() | (x.abs() >= $limit) }
             fn rare(_: $a) -> $r { <$r>::MIN }
         }
     )*};

@@ -49,9 +49,16 @@ fn values(dtype: DType, n: usize, seed: usize) -> Vec<Scalar> {
                 };
                 Scalar::Float(x).cast(dtype)
             } else {
-                let x = if h % 2 == 0 { whole[h / 2 % whole.len()] } else { h as i64 % 41 - 20 };
-                let wide =
-                    if dtype == DType::I64 && h % 7 == 0 { x.wrapping_mul(1 << 33) } else { x };
+                let x = if h.is_multiple_of(2) {
+                    whole[h / 2 % whole.len()]
+                } else {
+                    h as i64 % 41 - 20
+                };
+                let wide = if dtype == DType::I64 && h.is_multiple_of(7) {
+                    x.wrapping_mul(1 << 33)
+                } else {
+                    x
+                };
                 Scalar::Int(wide).cast(dtype)
             }
         })

@@ -485,7 +485,7 @@ impl Lower<'_> {
         let segments = k.div_ceil(fold::COL_SEGMENT);
         let scratch =
             if straight && self.layout == Layout::Cols { segments * row_lanes * 8 } else { 0 };
-        let cost = 1 + full_steps.iter().map(|s| step_cost(s)).sum::<usize>() + full_stores.len();
+        let cost = 1 + full_steps.iter().map(step_cost).sum::<usize>() + full_stores.len();
         Program {
             layout: self.layout,
             straight,

@@ -1,15 +1,17 @@
 //! The block interpreter: runs a fused program a block of elements at a time.
 //!
 //! [`lower`] turns a [`Fused`](crate::kernel::Fused) into a [`Program`]: dimensions merged, each value given a register (a
-//! short array that stays in the first-level cache), each step its vector loop. [`exec`] runs the steps over the blocks, in
-//! parallel over fixed ranges. A step costs one pass over a register, a few nanoseconds of dispatch per block.
+//! short array that stays in the first-level cache), each step its vector loop. [`exec`] spreads the blocks over
+//! threads in fixed ranges, and a `machine` per thread runs the steps. A step costs one pass over a register, a few nanoseconds of dispatch per block.
 //!
 //! Blocks come in four layouts. *Flat*: no reductions, a range of all positions. *Tiles*: the same where some memory is
 //! contiguous along another dimension than the last, as in a transpose. *Rows*: whole rows one after the other, or,
 //! when no full value needs a finished reduction, chunks of one row. *Columns*, where memory is contiguous along the last kept
 //! dimension instead of the last reduced one: a strip of neighbouring rows, reduced index outermost.
 pub mod exec;
+mod folds;
 pub mod lower;
+mod machine;
 mod registers;
 mod shape;
 #[cfg(test)]

@@ -30,7 +30,9 @@ pub fn merge_dims(fused: &Fused) -> Fused {
         d -= 1;
         if dims[d] == 1 {
             dims.remove(d);
-            all.iter_mut().for_each(|a| drop(a.coef.remove(d)));
+            for a in &mut all {
+                a.coef.remove(d);
+            }
             kept -= (d < kept) as usize;
             continue;
         }
@@ -40,7 +42,9 @@ pub fn merge_dims(fused: &Fused) -> Fused {
             && all.iter().all(|a| a.coef[d] == a.coef[d + 1] * dims[d + 1] as isize)
         {
             dims[d] *= dims.remove(d + 1);
-            all.iter_mut().for_each(|a| drop(a.coef.remove(d)));
+            for a in &mut all {
+                a.coef.remove(d);
+            }
             kept -= (d + 1 < kept) as usize;
         }
     }

@@ -516,12 +516,17 @@ fn long_sums_are_right() {
         let x = wave(rows * k);
         let v: Vec<f32> = x.to_vec();
         for columns in [false, true] {
-            let got =
-                run(&reduction(rows, k, columns, ReduceOp::Sum), isa(), &[x.clone()], &[], &[rows]);
+            let got = run(
+                &reduction(rows, k, columns, ReduceOp::Sum),
+                isa(),
+                std::slice::from_ref(&x),
+                &[],
+                &[rows],
+            );
             let best = run(
                 &reduction(rows, k, columns, ReduceOp::ArgMax),
                 isa(),
-                &[x.clone()],
+                std::slice::from_ref(&x),
                 &[],
                 &[rows],
             );
@@ -548,8 +553,13 @@ fn long_sums_are_right() {
 fn a_fused_sum_is_the_plain_sum() {
     for (rows, k) in [(7, 10), (40, 100), (9, 1000), (5, 3000), (3, 8192)] {
         let x = wave(rows * k);
-        let plain =
-            run(&reduction(rows, k, false, ReduceOp::Sum), isa(), &[x.clone()], &[], &[rows]);
+        let plain = run(
+            &reduction(rows, k, false, ReduceOp::Sum),
+            isa(),
+            std::slice::from_ref(&x),
+            &[],
+            &[rows],
+        );
         // The sum again, beside a full value that depends on it.
         let mut f = reduction(rows, k, false, ReduceOp::Sum);
         f.values.push(Value {
