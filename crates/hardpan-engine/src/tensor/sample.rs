@@ -120,7 +120,7 @@ impl Tensor {
     #[track_caller]
     pub fn randint_like(&self, low: i64, high: i64) -> Tensor {
         let at = Location::caller();
-        with_device(self.device(), || Tensor::randint(low, high, &self.0.shape))
+        with_device(self.device(), || Tensor::randint(low, high, self.shape()))
             .prim_cast(self.dtype(), at)
     }
 

@@ -170,6 +170,12 @@ impl Tensor {
         (0..self.shape()[d]).map(|i| self.select(d as isize, i as isize)).collect()
     }
 
+    /// As [`Tensor::cat`]. Counterpart: `torch.concat`.
+    #[track_caller]
+    pub fn concat(tensors: &[impl Borrow<Tensor>], dim: isize) -> Tensor {
+        Tensor::cat(tensors, dim)
+    }
+
     /// Joined along dimension 1 (0 for vectors). Counterpart: `torch.hstack`.
     #[track_caller]
     pub fn hstack(tensors: &[impl Borrow<Tensor>]) -> Tensor {
