@@ -193,7 +193,7 @@ impl Tensor {
                 // The first index whose running sum of weights exceeds a point drawn evenly below their total.
                 let sums = w.prim_scan(ScanOp::Sum, 1, at);
                 let point = draw(&[rows, samples]) * sums.narrow(1, k - 1, 1);
-                let below = sums.prim_reshape(&[rows, 1, k], at).le(&point.unsqueeze(2));
+                let below = sums.prim_reshape(&[rows, 1, k], at).le(point.unsqueeze(2));
                 below.sum(2).minimum(k - 1)
             } else {
                 // The largest of weight / exponential are a draw in order without replacement (Efraimidis and Spirakis 2006).
