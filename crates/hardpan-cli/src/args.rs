@@ -53,8 +53,8 @@ pub enum Command {
     Ladder(Ladder),
     /// Measure the speed of this machine's work
     Bench(Bench),
-    /// Show version, processor, threads and devices
-    Info,
+    /// Show version, processor, threads and devices; or what a model file says about itself
+    Info(Info),
 }
 
 /// Options of `train`, also used by `lr-find`.
@@ -90,9 +90,14 @@ pub struct Train {
     #[arg(long, short, value_name = "FILE", default_value = "model.hardpan")]
     pub out: PathBuf,
 
-    /// Continue an interrupted run from its file; gives the same result as a run that was not interrupted
+    /// Continue the interrupted run that was to write this file, with its own options; gives the same
+    /// result as a run that was not interrupted
     #[arg(long, value_name = "FILE")]
     pub resume: Option<PathBuf>,
+
+    /// Write down the run at least this often, for --resume after a kill or a power cut
+    #[arg(long, value_name = "S", default_value = "20", value_parser = at_least_zero)]
+    pub checkpoint_secs: f64,
 }
 
 impl Train {
@@ -127,6 +132,10 @@ pub struct Setup {
     /// Share of the training data kept for validation; without it the data's own test part is used
     #[arg(long, value_name = "FRACTION", value_parser = proper_fraction)]
     pub valid: Option<f64>,
+
+    /// Move training images at random by up to so many pixels [default: 1 for cnn, 0 for mlp]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=8))]
+    pub shift: Option<u64>,
 
     /// Where to compute
     #[arg(long, value_name = "cpu|cuda[:N]", default_value = "cpu", value_parser = device)]
@@ -222,10 +231,29 @@ pub struct Eval {
 }
 
 #[derive(Debug, Subcommand)]
-#[command(after_help = "Example:\n  hardpan data list")]
+#[command(
+    after_help = "Examples:\n  hardpan data list\n  hardpan data get mnist\n  ls $(hardpan data path mnist)"
+)]
 pub enum Data {
     /// List the data sets with size, terms and place
     List,
+    /// Put a data set into the cache folder, as files for any program
+    Get {
+        /// Its name
+        name: String,
+    },
+    /// Print the folder that `get` filled
+    Path {
+        /// Its name
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  hardpan info\n  hardpan info model.hardpan --json")]
+pub struct Info {
+    /// A saved model
+    pub model: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -322,7 +350,7 @@ mod tests {
 
     #[test]
     fn every_command_has_an_example() {
-        for c in Cli::command().get_subcommands().filter(|c| c.get_name() != "info") {
+        for c in Cli::command().get_subcommands() {
             let help = c.get_after_help().map(|h| h.to_string()).unwrap_or_default();
             assert!(help.contains("hardpan "), "{} has none", c.get_name());
         }

@@ -4,9 +4,6 @@
 //! programs, [`events`] is what programs are told. The exit status is 0 when the work is done, 1 when it failed, 2 when the
 //! command line was wrong.
 
-// Until the commands that train are here.
-#![allow(dead_code)]
-
 mod args;
 mod commands;
 mod data;
@@ -14,6 +11,7 @@ mod events;
 mod interrupt;
 mod memory;
 mod output;
+mod setup;
 
 use args::{Cli, Command};
 use clap::Parser;

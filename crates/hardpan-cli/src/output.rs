@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 /// Prints for people (text on standard output) or, with `--json`, for programs (one object a line there). A reader
 /// that has gone away (`hardpan info | head -1`) is no failure: what is written is dropped.
+#[derive(Clone, Copy)]
 pub struct Output {
     json: bool,
 }

@@ -1,11 +1,72 @@
-//! `hardpan info`: what this binary is and what it runs on.
+//! `hardpan info`: what this binary is and what it runs on, or what a model file says about itself.
 
 use crate::memory;
 use crate::output::Output;
 use hardpan::engine::dev::cpu::{isa, pool};
+use hardpan::learn::file::ModelFile;
 use serde_json::json;
+use std::path::Path;
 
-pub fn run(out: &Output) -> anyhow::Result<()> {
+pub fn run(args: &crate::args::Info, out: &Output) -> anyhow::Result<()> {
+    match &args.model {
+        Some(path) => model(path, out),
+        None => machine(out),
+    }
+}
+
+/// What a model file says about itself.
+fn model(path: &Path, out: &Output) -> anyhow::Result<()> {
+    let file = ModelFile::read(path)?;
+    let h = &file.header;
+    let params: usize = file.weights.iter().map(|(_, t)| t.numel()).sum();
+    let tensors: Vec<_> = file
+        .weights
+        .iter()
+        .map(|(name, t)| json!({"name": name, "dtype": t.dtype().name(), "shape": t.shape()}))
+        .collect();
+    out.event(&json!({
+        "model": path.display().to_string(),
+        "arch": h.arch, "classes": h.classes, "input": h.input, "provenance": h.provenance,
+        "elements": params, "tensors": tensors, "training": file.training.as_ref().map(|t| json!({
+            "epoch": t.epoch, "batches": t.batches, "epochs": t.epochs,
+        })),
+    }));
+    let arch =
+        h.arch.as_ref().map_or("not said".to_owned(), |a| format!("{} {}", a.name, a.config));
+    out.line(format!("model      {}", path.display()));
+    out.line(format!("network    {arch}"));
+    out.line(format!("weights    {} tensors, {params} numbers", file.weights.len()));
+    if !h.classes.is_empty() {
+        out.line(format!("classes    {}", h.classes.join(" ")));
+    }
+    if let Some(i) = &h.input {
+        let (mean, std) = (&i.mean, &i.std);
+        out.line(format!(
+            "input      {} x {} x {}, mean {mean:.4?}, deviation {std:.4?}",
+            i.channels, i.height, i.width
+        ));
+    }
+    let p = &h.provenance;
+    let mut from = vec![format!("hardpan {}", p.library)];
+    from.extend(p.data.iter().map(|d| format!("data {d}")));
+    from.extend(p.epochs.iter().map(|e| format!("{e} epochs")));
+    from.extend(p.seed.iter().map(|s| format!("seed {s}")));
+    out.line(format!("made by    {}", from.join(", ")));
+    for (name, value) in &p.metrics {
+        out.line(format!("{name:10} {value:.6}"));
+    }
+    if let Some(t) = &file.training {
+        out.line(format!(
+            "state      an interrupted training: epoch {} of {}, after batch {}",
+            t.epoch + 1,
+            t.epochs,
+            t.batches
+        ));
+    }
+    Ok(())
+}
+
+fn machine(out: &Output) -> anyhow::Result<()> {
     let version = env!("CARGO_PKG_VERSION");
     let target = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
     let cpu = processor();

@@ -1,22 +1,25 @@
 //! One file for each command; each is a function of its arguments and the output.
 
 mod data;
+mod eval;
 mod info;
+mod ladder;
+mod lr_find;
+mod predict;
+mod train;
 
 use crate::args::Command;
 use crate::output::Output;
 
 pub fn run(command: Command, out: &Output) -> anyhow::Result<()> {
     match command {
-        Command::Info => info::run(out),
+        Command::Train(args) => train::run(args, out),
+        Command::LrFind(args) => lr_find::run(&args, out),
+        Command::Predict(args) => predict::run(&args, out),
+        Command::Eval(args) => eval::run(&args, out),
+        Command::Info(args) => info::run(&args, out),
         Command::Data(args) => data::run(&args, out),
-        Command::Train(_)
-        | Command::LrFind(_)
-        | Command::Predict(_)
-        | Command::Eval(_)
-        | Command::Ladder(_)
-        | Command::Bench(_) => {
-            anyhow::bail!("this command is not built yet")
-        }
+        Command::Ladder(args) => ladder::run(&args, out),
+        Command::Bench(_) => anyhow::bail!("this command is not built yet"),
     }
 }

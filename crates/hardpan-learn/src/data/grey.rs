@@ -206,14 +206,20 @@ impl Grey {
     /// Source: LeCun et al., *Gradient-based learning applied to document recognition*, 1998, section III-A.
     #[must_use]
     pub fn to_digit(&self) -> Grey {
+        let dark = self.is_dark_on_light();
+        if dark { self.clone().invert().bright_to_digit() } else { self.bright_to_digit() }
+    }
+
+    /// As [`to_digit`](Grey::to_digit) for a picture that is known to be bright ink on dark paper.
+    #[must_use]
+    pub fn bright_to_digit(&self) -> Grey {
         const SIDE: usize = 28;
         const BOX: f32 = 20.0;
-        let picture = if self.is_dark_on_light() { self.clone().invert() } else { self.clone() };
-        if (picture.width, picture.height) == (SIDE, SIDE) {
-            return picture;
+        if (self.width, self.height) == (SIDE, SIDE) {
+            return self.clone();
         }
         let blank = Grey::new(SIDE, SIDE, vec![0.0; SIDE * SIDE]);
-        let Some(ink) = picture.stretch_contrast().crop_to_ink() else { return blank };
+        let Some(ink) = self.clone().stretch_contrast().crop_to_ink() else { return blank };
         let scale = BOX / ink.width.max(ink.height) as f32;
         let fit = |n: usize| ((n as f32 * scale).round() as usize).clamp(1, BOX as usize);
         let small = ink.resize(fit(ink.width), fit(ink.height));

@@ -5,8 +5,9 @@
 //! has [`Rows`].
 //!
 //! Files: [`idx`] reads the format of the original MNIST files, [`grey`] reads grey pictures from PNG and makes MNIST-like digits
-//! of them.
+//! of them, [`digits`] makes batches of either.
 mod dataset;
+pub mod digits;
 mod error;
 pub mod grey;
 pub mod idx;

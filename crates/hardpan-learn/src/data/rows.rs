@@ -1,6 +1,5 @@
 //! [`Rows`]: what can be cut into rows and put together again, so that batches may be tensors, pairs, lists of them.
 
-use hardpan_engine::functional::embedding;
 use hardpan_engine::{Element, Tensor, with_device};
 
 /// Something with a first dimension: a tensor, or tensors side by side with equally many rows.
@@ -47,10 +46,7 @@ impl Rows for Tensor {
         }
         let index: Vec<i64> = rows.iter().map(|&i| i as i64).collect();
         let index = with_device(self.device(), || Tensor::from_slice(&index, [index.len()]));
-        let row: usize = self.shape()[1..].iter().product();
-        let mut shape = self.shape().to_vec();
-        shape[0] = rows.len();
-        embedding(&index, &self.reshape([n, row]), Default::default()).reshape(shape)
+        self.index_select(0, &index)
     }
 
     #[track_caller]
