@@ -495,3 +495,113 @@ impl Forward<(Tensor, Tensor)> for PairwiseDistance {
         f::pairwise_distance(a, b, self.p, self.eps, self.keepdim)
     }
 }
+
+/// Connectionist temporal classification. `loss.of(log_probabilities [T, N, C], targets, input_lengths, target_lengths)`.
+/// Counterpart: `torch.nn.CTCLoss`; Graves et al. 2006.
+#[derive(Module, Clone, Debug, Default)]
+pub struct CTCLoss {
+    #[module(skip)]
+    options: f::CtcOptions,
+}
+
+impl CTCLoss {
+    /// The mean, class 0 for nothing.
+    pub fn new() -> CTCLoss {
+        CTCLoss::default()
+    }
+
+    /// The class that stands for nothing. Default 0.
+    #[must_use]
+    pub fn blank(mut self, class: usize) -> CTCLoss {
+        self.options.blank = class;
+        self
+    }
+
+    /// Mean, sum, or neither. Default: the mean.
+    #[must_use]
+    pub fn reduction(mut self, reduction: Reduction) -> CTCLoss {
+        self.options.reduction = reduction;
+        self
+    }
+
+    /// Whether infinite losses count as 0. Default no.
+    #[must_use]
+    pub fn zero_infinity(mut self, zero: bool) -> CTCLoss {
+        self.options.zero_infinity = zero;
+        self
+    }
+
+    /// The loss; see `functional::ctc_loss`.
+    #[track_caller]
+    pub fn of(
+        &self,
+        log_probabilities: &Tensor,
+        targets: &Tensor,
+        input_lengths: &[usize],
+        target_lengths: &[usize],
+    ) -> Tensor {
+        f::ctc_loss(log_probabilities, targets, input_lengths, target_lengths, self.options)
+    }
+}
+
+/// As [`TripletMarginLoss`] with any distance. Counterpart: `torch.nn.TripletMarginWithDistanceLoss`.
+#[derive(Module)]
+pub struct TripletMarginWithDistanceLoss {
+    #[module(skip)]
+    reduction: Reduction,
+    distance: Box<dyn Fn(&Tensor, &Tensor) -> Tensor + Send + Sync>,
+    margin: f64,
+    swap: bool,
+}
+reduction!(TripletMarginWithDistanceLoss);
+
+impl TripletMarginWithDistanceLoss {
+    /// With this distance of rows; margin 1.
+    pub fn new(
+        distance: impl Fn(&Tensor, &Tensor) -> Tensor + Send + Sync + 'static,
+    ) -> TripletMarginWithDistanceLoss {
+        TripletMarginWithDistanceLoss {
+            reduction: Reduction::Mean,
+            distance: Box::new(distance),
+            margin: 1.0,
+            swap: false,
+        }
+    }
+
+    /// How much farther the negative should be. Default 1.
+    #[must_use]
+    pub fn margin(mut self, margin: f64) -> TripletMarginWithDistanceLoss {
+        self.margin = margin;
+        self
+    }
+
+    /// Whether the negative may be compared with the positive instead. Default no.
+    #[must_use]
+    pub fn swap(mut self, swap: bool) -> TripletMarginWithDistanceLoss {
+        self.swap = swap;
+        self
+    }
+}
+
+impl Default for TripletMarginWithDistanceLoss {
+    /// With the Euclidean distance.
+    fn default() -> TripletMarginWithDistanceLoss {
+        TripletMarginWithDistanceLoss::new(|a, b| f::pairwise_distance(a, b, 2.0, 1e-6, false))
+    }
+}
+
+impl Forward<(Tensor, Tensor, Tensor)> for TripletMarginWithDistanceLoss {
+    type Output = Tensor;
+    #[track_caller]
+    fn forward(&self, (a, p, n): &(Tensor, Tensor, Tensor)) -> Tensor {
+        f::triplet_margin_with_distance_loss(
+            a,
+            p,
+            n,
+            &self.distance,
+            self.margin,
+            self.swap,
+            self.reduction,
+        )
+    }
+}

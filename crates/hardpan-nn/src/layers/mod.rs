@@ -8,6 +8,7 @@
 //! embeddings, recurrent layers, attention and transformers.
 
 mod activation;
+mod adaptive_softmax;
 mod attention;
 mod conv;
 mod dropout;
@@ -22,6 +23,7 @@ mod shape;
 mod transformer;
 
 pub use activation::*;
+pub use adaptive_softmax::*;
 pub use attention::*;
 pub use conv::*;
 pub use dropout::*;

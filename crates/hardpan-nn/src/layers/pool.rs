@@ -178,3 +178,58 @@ adaptive! {
     AdaptiveMaxPool2d adaptive_max_pool2d "Largest elements" "[N, C, H, W]",
     AdaptiveMaxPool3d adaptive_max_pool3d "Largest elements" "[N, C, D, H, W]"
 }
+
+macro_rules! unpool {
+    ($($name:ident $function:ident $pool:literal),*) => {$(
+        #[doc = concat!("Puts the values of a [`", $pool, "`] back where they came from, zeros elsewhere: takes the values and their positions.")]
+        #[doc = concat!("Counterpart: `torch.nn.", stringify!($name), "`.")]
+        #[derive(Module, Clone, Debug)]
+        pub struct $name {
+            kernel: f::Spatial,
+            #[module(skip)]
+            options: f::MaxUnpoolOptions,
+        }
+
+        impl $name {
+            /// Of windows of this size, side by side.
+            pub fn new(kernel: impl Into<f::Spatial>) -> $name {
+                $name { kernel: kernel.into(), options: Default::default() }
+            }
+
+            /// Step of the window. Default: its size.
+            #[must_use]
+            pub fn stride(mut self, stride: impl Into<f::Spatial>) -> $name {
+                self.options.stride = Some(stride.into());
+                self
+            }
+
+            /// Padding that was used. Default 0.
+            #[must_use]
+            pub fn padding(mut self, padding: impl Into<f::Spatial>) -> $name {
+                self.options.padding = Some(padding.into());
+                self
+            }
+
+            /// Size of the result, where several fit.
+            #[must_use]
+            pub fn output_size(mut self, size: &[usize]) -> $name {
+                self.options.output_size = Some(size.to_vec());
+                self
+            }
+        }
+
+        impl Forward<(Tensor, Tensor)> for $name {
+            type Output = Tensor;
+            #[track_caller]
+            fn forward(&self, (x, positions): &(Tensor, Tensor)) -> Tensor {
+                f::$function(x, positions, self.kernel.clone(), self.options.clone())
+            }
+        }
+    )*};
+}
+
+unpool! {
+    MaxUnpool1d max_unpool1d "MaxPool1d",
+    MaxUnpool2d max_unpool2d "MaxPool2d",
+    MaxUnpool3d max_unpool3d "MaxPool3d"
+}

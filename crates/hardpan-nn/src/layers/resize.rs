@@ -174,3 +174,40 @@ impl Forward for Fold {
         f::fold(x, self.size.clone(), self.kernel.clone(), self.options.clone())
     }
 }
+
+/// [`Upsample`] of images by nearest neighbours. Counterpart: `torch.nn.UpsamplingNearest2d`.
+#[derive(Module, Clone, Debug)]
+pub struct UpsamplingNearest2d(pub Upsample);
+
+/// [`Upsample`] of images by linear interpolation with corners that keep their values. Counterpart: `torch.nn.UpsamplingBilinear2d`.
+#[derive(Module, Clone, Debug)]
+pub struct UpsamplingBilinear2d(pub Upsample);
+
+macro_rules! upsampling {
+    ($($name:ident $mode:expr, $align:literal;)*) => {$(
+        impl $name {
+            /// To this size.
+            pub fn size(size: &[usize]) -> $name {
+                $name(Upsample::size(size).mode($mode).align_corners($align))
+            }
+
+            /// By this factor.
+            pub fn scale(factor: f64) -> $name {
+                $name(Upsample::scale(factor).mode($mode).align_corners($align))
+            }
+        }
+
+        impl Forward for $name {
+            type Output = Tensor;
+            #[track_caller]
+            fn forward(&self, x: &Tensor) -> Tensor {
+                self.0.forward(x)
+            }
+        }
+    )*};
+}
+
+upsampling! {
+    UpsamplingNearest2d f::InterpolateMode::Nearest, false;
+    UpsamplingBilinear2d f::InterpolateMode::Linear, true;
+}
