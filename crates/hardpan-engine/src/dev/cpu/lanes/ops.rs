@@ -328,6 +328,34 @@ pub unsafe fn slow_binary(
     }
     debug_assert!(!op.is_comparison());
     match (dtype.lane(), op) {
+        (Lane::F32, BinaryOp::Pow) if sb == 0 => {
+            // SAFETY: one element.
+            let exponent = unsafe { b.cast::<f32>().read_unaligned() };
+            // The usual exponents, in f64 and rounded once like the rest.
+            match exponent {
+                1.0 => run!(f32, |x, _e| x),
+                2.0 => run!(f32, |x, _e| x * x),
+                3.0 => run!(f32, |x, _e| {
+                    let x = x as f64;
+                    (x * x * x) as f32
+                }),
+                -1.0 => run!(f32, |x, _e| 1.0 / x),
+                -2.0 => run!(f32, |x, _e| {
+                    let x = x as f64;
+                    (1.0 / (x * x)) as f32
+                }),
+                // The power of -0 is +0 and that of -infinity +infinity, unlike their roots.
+                0.5 => {
+                    run!(f32, |x, _e| if x == f32::NEG_INFINITY { -x } else { (x + 0.0).sqrt() })
+                }
+                -0.5 => run!(f32, |x, _e| if x == f32::NEG_INFINITY {
+                    0.0
+                } else {
+                    (1.0 / ((x + 0.0) as f64).sqrt()) as f32
+                }),
+                _ => run!(f32, |x, e| scalar::binary_f64(op, x as f64, e as f64) as f32),
+            }
+        }
         (Lane::F32, BinaryOp::NextAfter) => run!(f32, |x, y| next_after(dtype, x, y)),
         (Lane::F32, _) => run!(f32, |x, y| scalar::binary_f64(op, x as f64, y as f64) as f32),
         (Lane::F64, _) => run!(f64, |x, y| scalar::binary_f64(op, x, y)),

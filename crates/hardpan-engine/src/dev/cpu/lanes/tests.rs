@@ -291,3 +291,25 @@ fn storage_round_trips() {
         }
     }
 }
+
+#[test]
+fn usual_powers() {
+    let n = 1000;
+    let x = values(DType::F32, n, 3);
+    let packed = pack(DType::F32, &x);
+    for exponent in [1.0f32, 2.0, 3.0, -1.0, -2.0, 0.5, -0.5, 2.5, 0.0] {
+        let e = pack(DType::F32, &[Scalar::Float(exponent as f64)]);
+        let mut out = vec![0u64; n];
+        // SAFETY: n elements and one exponent.
+        unsafe {
+            let (a, b) = (packed.as_ptr().cast(), e.as_ptr().cast());
+            let dst = out.as_mut_ptr().cast();
+            ops::slow_binary(BinaryOp::Pow, DType::F32, dst, (a, 1), (b, 0), n);
+        }
+        for (i, g) in unpack(DType::F32, &out, n).into_iter().enumerate() {
+            let z = scalar::binary_f64(BinaryOp::Pow, x[i].as_f64(), exponent as f64);
+            let want = Scalar::Float(z).cast(DType::F32);
+            assert!(agree(g, want, 6e-8), "{:?}^{exponent}: got {g:?}, expected {want:?}", x[i]);
+        }
+    }
+}
