@@ -389,7 +389,8 @@ mod tests {
     use super::*;
 
     fn sample(rows: usize, cols: usize) -> Mat {
-        let data = (0..rows * cols).map(|i| ((i * 7919 + 13) % 101) as f64 / 17.0 - 2.5).collect();
+        let number = |i: usize| ((i * i) as f64 * 0.7 + i as f64 * 1.3 + 0.4).sin();
+        let data = (0..rows * cols).map(number).collect();
         Mat::new(rows, cols, data)
     }
 
