@@ -135,7 +135,7 @@ pub fn ctc_loss(
         let step = super::iota_along(&x, steps, 0, 3);
         let counted = step.lt(lengths.reshape([1, n, 1]));
         let mass = pick(&counted, x.exp(), &number(&x, 0.0)).sum([0, 2]);
-        loss = loss + (&mass - mass.detach());
+        loss += &mass - mass.detach();
     }
     let replaced = if o.zero_infinity { 0.0 } else { f64::INFINITY };
     let loss = pick(&impossible, number(&loss, replaced), &loss);

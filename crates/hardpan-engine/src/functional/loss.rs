@@ -193,7 +193,7 @@ fn with_probabilities(
     }
     let mut terms = super::log_softmax(x, axis as isize) * p;
     if let Some(w) = o.weight {
-        terms = terms * along_classes(&widen(w), axis, x.rank());
+        terms *= along_classes(&widen(w), axis, x.rank());
     }
     let loss = -terms.sum(axis);
     match o.reduction {
@@ -258,10 +258,10 @@ pub fn binary_cross_entropy(
     let mut loss = (&t - 1.0) * &log_q - &t * &log_p;
     if p.is_requires_grad() {
         let slope = (&fixed - t.detach()) * 1e12;
-        loss = loss + pick(&edge, (&p - &fixed) * slope, &number(&p, 0.0));
+        loss += pick(&edge, (&p - &fixed) * slope, &number(&p, 0.0));
     }
     if let Some(w) = weight {
-        loss = loss * widen(w);
+        loss *= widen(w);
     }
     reduction.apply(loss, dtype)
 }
@@ -302,7 +302,7 @@ pub fn binary_cross_entropy_with_logits(
         Some(p) => (1.0 - &t) * &x - log * ((widen(p) - 1.0) * &t + 1.0),
     };
     if let Some(w) = options.weight {
-        loss = loss * widen(w);
+        loss *= widen(w);
     }
     options.reduction.apply(loss, dtype)
 }
@@ -328,7 +328,7 @@ pub fn multilabel_soft_margin_loss(
     let (x, t) = (widen(x), widen(target));
     let mut loss = -(&t * logsigmoid(&x) + (1.0 - &t) * logsigmoid(&-&x));
     if let Some(w) = weight {
-        loss = loss * widen(w);
+        loss *= widen(w);
     }
     let loss = if loss.rank() == 0 { loss } else { loss.mean(-1) };
     reduction.apply(loss, dtype)

@@ -105,7 +105,7 @@ pub fn multi_margin_loss(x: &Tensor, target: &Tensor, options: MultiMarginOption
     }
     let mut loss = pick(&hit, &zero, &terms).sum(1) / c as f64;
     if let Some(w) = o.weight {
-        loss = loss * pick(&hit, widen(w).reshape([1, c]), &zero).sum(1);
+        loss *= pick(&hit, widen(w).reshape([1, c]), &zero).sum(1);
     }
     let loss = if target.rank() == 0 { loss.squeeze(0) } else { loss };
     o.reduction.apply(loss, x.dtype().to_float())

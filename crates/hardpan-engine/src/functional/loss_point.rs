@@ -137,7 +137,7 @@ pub fn gaussian_nll_loss(
     let d = difference(x, target);
     let mut loss = (var.log() + &d * &d / &var) * 0.5;
     if o.full {
-        loss = loss + 0.5 * (2.0 * PI).ln();
+        loss += 0.5 * (2.0 * PI).ln();
     }
     o.reduction.apply(loss, dtype)
 }
@@ -173,7 +173,7 @@ pub fn poisson_nll_loss(x: &Tensor, target: &Tensor, options: PoissonNllOptions)
         let small = t.le(1.0);
         let t = pick(&small, 1.0, &t);
         let stirling = &t * t.log() - &t + (&t * (2.0 * PI)).log() * 0.5;
-        loss = loss + pick(&small, &number(&t, 0.0), &stirling);
+        loss += pick(&small, number(&t, 0.0), &stirling);
     }
     o.reduction.apply(loss, dtype)
 }

@@ -23,10 +23,10 @@ fn per_channel(y: Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>) -> Ten
     }
     let mut y = y;
     if let Some(w) = weight {
-        y = y * widen(w).reshape(&shape[..]);
+        y *= widen(w).reshape(&shape[..]);
     }
     if let Some(b) = bias {
-        y = y + widen(b).reshape(&shape[..]);
+        y += widen(b).reshape(&shape[..]);
     }
     y
 }
@@ -85,10 +85,10 @@ pub fn layer_norm(
     let axes = last_axes("layer_norm", x, normalized_shape, [weight, bias]);
     let (mut y, _, _) = standardise(&widen(x), &axes, eps);
     if let Some(w) = weight {
-        y = y * widen(w);
+        y *= widen(w);
     }
     if let Some(b) = bias {
-        y = y + widen(b);
+        y += widen(b);
     }
     y.to_dtype(x.dtype().to_float())
 }
@@ -112,7 +112,7 @@ pub fn rms_norm(
     let square = (&wide * &wide).mean_keepdim(&axes);
     let mut y = wide * (square + eps.unwrap_or(epsilon)).sqrt().reciprocal();
     if let Some(w) = weight {
-        y = y * widen(w);
+        y *= widen(w);
     }
     y.to_dtype(x.dtype().to_float())
 }

@@ -98,7 +98,7 @@ pub fn interpolate(x: &Tensor, options: InterpolateOptions) -> Tensor {
             _ => None,
         })
         .collect();
-    let result = match o.mode {
+    match o.mode {
         InterpolateMode::Area => match n {
             1 => adaptive_avg_pool1d(x, out[0]),
             2 => adaptive_avg_pool2d(x, [out[0], out[1]]),
@@ -125,8 +125,7 @@ pub fn interpolate(x: &Tensor, options: InterpolateOptions) -> Tensor {
             }
             t.to_dtype(x.dtype().to_float())
         }
-    };
-    result
+    }
 }
 
 /// [`interpolate`] with the nearest element. Counterpart: `torch.nn.functional.upsample_nearest`.

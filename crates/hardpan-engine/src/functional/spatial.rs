@@ -60,21 +60,17 @@ impl From<(usize, usize, usize)> for Spatial {
 }
 
 /// Zeros around the input of a convolution.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Padding {
     /// So many before and after.
     Around(Spatial),
     /// As many as keep the size (stride 1 only); an odd one goes after.
     Same,
     /// None.
+    #[default]
     Valid,
 }
 
-impl Default for Padding {
-    fn default() -> Padding {
-        Padding::Valid
-    }
-}
 impl<T: Into<Spatial>> From<T> for Padding {
     fn from(n: T) -> Padding {
         Padding::Around(n.into())
