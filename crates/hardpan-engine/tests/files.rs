@@ -169,10 +169,9 @@ proptest! {
         let mut file = Vec::new();
         npy::encode(&sample(DType::I16, &[4, 4]), &mut file).unwrap();
         let n = file.len();
+        prop_assert!(npy::decode(&file[..cut % n]).is_err());
         file[at % n] = byte;
         let _ = npy::decode(&file);
-        file.truncate(cut % n);
-        prop_assert!(npy::decode(&file).is_err());
     }
 
     #[test]
@@ -189,9 +188,8 @@ proptest! {
         file.extend(header.as_bytes());
         file.extend([0u8; 11]);
         let n = file.len();
+        prop_assert!(safetensors::decode(&file[..cut % n]).is_err());
         file[at % n] = byte;
         let _ = safetensors::decode(&file);
-        file.truncate(cut % n);
-        prop_assert!(safetensors::decode(&file).is_err());
     }
 }
