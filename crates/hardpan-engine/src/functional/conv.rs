@@ -124,13 +124,10 @@ pub fn conv1d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, options: ConvO
 ///
 /// ```
 /// use hardpan_engine::{Tensor, functional as f, functional::ConvOptions};
-/// # use hardpan_engine::dev::{reference::ReferenceDevice, register_device};
-/// # hardpan_engine::with_device(register_device(Box::new(ReferenceDevice::new())), || {
 /// let x = Tensor::ones([1, 3, 8, 8]);
 /// let w = Tensor::ones([16, 3, 3, 3]);
 /// let y = f::conv2d(&x, &w, None, ConvOptions { stride: 2.into(), padding: 1.into(), ..Default::default() });
 /// assert_eq!(y.shape(), &[1, 16, 4, 4]);
-/// # });
 /// ```
 ///
 /// # Panics

@@ -11,11 +11,8 @@ fn difference(x: &Tensor, target: &Tensor) -> Tensor {
 ///
 /// ```
 /// use hardpan_engine::{Tensor, functional as f, functional::Reduction};
-/// # use hardpan_engine::dev::{reference::ReferenceDevice, register_device};
-/// # hardpan_engine::with_device(register_device(Box::new(ReferenceDevice::new())), || {
 /// let x = Tensor::from_slice(&[1.0f32, 2.0], [2]);
 /// assert_eq!(f::mse_loss(&x, &Tensor::zeros([2]), Reduction::Mean).item::<f32>(), 2.5);
-/// # });
 /// ```
 #[track_caller]
 pub fn mse_loss(x: &Tensor, target: &Tensor, reduction: Reduction) -> Tensor {

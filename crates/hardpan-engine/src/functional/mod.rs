@@ -7,14 +7,11 @@
 //!
 //! ```
 //! use hardpan_engine::{Tensor, functional as f};
-//! # use hardpan_engine::dev::{reference::ReferenceDevice, register_device};
-//! # hardpan_engine::with_device(register_device(Box::new(ReferenceDevice::new())), || {
 //! let logits = Tensor::from_slice(&[2.0f32, 0.0, 0.0, 3.0], [2, 2]).requires_grad();
 //! let target = Tensor::from_slice(&[0i64, 1], [2]);
 //! let loss = f::cross_entropy(&logits, &target);
 //! loss.backward();
 //! assert!((loss.item::<f32>() - 0.08776).abs() < 1e-4);
-//! # });
 //! ```
 
 mod activation;

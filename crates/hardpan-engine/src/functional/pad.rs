@@ -24,11 +24,8 @@ pub enum PadMode {
 ///
 /// ```
 /// use hardpan_engine::{Tensor, functional as f, functional::PadMode};
-/// # use hardpan_engine::dev::{reference::ReferenceDevice, register_device};
-/// # hardpan_engine::with_device(register_device(Box::new(ReferenceDevice::new())), || {
 /// let x = Tensor::from_slice(&[1.0f32, 2.0, 3.0], [1, 3]);
 /// assert_eq!(f::pad(&x, &[2, 1], PadMode::Reflect).to_vec::<f32>(), [3.0, 2.0, 1.0, 2.0, 3.0, 2.0]);
-/// # });
 /// ```
 ///
 /// # Panics
