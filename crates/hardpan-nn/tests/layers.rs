@@ -1,0 +1,287 @@
+//! Layers as a user meets them: names, starts, what changes in training, and what a step costs the planner.
+//! Their numbers are checked against recorded PyTorch cases by `tools/conformance`.
+
+use hardpan_engine::{Tensor, flush_all, live_nodes, manual_seed, no_grad, plan_stats};
+use hardpan_nn::init::{Init, fan_in_and_fan_out, orthogonal, truncated_normal};
+use hardpan_nn::optim::{Adam, Recipe, SGD, norm_and_bias_params};
+use hardpan_nn::*;
+use std::sync::Mutex;
+
+/// Counters and the random generator are of the whole process, so tests take turns.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+fn keys(m: &dyn Module) -> Vec<String> {
+    m.state_dict().iter().map(|(k, t)| format!("{k} {:?}", t.shape())).collect()
+}
+
+fn std_of(t: &Tensor) -> f32 {
+    let v = t.to_vec::<f32>();
+    let mean = v.iter().sum::<f32>() / v.len() as f32;
+    (v.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / v.len() as f32).sqrt()
+}
+
+#[test]
+fn names_and_shapes_are_those_of_pytorch() {
+    let _alone = alone();
+    assert_eq!(keys(&Linear::new(3, 2)), ["weight [2, 3]", "bias [2]"]);
+    assert_eq!(keys(&Conv2d::new(4, 6, [3, 5]).groups(2).bias(false)), ["weight [6, 2, 3, 5]"]);
+    assert_eq!(keys(&ConvTranspose1d::new(4, 6, 3)), ["weight [4, 6, 3]", "bias [6]"]);
+    assert_eq!(
+        keys(&BatchNorm2d::new(5)),
+        ["weight [5]", "bias [5]", "running_mean [5]", "running_var [5]", "num_batches_tracked []"]
+    );
+    assert_eq!(
+        keys(&LSTM::new(2, 3).bidirectional(true).proj_size(1)),
+        [
+            "weight_ih_l0 [12, 2]",
+            "weight_hh_l0 [12, 1]",
+            "bias_ih_l0 [12]",
+            "bias_hh_l0 [12]",
+            "weight_hr_l0 [1, 3]",
+            "weight_ih_l0_reverse [12, 2]",
+            "weight_hh_l0_reverse [12, 1]",
+            "bias_ih_l0_reverse [12]",
+            "bias_hh_l0_reverse [12]",
+            "weight_hr_l0_reverse [1, 3]",
+        ]
+    );
+    let config = TransformerConfig::new(8, 2).feedforward(16);
+    assert_eq!(
+        keys(&TransformerEncoder::new(&config, 1))[..5],
+        [
+            "layers.0.self_attn.in_proj_weight [24, 8]",
+            "layers.0.self_attn.in_proj_bias [24]",
+            "layers.0.self_attn.out_proj.weight [8, 8]",
+            "layers.0.self_attn.out_proj.bias [8]",
+            "layers.0.linear1.weight [16, 8]",
+        ]
+    );
+    let net =
+        seq![Conv2d::new(1, 2, 3), BatchNorm2d::new(2), ReLU, Flatten::new(), Linear::new(8, 2)];
+    assert_eq!(norm_and_bias_params(&net).len(), 4, "weight and bias of the norm, two biases");
+}
+
+#[test]
+fn a_signal_keeps_its_size_by_default_and_shrinks_with_the_other_start() {
+    let _alone = alone();
+    // The experiment of the fast.ai course, lesson 9, "why sqrt(5)?".
+    let run = |init: Init| {
+        manual_seed(1);
+        let conv = |i, o| Conv2d::new(i, o, 5).padding(2).init(init);
+        let net = seq![conv(1, 16), ReLU, conv(16, 16), ReLU, conv(16, 16), ReLU, conv(16, 16)];
+        std_of(&no_grad(|| net.forward(&Tensor::randn([4, 1, 12, 12]))))
+    };
+    let (kaiming, torch) = (run(Init::default()), run(Init::PyTorch));
+    assert!((0.5..2.5).contains(&kaiming), "{kaiming}");
+    assert!(torch < kaiming / 10.0, "{torch} {kaiming}");
+}
+
+#[test]
+fn initial_values() {
+    let _alone = alone();
+    manual_seed(5);
+    let l = Linear::new(400, 300);
+    assert!((std_of(&l.weight.value()) - (2f32 / 400.0).sqrt()).abs() < 1e-3);
+    assert_eq!(l.bias.as_ref().unwrap().value().to_vec::<f32>(), [0.0; 300]);
+    let first = l.weight.value().to_vec::<f32>();
+    manual_seed(5);
+    assert_eq!(
+        Linear::new(400, 300).weight.value().to_vec::<f32>(),
+        first,
+        "same seed, same start"
+    );
+    let t = Linear::new(400, 300).init(Init::PyTorch);
+    for v in [t.weight.value(), t.bias.as_ref().unwrap().value()] {
+        let v = v.to_vec::<f32>();
+        assert!(v.iter().all(|x| x.abs() <= 0.05) && v.iter().any(|x| x.abs() > 0.045));
+    }
+    assert_eq!(fan_in_and_fan_out(&[8, 4, 3, 3]), (36, 72));
+    let u = Init::XavierUniform(1.0).tensor(&[300, 100]);
+    assert!((std_of(&u) - (2f32 / 400.0).sqrt()).abs() < 1e-3);
+    let n = truncated_normal(&[10_000], 0.5).to_vec::<f32>();
+    assert!(n.iter().all(|x| x.abs() <= 1.0) && n.iter().any(|x| x.abs() > 0.9));
+    let q = orthogonal(&[3, 10], 2.0);
+    let gram = q.matmul(&q.t()).to_vec::<f32>();
+    for (i, v) in gram.iter().enumerate() {
+        assert!((v - if i % 4 == 0 { 4.0 } else { 0.0 }).abs() < 1e-5, "{gram:?}");
+    }
+    let same = Conv2d::new(3, 3, 3).padding(1).init(Init::Dirac);
+    let x = Tensor::randn([2, 3, 5, 5]);
+    assert_eq!(same.forward(&x).to_vec::<f32>(), x.to_vec::<f32>());
+}
+
+#[test]
+fn batch_norm_statistics_are_part_of_the_step() {
+    let _alone = alone();
+    manual_seed(2);
+    let net = seq![Linear::new(6, 4), BatchNorm1d::new(4), ReLU, Linear::new(4, 1)];
+    let x = Tensor::randn([8, 6]).eval().clone();
+    let mut opt = SGD::new(0.05).build(&net);
+    let mut step = || {
+        let y = net.forward(&x);
+        let loss = (&y * &y).mean(..);
+        loss.backward();
+        opt.step_and_zero_grad();
+        loss
+    };
+    for _ in 0..3 {
+        step();
+    }
+    let (before, nodes) = (plan_stats(), live_nodes());
+    for _ in 0..20 {
+        step();
+    }
+    let after = plan_stats();
+    assert_eq!(after.misses, before.misses);
+    assert_eq!(after.hits, before.hits + 20, "one plan for each step");
+    assert_eq!(live_nodes(), nodes, "running statistics carry no history");
+    let bn = net.get(1).unwrap() as &dyn Module;
+    let bn = bn.downcast_ref::<BatchNorm1d>().unwrap();
+    assert_eq!(bn.num_batches_tracked.as_ref().unwrap().value().item::<i64>(), 23);
+    assert!(!bn.running_mean.as_ref().unwrap().value().is_requires_grad());
+}
+
+#[test]
+fn batch_norm_by_hand() {
+    let _alone = alone();
+    let bn = BatchNorm1d::new(1).momentum(0.5).eps(0.0);
+    let x = Tensor::from_vec(vec![1f32, 3.0], [2, 1]);
+    assert_eq!(bn.forward(&x).to_vec::<f32>(), [-1.0, 1.0]);
+    let value = |b: &Option<Buffer>| b.as_ref().unwrap().value().item::<f32>();
+    // Mean 2, unbiased variance 2; half way from 0 and 1.
+    assert_eq!((value(&bn.running_mean), value(&bn.running_var)), (1.0, 1.5));
+    bn.eval();
+    let y = bn.forward(&x).to_vec::<f32>();
+    assert!((y[1] - 2.0 / 1.5f32.sqrt()).abs() < 1e-6);
+    assert_eq!(value(&bn.running_mean), 1.0, "evaluation changes nothing");
+    let average = BatchNorm1d::new(1).momentum(None);
+    average.forward(&x);
+    average.forward(&(&x + 4.0));
+    assert!((value(&average.running_mean) - 4.0).abs() < 1e-6, "the mean of 2 and 6");
+}
+
+#[test]
+fn dropout_and_padding_rows() {
+    let _alone = alone();
+    manual_seed(4);
+    let d = Dropout::new(0.25);
+    let y = d.forward(&Tensor::ones([10_000])).to_vec::<f32>();
+    let zeros = y.iter().filter(|v| **v == 0.0).count();
+    assert!((2300..2700).contains(&zeros), "{zeros}");
+    assert!(y.iter().all(|v| *v == 0.0 || (*v - 4.0 / 3.0).abs() < 1e-6));
+    d.eval();
+    assert_eq!(d.forward(&Tensor::ones([10])).to_vec::<f32>(), [1.0; 10]);
+
+    let e = Embedding::new(4, 2).padding_idx(-1);
+    let i = Tensor::from_vec(vec![3i64, 0, 3], [3]);
+    let y = e.forward(&i);
+    assert_eq!(y.select(0, 0).to_vec::<f32>(), [0.0; 2]);
+    y.sum(..).backward();
+    assert_eq!(e.weight.grad().unwrap().to_vec::<f32>(), [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+}
+
+#[test]
+fn a_time_step_of_an_lstm_is_two_kernels() {
+    let _alone = alone();
+    let lstm = LSTM::new(5, 7);
+    let x = Tensor::randn([12, 3, 5]).eval().clone();
+    flush_all();
+    let kernels = |n: usize| {
+        let x = x.narrow(0, 0, n).eval().clone();
+        let before = plan_stats().kernels;
+        let out = no_grad(|| lstm.forward(&x));
+        flush_all();
+        drop(out);
+        plan_stats().kernels - before
+    };
+    let (short, long) = (kernels(4), kernels(12));
+    assert!(long - short <= 8 * 2, "{} kernels for 8 more steps", long - short);
+}
+
+#[test]
+fn a_small_convolution_net_learns_a_batch_by_heart() {
+    let _alone = alone();
+    manual_seed(7);
+    let net = seq![
+        Conv2d::new(1, 8, 3).padding(1).bias(false),
+        BatchNorm2d::new(8),
+        ReLU,
+        MaxPool2d::new(2),
+        Conv2d::new(8, 16, 3).stride(2).padding(1),
+        ReLU,
+        AdaptiveAvgPool2d::new(1),
+        Flatten::new(),
+        Linear::new(16, 4),
+    ];
+    let x = Tensor::randn([16, 1, 8, 8]).eval().clone();
+    let y = Tensor::from_vec((0..16i64).map(|i| i % 4).collect::<Vec<_>>(), [16]);
+    let mut opt = Adam::fastai(0.03).build(&net);
+    let loss_function = CrossEntropyLoss::new();
+    let mut losses = Vec::new();
+    for _ in 0..80 {
+        let loss = loss_function.forward(&(net.forward(&x), y.clone()));
+        loss.backward();
+        opt.step_and_zero_grad();
+        losses.push(loss);
+    }
+    let (first, last) = (losses[0].item::<f32>(), losses[79].item::<f32>());
+    assert!(first > 1.0 && last < 0.1, "{first} -> {last}");
+}
+
+#[test]
+fn a_gru_learns_to_remember() {
+    let _alone = alone();
+    manual_seed(8);
+    // The class is the first number of the sequence.
+    let (gru, head) = (GRU::new(1, 12).batch_first(true), Linear::new(12, 1));
+    let x = Tensor::randn([32, 6, 1]).eval().clone();
+    let y = x.select(1, 0).eval().clone();
+    let params = gru.parameters().into_iter().chain(head.parameters()).collect::<Vec<_>>();
+    let mut opt = Adam::new(0.02).build(params);
+    let mut step = || {
+        let (out, _) = gru.forward(&x);
+        let e = head.forward(&out.select(1, -1)) - &y;
+        let loss = (&e * &e).mean(..);
+        loss.backward();
+        opt.step_and_zero_grad();
+        loss
+    };
+    let first = step().item::<f32>();
+    for _ in 0..120 {
+        step();
+    }
+    let last = step().item::<f32>();
+    assert!(last < first * 0.1, "{first} -> {last}");
+}
+
+#[test]
+fn attention_does_not_look_ahead() {
+    let _alone = alone();
+    manual_seed(9);
+    let config = TransformerConfig::new(8, 2).feedforward(16).batch_first(true).norm_first(true);
+    let net = TransformerEncoder::new(&config, 2);
+    net.eval();
+    let x = Tensor::randn([1, 5, 8]).eval().clone();
+    let change =
+        Tensor::from_vec((0..40).map(|i| if i < 32 { 0f32 } else { 1.0 }).collect(), [1, 5, 8]);
+    let (a, b) = (net.apply(&x, &Attend::causal()), net.apply(&(&x + change), &Attend::causal()));
+    let (a, b) = (a.to_vec::<f32>(), b.to_vec::<f32>());
+    assert_eq!(a[..32], b[..32]);
+    assert_ne!(a[32..], b[32..]);
+}
+
+#[test]
+#[should_panic(expected = "BatchNorm2d(3): expected [N, C, H, W], got shape [2, 4, 5, 5]")]
+fn a_wrong_number_of_channels_is_refused() {
+    BatchNorm2d::new(3).forward(&Tensor::ones([2, 4, 5, 5]));
+}
+
+#[test]
+#[should_panic(expected = "3 input and 4 output channels do not divide into 2 groups")]
+fn groups_that_do_not_divide_are_refused() {
+    let _ = Conv2d::new(3, 4, 3).groups(2);
+}
