@@ -544,12 +544,15 @@ impl CTCLoss {
     }
 }
 
+/// Of two tensors of rows.
+type Distance = Box<dyn Fn(&Tensor, &Tensor) -> Tensor + Send + Sync>;
+
 /// As [`TripletMarginLoss`] with any distance. Counterpart: `torch.nn.TripletMarginWithDistanceLoss`.
 #[derive(Module)]
 pub struct TripletMarginWithDistanceLoss {
     #[module(skip)]
     reduction: Reduction,
-    distance: Box<dyn Fn(&Tensor, &Tensor) -> Tensor + Send + Sync>,
+    distance: Distance,
     margin: f64,
     swap: bool,
 }

@@ -184,8 +184,9 @@ fn dropout_and_padding_rows() {
     assert_eq!(e.weight.grad().unwrap().to_vec::<f32>(), [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
 }
 
+/// The product with the state, the gates, and the state's place in the output.
 #[test]
-fn a_time_step_of_an_lstm_is_two_kernels() {
+fn a_time_step_of_an_lstm_is_three_kernels() {
     let _alone = alone();
     let lstm = LSTM::new(5, 7);
     let x = Tensor::randn([12, 3, 5]).eval().clone();
@@ -199,7 +200,7 @@ fn a_time_step_of_an_lstm_is_two_kernels() {
         plan_stats().kernels - before
     };
     let (short, long) = (kernels(4), kernels(12));
-    assert!(long - short <= 8 * 2, "{} kernels for 8 more steps", long - short);
+    assert!(long - short <= 8 * 3, "{} kernels for 8 more steps", long - short);
 }
 
 #[test]

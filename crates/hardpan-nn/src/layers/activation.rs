@@ -136,6 +136,7 @@ impl GeneralRelu {
     }
     /// What is taken off. Default 0.
     #[must_use]
+    #[allow(clippy::should_implement_trait, reason = "the course's name")]
     pub fn sub(mut self, sub: f64) -> GeneralRelu {
         self.sub = sub;
         self
@@ -154,7 +155,7 @@ impl Forward for GeneralRelu {
     fn forward(&self, x: &Tensor) -> Tensor {
         let mut y = if self.leak == 0.0 { f::relu(x) } else { f::leaky_relu(x, self.leak) };
         if self.sub != 0.0 {
-            y = y - self.sub;
+            y -= self.sub;
         }
         match self.max {
             Some(max) => y.minimum(max),

@@ -70,7 +70,7 @@ impl Forward for Embedding {
     type Output = Tensor;
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        f::embedding(x, &self.weight.value(), self.options.clone())
+        f::embedding(x, &self.weight.value(), self.options)
     }
 }
 

@@ -100,7 +100,7 @@ impl Step {
     fn run(&self, share: &Tensor, h: &Tensor, c: Option<&Tensor>) -> (Tensor, Option<Tensor>) {
         let mut z = h.matmul(&self.hh);
         if let Some(b) = &self.bias_hh {
-            z = z + b;
+            z += b;
         }
         let n = self.hidden;
         let part = |t: &Tensor, k: usize| t.narrow(-1, k * n, n);

@@ -253,7 +253,7 @@ pub fn lamb_step(u: &mut Update<'_>) {
     let mut step = state(u, "exp_avg") / adam_denominator(u) * (1.0 / debias);
     let wd = u.wd();
     if wd != 0.0 {
-        step = step + &u.value * wd;
+        step += &u.value * wd;
     }
     let (r1, r2) = ((&u.value * &u.value).mean(..).sqrt(), (&step * &step).mean(..).sqrt());
     let both = r1.gt(0.0).to_dtype(step.dtype()) * r2.gt(0.0).to_dtype(step.dtype());

@@ -178,8 +178,8 @@ pub(super) fn build(name: &str, kwargs: &Value, opt: &mut Optimizer) -> Option<B
                 .anneal(anneal)
                 .cycle_momentum(a.bool(usize::MAX, "cycle_momentum", true))
                 .momentums(float("base_momentum", 0.85), float("max_momentum", 0.95))
-                .div(float("div_factor", 25.0))
-                .final_div(float("final_div_factor", 1e4))
+                .div_factor(float("div_factor", 25.0))
+                .final_div_factor(float("final_div_factor", 1e4))
                 .three_phase(a.bool(usize::MAX, "three_phase", false));
             Box::new(s.start(opt))
         }

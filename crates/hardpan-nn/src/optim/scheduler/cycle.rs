@@ -85,15 +85,15 @@ impl OneCycleLR {
         self.momentums = (least, largest);
         self
     }
-    /// The first rate is `max_lr / div`. Default 25.
+    /// The first rate is `max_lr / div_factor`. Default 25.
     #[must_use]
-    pub fn div(mut self, div: f64) -> OneCycleLR {
+    pub fn div_factor(mut self, div: f64) -> OneCycleLR {
         self.div = div;
         self
     }
     /// The last rate is the first divided by this. Default 10000.
     #[must_use]
-    pub fn final_div(mut self, div: f64) -> OneCycleLR {
+    pub fn final_div_factor(mut self, div: f64) -> OneCycleLR {
         self.final_div = div;
         self
     }
