@@ -297,6 +297,43 @@ pub unsafe fn fill(size: usize, dst: *mut u8, value: *const u8, n: usize) {
     }
 }
 
+unsafe fn repeat_of<T: Number>(dst: *mut T, src: *const T, count: usize, each: usize) {
+    const N: usize = 8;
+    // SAFETY: the caller gives count elements and room for count * each.
+    unsafe {
+        for i in 0..count {
+            let x = src.add(i).read_unaligned();
+            let at = dst.add(i * each);
+            // Whole vectors may run on into the next elements' room, which is written after.
+            if (i + 1) * each + N <= count * each {
+                let mut j = 0;
+                while j < each {
+                    at.add(j).cast::<[T; N]>().write_unaligned([x; N]);
+                    j += N;
+                }
+            } else {
+                for j in 0..each {
+                    at.add(j).write_unaligned(x);
+                }
+            }
+        }
+    }
+}
+
+/// Each of `count` elements of 4 or 8 bytes, `each` times.
+///
+/// # Safety
+/// Room for `count * each` elements and as many values; the two sides are disjoint.
+pub unsafe fn repeat(size: usize, dst: *mut u8, src: *const u8, count: usize, each: usize) {
+    // SAFETY: as promised.
+    unsafe {
+        match size {
+            4 => repeat_of::<u32>(dst.cast(), src.cast(), count, each),
+            _ => repeat_of::<i64>(dst.cast(), src.cast(), count, each),
+        }
+    }
+}
+
 unsafe fn transpose_of<T: Number>(
     dst: *mut T,
     dst_step: isize,

@@ -61,21 +61,16 @@ stamp!(
     more<O: FoldOp> = more_body(acc: *mut u8, src: *const u8, n: usize)
 );
 
-/// Joins element `j` with element `j + N`.
 #[inline(always)]
-fn halve<O: FoldOp, const N: usize, const M: usize>(acc: [O::A; M]) -> [O::A; N] {
-    std::array::from_fn(|j| O::f(acc[j], acc[j + N]))
-}
-
-#[inline(always)]
-fn tree<O: FoldOp>(acc: [O::A; GROUP]) -> O::A {
-    // Sizes written out, so that each level is vector code.
-    let acc = halve::<O, 32, 64>(acc);
-    let acc = halve::<O, 16, 32>(acc);
-    let acc = halve::<O, 8, 16>(acc);
-    let acc = halve::<O, 4, 8>(acc);
-    let acc = halve::<O, 2, 4>(acc);
-    halve::<O, 1, 2>(acc)[0]
+fn tree<O: FoldOp>(mut acc: [O::A; GROUP]) -> O::A {
+    let mut width = GROUP / 2;
+    while width > 0 {
+        for j in 0..width {
+            acc[j] = O::f(acc[j], acc[j + width]);
+        }
+        width /= 2;
+    }
+    acc[0]
 }
 
 #[inline(always)]
@@ -125,21 +120,7 @@ unsafe fn rows_body<O: FoldOp>(dst: *mut u8, src: *const u8, rows: usize, k: usi
     let (dst, src) = (dst.cast::<O::A>(), src.cast::<O::A>());
     // SAFETY: the caller gives rows * k elements and room for rows results.
     unsafe {
-        let mut r = 0;
-        if k <= SHORT {
-            // Eight rows at a time: their chains of additions overlap.
-            while r + 8 <= rows {
-                let mut acc = [O::START; 8];
-                for i in 0..k {
-                    for (j, a) in acc.iter_mut().enumerate() {
-                        *a = O::f(*a, src.add((r + j) * k + i).read_unaligned());
-                    }
-                }
-                dst.add(r).cast::<[O::A; 8]>().write_unaligned(acc);
-                r += 8;
-            }
-        }
-        for r in r..rows {
+        for r in 0..rows {
             let row = src.add(r * k);
             let out = if k <= ROW_SEGMENT {
                 segment::<O>(row, k)
@@ -392,10 +373,14 @@ unsafe fn arg_more<E: Extreme>(best: *mut u8, src: *const u8, n: usize, first: u
                     acc[j] = better::<E>(acc[j], x[j]);
                 }
             }
-            let mut m = acc[0];
-            for x in acc {
-                m = better::<E>(m, x);
+            let mut width = GROUP / 2;
+            while width > 0 {
+                for j in 0..width {
+                    acc[j] = better::<E>(acc[j], acc[j + width]);
+                }
+                width /= 2;
             }
+            let m = acc[0];
             if beats::<E>(m, top.value) {
                 for g in 0..groups {
                     let x = src.add(g * GROUP).cast::<[E::T; GROUP]>().read_unaligned();

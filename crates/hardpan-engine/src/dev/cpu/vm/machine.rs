@@ -417,13 +417,14 @@ impl Machine<'_> {
                 return;
             }
             let segment = block.segment;
+            if p.layout != Layout::Cols {
+                let src = src.add(block.first_row * size);
+                convert::repeat(size, dst, src, n / segment, segment);
+                return;
+            }
             for part in 0..n / segment {
                 let to = dst.add(part * segment * size);
-                if p.layout == Layout::Cols {
-                    std::ptr::copy_nonoverlapping(src, to, segment * size);
-                } else {
-                    convert::fill(size, to, src.add((block.first_row + part) * size), segment);
-                }
+                std::ptr::copy_nonoverlapping(src, to, segment * size);
             }
         }
     }
