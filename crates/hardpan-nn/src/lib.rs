@@ -1,4 +1,27 @@
-//! Modules: what a model is made of, how its parts are named, and how they are joined.
+//! Modules, layers, losses and optimizers: what a model is made of, how its parts are named and joined, and how they learn.
+//!
+//! ```
+//! use hardpan_engine::{Tensor, manual_seed};
+//! use hardpan_nn::optim::{Adam, Recipe};
+//! use hardpan_nn::{CrossEntropyLoss, Forward, Linear, ReLU, seq};
+//!
+//! manual_seed(1);
+//! let model = seq![Linear::new(2, 16), ReLU, Linear::new(16, 2)];
+//! let mut opt = Adam::new(0.05).build(&model);
+//! let x = Tensor::from_vec(vec![0f32, 0., 0., 1., 1., 0., 1., 1.], [4, 2]);
+//! let y = Tensor::from_vec(vec![0i64, 1, 1, 0], [4]); // exclusive or
+//! let loss = CrossEntropyLoss::new();
+//! for _ in 0..100 {
+//!     loss.forward(&(model.forward(&x), y.clone())).backward();
+//!     opt.step_and_zero_grad();
+//! }
+//! assert_eq!(model.forward(&x).argmax(-1).to_vec::<i64>(), [0, 1, 1, 0]);
+//! ```
+//!
+//! Layers ([`Linear`], [`Conv2d`], [`BatchNorm2d`], [`LSTM`], [`TransformerEncoder`], ...) and losses ([`CrossEntropyLoss`], ...) have
+//! PyTorch's names and state dict keys; [`init`] says how weights start, [`optim`] how they are trained.
+//!
+//! # Modules
 //!
 //! A model is plain data: a struct whose fields are [`Param`]s, other modules, and settings. `#[derive(Module)]` walks the
 //! fields by name ([`Visit`]); everything a framework needs to know of a model ([`Module::parameters`],

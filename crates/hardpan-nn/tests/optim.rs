@@ -4,7 +4,8 @@ use hardpan_engine::{
     Tensor, flush_all, live_bytes, manual_seed, peak_bytes, plan_stats, reset_peak_bytes,
 };
 use hardpan_nn::optim::{
-    Adam, AdamW, Group, Hyper, Optimizer, Recipe, SGD, clip_grad_norm, clip_grad_value,
+    Adam, AdamW, Group, Hyper, LARS, Lamb, Lookahead, Optimizer, QHAdam, Recipe, SGD,
+    clip_grad_norm, clip_grad_value, ranger,
 };
 use hardpan_nn::{Forward, Module, Param};
 use std::sync::Mutex;
@@ -119,6 +120,32 @@ fn two_steps_by_hand() {
     // Decoupled decay shrinks by lr wd first.
     let p = quadratic(AdamW::new(0.1).eps(0.0).weight_decay(0.5), 1);
     assert!((p[0] - 0.85).abs() < 1e-12 && (p[1] + 1.8).abs() < 1e-12, "{p:?}");
+}
+
+#[test]
+fn lookahead_meets_half_way() {
+    let _alone = alone();
+    let p = Param::new(Tensor::from_vec(vec![1.0f64], [1]));
+    let mut recipe = Lookahead::new(SGD::new(0.1));
+    recipe.k = 2;
+    let mut opt = recipe.build(vec![p.clone()]);
+    let one = Tensor::from_vec(vec![1.0f64], [1]);
+    let mut values = Vec::new();
+    for _ in 0..4 {
+        p.set_grad(Some(one.clone()));
+        opt.step();
+        values.push((p.value().item::<f64>() * 1e6).round() / 1e6);
+    }
+    // Fast: 0.9, 0.8, then half way back to 1; again from there.
+    assert_eq!(values, [0.9, 0.9, 0.8, 0.8]);
+    let p = quadratic(ranger(0.05), 300);
+    assert!(p.iter().all(|x| x.abs() < 0.3), "{p:?}");
+    let p = quadratic(QHAdam::new(0.1).betas((0.9, 0.99)), 300);
+    assert!(p.iter().all(|x| x.abs() < 0.1), "{p:?}");
+    let p = quadratic(Lamb::new(0.02), 300);
+    assert!(p.iter().all(|x| x.abs() < 0.2), "{p:?}");
+    let p = quadratic(LARS::new(0.1).trust_coeff(0.1), 300);
+    assert!(p.iter().all(|x| x.abs() < 0.2), "{p:?}");
 }
 
 #[test]

@@ -38,6 +38,11 @@ impl Upsample {
         Upsample { size: None, factor: Some(vec![factor]), ..Upsample::size(&[]) }
     }
 
+    /// By a factor for each spatial dimension. Nearest neighbours.
+    pub fn scales(factors: &[f64]) -> Upsample {
+        Upsample { size: None, factor: Some(factors.to_vec()), ..Upsample::size(&[]) }
+    }
+
     /// How values between are found. Default: the nearest.
     #[must_use]
     pub fn mode(mut self, mode: f::InterpolateMode) -> Upsample {
@@ -193,7 +198,12 @@ macro_rules! upsampling {
 
             /// By this factor.
             pub fn scale(factor: f64) -> $name {
-                $name(Upsample::scale(factor).mode($mode).align_corners($align))
+                $name::scales(&[factor])
+            }
+
+            /// By a factor for each dimension.
+            pub fn scales(factors: &[f64]) -> $name {
+                $name(Upsample::scales(factors).mode($mode).align_corners($align))
             }
         }
 

@@ -60,6 +60,10 @@ hypers! {
     Clip = "d",
     /// First value of Adagrad's sum of squares.
     InitialAccumulator = "initial_accumulator_value",
+    /// Share of the averaged gradient in QHAdam.
+    Nu1 = "nu_1",
+    /// Share of the averaged squared gradient in QHAdam.
+    Nu2 = "nu_2",
     /// Trust coefficient of LARS.
     Trust = "trust_coeff",
 }

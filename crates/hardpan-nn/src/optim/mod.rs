@@ -35,8 +35,8 @@ pub mod steps;
 pub use clip::{clip_grad_norm, clip_grad_norm_of, clip_grad_value, grad_norm};
 pub use hyper::{Hyper, Hypers};
 pub use recipes::{
-    ASGD, Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, LARS, Lamb, NAdam, RAdam, RMSprop,
-    Recipe, Rprop, SGD,
+    ASGD, Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, LARS, Lamb, Lookahead, NAdam, QHAdam,
+    RAdam, RMSprop, Recipe, Rprop, SGD, ranger,
 };
 pub use save::OptimizerStateError;
 pub use state::{ParamState, Update};

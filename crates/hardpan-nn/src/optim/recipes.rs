@@ -544,3 +544,68 @@ impl Recipe for LARS {
         ])
     }
 }
+
+settings! {
+    /// Quasi-hyperbolic Adam, <https://arxiv.org/abs/1810.06801>. Counterpart: fastai's `QHAdam`.
+    QHAdam {
+        /// Learning rate. Default 0.001.
+        lr: f64 = 1e-3,
+        /// Decays of the averages. Default (0.999, 0.999).
+        betas: (f64, f64) = (0.999, 0.999),
+        /// Shares of the averages. Default (0.7, 1).
+        nus: (f64, f64) = (0.7, 1.0),
+        /// Added to the root of the second moment. Default 1e-8.
+        eps: f64 = 1e-8,
+        /// Weight decay (decoupled). Default 0.
+        weight_decay: f64 = 0.0,
+    }
+}
+
+impl Recipe for QHAdam {
+    fn steps(&self) -> Vec<Step> {
+        list(&[Some(weight_decay), Some(average_grad), Some(average_sqr_grad), Some(qhadam_step)])
+    }
+    fn hypers(&self) -> Hypers {
+        let mut h = adam_hypers(self.lr, self.betas, self.eps, self.weight_decay);
+        h.set(Hyper::Nu1, self.nus.0);
+        h.set(Hyper::Nu2, self.nus.1);
+        h
+    }
+}
+
+/// Any optimizer with slow weights beside the fast ones, <https://arxiv.org/abs/1907.08610>. Counterpart: fastai's `Lookahead`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lookahead<R> {
+    /// What moves the fast weights.
+    pub inner: R,
+    /// Steps between meetings. Default 6.
+    pub k: u64,
+    /// How far the slow weights move. Default 0.5.
+    pub alpha: f64,
+}
+
+impl<R: Recipe> Lookahead<R> {
+    /// Around this optimizer, with k 6 and alpha 0.5.
+    pub fn new(inner: R) -> Lookahead<R> {
+        Lookahead { inner, k: 6, alpha: 0.5 }
+    }
+}
+
+/// [`RAdam`] with [`Lookahead`] and fastai's settings: betas (0.95, 0.99), eps 1e-6, decoupled weight decay 0.01.
+/// Counterpart: fastai's `ranger`.
+pub fn ranger(lr: f64) -> Lookahead<RAdam> {
+    let inner = RAdam::new(lr).betas((0.95, 0.99)).eps(1e-6).weight_decay(0.01).decoupled(true);
+    Lookahead::new(inner)
+}
+
+impl<R: Recipe> Recipe for Lookahead<R> {
+    fn steps(&self) -> Vec<Step> {
+        let mut out = list(&[Some(remember_slow)]);
+        out.extend(self.inner.steps());
+        out.push(Arc::new(lookahead(self.k, self.alpha)));
+        out
+    }
+    fn hypers(&self) -> Hypers {
+        self.inner.hypers()
+    }
+}

@@ -246,6 +246,37 @@ pub fn adafactor_step(u: &mut Update<'_>) {
     u.value = &u.value - update * (alpha / denom);
 }
 
+/// Quasi-hyperbolic Adam: a mix of plain and averaged gradients: <https://arxiv.org/abs/1810.06801>, with the shares `nu` of the averages.
+/// Counterpart: fastai's `qhadam_step`.
+pub fn qhadam_step(u: &mut Update<'_>) {
+    let (nu1, nu2) = (u.hyper(Hyper::Nu1), u.hyper(Hyper::Nu2));
+    let debias1 = 1.0 - u.power(u.hyper(Hyper::Mom));
+    let debias2 = 1.0 - u.power(u.hyper(Hyper::SqrMom));
+    let g = &u.grad;
+    let mean = g * (1.0 - nu1) + state(u, "exp_avg") * (nu1 / debias1);
+    let square = g * g * (1.0 - nu2) + state(u, "exp_avg_sq") * (nu2 / debias2);
+    u.value = &u.value - mean / (square.sqrt() + u.hyper(Hyper::Eps)) * u.lr();
+}
+
+/// The first half of Lookahead, before all other steps: keeps the value as `slow`, once.
+pub fn remember_slow(u: &mut Update<'_>) {
+    if u.state.get("slow").is_none() {
+        u.state.set("slow", u.value.clone());
+    }
+}
+
+/// The second half of Lookahead, after all other steps: every `k` of them the slow value moves a share `alpha` of the way to the
+/// fast one, which starts over from there. <https://arxiv.org/abs/1907.08610>, algorithm 1.
+pub fn lookahead(k: u64, alpha: f64) -> impl Fn(&mut Update<'_>) + Send + Sync {
+    move |u| {
+        if u.step().is_multiple_of(k.max(1)) {
+            let slow = u.state.take("slow").expect("remember_slow comes first");
+            u.value = lerp(&slow, &u.value, alpha);
+            u.state.set("slow", u.value.clone());
+        }
+    }
+}
+
 /// LAMB: Adam's step, rescaled for each parameter by the ratio of norms: <https://arxiv.org/abs/1904.00962>, algorithm 2.
 /// The weight decay is part of the rescaled step.
 pub fn lamb_step(u: &mut Update<'_>) {

@@ -389,7 +389,7 @@ fn rest(name: &str, a: &Args) -> Option<Built> {
             let size = a.opt_ints(0, "size").map(unsigned);
             match (size, factors(a)) {
                 (Some(s), _) => $t::size(&s),
-                (None, Some(k)) => $t::scale(k[0]),
+                (None, Some(k)) => $t::scales(&k),
                 _ => panic!("neither size nor scale_factor"),
             }
         }};
