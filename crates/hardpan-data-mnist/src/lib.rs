@@ -29,9 +29,9 @@ pub const TRAIN_LEN: usize = 60_000;
 /// Number of test images.
 pub const TEST_LEN: usize = 10_000;
 /// Mean of all pixels of the training images on the scale 0 to 1, for normalization.
-pub const MEAN: f32 = 0.1306604762738429;
+pub const MEAN: f32 = 0.130_660_48;
 /// Standard deviation of all pixels of the training images on the scale 0 to 1.
-pub const STD: f32 = 0.3081078038564622;
+pub const STD: f32 = 0.308_107_8;
 
 /// Images with their labels.
 pub struct Split {

@@ -63,7 +63,7 @@ impl Tensor {
     #[track_caller]
     pub fn backward_with(&self, gradient: &Tensor) {
         let at = Location::caller();
-        let visited = no_grad(|| run_backward(&[self], &[gradient.clone()], &[], at).1);
+        let visited = no_grad(|| run_backward(&[self], std::slice::from_ref(gradient), &[], at).1);
         release(&visited);
     }
 
@@ -510,7 +510,7 @@ fn reduce_vjp(
     match op {
         ReduceOp::Sum => Some(spread(g)),
         ReduceOp::Max | ReduceOp::Min => {
-            let hit = x.eq(&spread(y)).to_dtype(x.dtype());
+            let hit = x.eq(spread(y)).to_dtype(x.dtype());
             let count = hit.prim_reduce(ReduceOp::Sum, axes, at);
             Some(hit * spread(&(g / count)))
         }
@@ -562,14 +562,14 @@ fn scan_vjp(
             }
             // d y_j / d x_i = product over k <= j, k != i: the matrix of products with one factor left out.
             let xe = x.unsqueeze(d); // [.., i = 1, k, ..]
-            let eye = Tensor::iota(n).reshape([n, 1]).eq(&Tensor::iota(n));
+            let eye = Tensor::iota(n).reshape([n, 1]).eq(Tensor::iota(n));
             let mut shape = vec![1usize; x.rank() + 1];
             shape[axis] = n;
             shape[axis + 1] = n;
             let eye = eye.reshape(&shape);
             let left_out = xe.ones_like().where_(&eye, &xe);
             let products = left_out.prim_scan(ScanOp::Prod, axis + 1, at);
-            let later = Tensor::iota(n).reshape([n, 1]).le(&Tensor::iota(n)).reshape(&shape);
+            let later = Tensor::iota(n).reshape([n, 1]).le(Tensor::iota(n)).reshape(&shape);
             let weighted = products * g.unsqueeze(d);
             let zero = weighted.full_like(0.0);
             weighted.where_(&later, &zero).sum([axis + 1])
@@ -630,7 +630,7 @@ fn scatter_vjp(op: ScatterOp, src: &[Tensor], y: &Tensor, g: &Tensor, at: At) ->
         }
         ScatterOp::Max | ScatterOp::Min => {
             let own = base.eq(y).to_dtype(g.dtype());
-            let hit = value.eq(&taken(y)).to_dtype(g.dtype());
+            let hit = value.eq(taken(y)).to_dtype(g.dtype());
             let count = Tensor::prim_scatter(ScatterOp::Add, &own, index, &hit, at);
             let share = g / count;
             (need_base.then(|| own * &share), need_value.then(|| hit * taken(&share)))

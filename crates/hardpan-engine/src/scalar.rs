@@ -3,6 +3,7 @@
 //! Floats are computed in f64 and rounded once by the caller, integers in i64 and wrapped by the caller, so these are slow and
 //! accurate. The CPU's lanes use them directly for the functions that are too rare for a vector version.
 
+use crate::dtype::DType;
 use crate::op::{BinaryOp, ReduceOp, UnaryOp};
 use crate::special;
 
@@ -168,13 +169,22 @@ pub fn reduce_start_f64(op: ReduceOp) -> f64 {
     }
 }
 
-/// The neutral start of a fold over whole numbers.
-pub fn reduce_start_i64(op: ReduceOp) -> i64 {
+/// The neutral start of a fold over whole numbers of a type: its smallest for a maximum, its largest for a minimum.
+pub fn reduce_start_int(op: ReduceOp, dtype: DType) -> i64 {
+    let (low, high) = match dtype {
+        DType::Bool => (0, 1),
+        DType::U8 => (0, u8::MAX as i64),
+        DType::I8 => (i8::MIN as i64, i8::MAX as i64),
+        DType::I16 => (i16::MIN as i64, i16::MAX as i64),
+        DType::I32 => (i32::MIN as i64, i32::MAX as i64),
+        DType::U32 => (0, u32::MAX as i64),
+        _ => (i64::MIN, i64::MAX),
+    };
     match op {
         ReduceOp::Sum => 0,
         ReduceOp::Prod => 1,
-        ReduceOp::Max | ReduceOp::ArgMax => i64::MIN,
-        ReduceOp::Min | ReduceOp::ArgMin => i64::MAX,
+        ReduceOp::Max | ReduceOp::ArgMax => low,
+        ReduceOp::Min | ReduceOp::ArgMin => high,
     }
 }
 

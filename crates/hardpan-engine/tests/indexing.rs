@@ -1,4 +1,6 @@
 //! Subscripts, gathers and scatters against plain loops, with gradients.
+// Ranges mean what they mean in Python here: negative ends count from the back.
+#![allow(clippy::reversed_empty_ranges)]
 
 use hardpan_engine::{
     DOTS, Item, NEW, ScatterReduce, Tensor, every, grad_with, manual_seed, with_eager,

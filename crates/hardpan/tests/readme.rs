@@ -7,7 +7,11 @@ fn the_readme_shows_the_examples() {
     for name in ["mlp_learner", "own_loop"] {
         let path = format!("{}/examples/{name}.rs", env!("CARGO_MANIFEST_DIR"));
         let source = std::fs::read_to_string(&path).expect(name);
-        let code: Vec<&str> = source.lines().skip_while(|l| l.starts_with("//!") || l.is_empty()).collect();
-        assert!(readme.contains(&code.join("\n")), "the README does not show examples/{name}.rs as it is");
+        let code: Vec<&str> =
+            source.lines().skip_while(|l| l.starts_with("//!") || l.is_empty()).collect();
+        assert!(
+            readme.contains(&code.join("\n")),
+            "the README does not show examples/{name}.rs as it is"
+        );
     }
 }

@@ -347,7 +347,7 @@ fn fused(
             let mut acc = if t.is_float() {
                 Scalar::Float(scalar::reduce_start_f64(*op))
             } else {
-                Scalar::Int(scalar::reduce_start_i64(*op)).cast(t)
+                Scalar::Int(scalar::reduce_start_int(*op, t))
             };
             let (mut best, mut at) = (0i64, 0i64);
             each_index(row, |r| {

@@ -126,7 +126,7 @@ pub fn report() -> String {
     let Some(rows) = rows.as_ref() else { return String::new() };
     let total: f64 = rows.values().map(|r| r.time.as_secs_f64()).sum();
     let mut list: Vec<(&Key, &Row)> = rows.iter().collect();
-    list.sort_by(|a, b| b.1.time.cmp(&a.1.time));
+    list.sort_by_key(|(_, row)| std::cmp::Reverse(row.time));
     let mut out = header();
     for ((name, shape, dtype, at), r) in list {
         let share = r.time.as_secs_f64() / total.max(1e-12);

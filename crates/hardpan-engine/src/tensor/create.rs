@@ -193,7 +193,7 @@ impl Tensor {
     #[track_caller]
     pub fn eye(n: usize, m: usize) -> Tensor {
         let rows = Tensor::iota(n).reshape([n, 1]);
-        rows.eq(&Tensor::iota(m)).to_dtype(DType::F32)
+        rows.eq(Tensor::iota(m)).to_dtype(DType::F32)
     }
 
     /// Draws from the global generator at the caller's device.

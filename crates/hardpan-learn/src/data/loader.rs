@@ -196,7 +196,7 @@ pub fn permutation(n: usize, seed: u64, round: u64) -> Vec<usize> {
         // Word 3 keeps this stream apart from that of random tensors, which leave it 0.
         let block = philox4x32([i as u32, round as u32, (round >> 32) as u32, 1], key);
         let random = u64::from(block[0]) << 32 | u64::from(block[1]);
-        out.swap(i, (u128::from(random) * (i as u128 + 1) >> 64) as usize);
+        out.swap(i, ((u128::from(random) * (i as u128 + 1)) >> 64) as usize);
     }
     out
 }

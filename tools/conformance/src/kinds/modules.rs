@@ -1,4 +1,7 @@
-//! Cases of modules: state in; outputs, gradients and new buffers out.
+//// Applies a module to the decoded arguments of a case.
+type Call = Box<dyn Fn(&Args) -> Vec<Tensor>>;
+
+/! Cases of modules: state in; outputs, gradients and new buffers out.
 
 mod build;
 mod losses;
@@ -17,7 +20,7 @@ use std::rc::Rc;
 /// A module, and how it is called with recorded arguments.
 pub(super) struct Built {
     pub module: Rc<dyn Module>,
-    pub call: Box<dyn Fn(&Args) -> Vec<Tensor>>,
+    pub call: Call,
 }
 
 /// Called by `call`.
