@@ -71,14 +71,14 @@ fn main() {
                 time("add, chain of 100", name, 100, || {
                     let mut z = x.clone();
                     for _ in 0..100 {
-                        z = z + &y;
+                        z += &y;
                     }
                     z.eval();
                 });
                 time("add a number, chain of 100", name, 100, || {
                     let mut z = x.clone();
                     for _ in 0..100 {
-                        z = z + 1.0f32;
+                        z += 1.0f32;
                     }
                     z.eval();
                 });

@@ -1,7 +1,7 @@
 //! Devices: memory and kernels. A device sees kernel descriptions, never tensors.
 //!
 //! [`Device`] is the whole seam: allocate, copy in and out, compile a [`Kernel`], launch it. Devices live for ever and are
-//! named by a [`DeviceId`]; the CPU is number 0. [`reference`] is the second implementation: it runs every kernel one element
+//! named by a [`DeviceId`]; the CPU is number 0. [`mod@reference`] is the second implementation: it runs every kernel one element
 //! at a time, straight from its description, and is the oracle of the tests.
 
 pub mod cpu;

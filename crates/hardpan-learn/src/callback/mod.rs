@@ -1,7 +1,7 @@
 //! Callbacks: everything a training does beyond its bare loop.
 //!
 //! A [`Callback`] is called at 24 points ([`Event`]). It sees and may change the whole state of the training
-//! ([`Context`](crate::learner::Context)): the batch, the output, the loss, gradients, hyperparameters, counters. It answers with a
+//! ([`Context`]): the batch, the output, the loss, gradients, hyperparameters, counters. It answers with a
 //! [`Flow`], which can leave out a step, a batch, an epoch, or the rest. Counterpart: `fastai.callback`.
 //!
 //! ```

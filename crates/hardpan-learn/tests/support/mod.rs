@@ -75,11 +75,14 @@ pub fn bits(model: &impl Module) -> Vec<u32> {
     model.state_dict().iter().flat_map(|(_, t)| t.to_vec::<f32>()).map(f32::to_bits).collect()
 }
 
+/// At which event to answer what.
+pub type Cancel = (Event, fn() -> Flow);
+
 /// Writes down every event; answers to some as told.
 #[derive(Clone, Default)]
 pub struct Spy {
     pub seen: Arc<Mutex<Vec<&'static str>>>,
-    pub cancel: Arc<Mutex<Option<(Event, fn() -> Flow)>>>,
+    pub cancel: Arc<Mutex<Option<Cancel>>>,
 }
 
 impl Spy {

@@ -1,7 +1,4 @@
-//// Applies a module to the decoded arguments of a case.
-type Call = Box<dyn Fn(&Args) -> Vec<Tensor>>;
-
-/! Cases of modules: state in; outputs, gradients and new buffers out.
+//! Cases of modules: state in; outputs, gradients and new buffers out.
 
 mod build;
 mod losses;
@@ -16,6 +13,9 @@ use hardpan_nn::{Forward, Module, StateDict};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+
+/// Applies a module to the decoded arguments of a case.
+type Call = Box<dyn Fn(&Args) -> Vec<Tensor>>;
 
 /// A module, and how it is called with recorded arguments.
 pub(super) struct Built {
