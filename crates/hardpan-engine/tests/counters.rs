@@ -18,7 +18,7 @@ fn a_million_operations_in_a_row() {
     let start = live_nodes();
     let mut x = Tensor::zeros([4]);
     for _ in 0..1_000_000 {
-        x = x + 1.0f32;
+        x += 1.0f32;
     }
     assert!(live_nodes() - start < 100_000, "{} nodes alive", live_nodes() - start);
     assert_eq!(x.to_vec::<f32>(), vec![1_000_000.0; 4]);
@@ -31,7 +31,7 @@ fn a_long_history_is_dropped_without_recursion() {
     let x = Tensor::ones([2]).requires_grad();
     let mut y = x.clone();
     for _ in 0..200_000 {
-        y = y * 1.0f32;
+        y *= 1.0f32;
     }
     assert!(live_nodes() > before + 200_000);
     drop(y);
