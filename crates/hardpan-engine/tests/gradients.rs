@@ -1,5 +1,8 @@
 //! The gradient of every primitive against central differences in f64, and what is not differentiable says so.
 
+// One input or several: written the same way.
+#![allow(clippy::cloned_ref_to_slice_refs)]
+
 mod support;
 
 use hardpan_engine::op::{BinaryOp, UnaryOp};
