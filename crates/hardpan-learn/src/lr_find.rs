@@ -60,7 +60,7 @@ pub struct LrFind {
     /// Rate and loss of each step that counts: without the first tenth, when the smoothing has little to go by, and the last
     /// five, when the loss is on its way up. As in fastai.
     pub points: Vec<(f64, f64)>,
-    /// In the longest stretch of falling losses, two thirds of the way... of its first half: see [`valley`].
+    /// In the middle of the longest fall of the loss: see [`valley`].
     pub valley: Option<f64>,
     /// Where the loss falls steepest over the logarithm of the rate.
     pub steep: Option<f64>,
@@ -91,7 +91,7 @@ impl LrFind {
     }
 }
 
-/// Finds the longest falling subsequence of losses and goes half its length in: a sixth plus a third of it from its start.
+/// Finds the longest falling subsequence of losses and goes into it by half its length (a third and a half of a third).
 /// Counterpart: fastai's `valley`, the default suggestion.
 pub fn valley(points: &[(f64, f64)]) -> Option<f64> {
     let n = points.len();

@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let digits = mnist::loaders(64, 42);
     let valid = digits.valid.as_ref().expect("the test digits");
     let model = Mlp { hidden: Linear::new(784, 50), output: Linear::new(50, 10) };
-    let mut opt = SGD::new(0.05).momentum(0.9).build(&model);
+    let mut opt = SGD::new(0.02).momentum(0.9).build(&model);
 
     for epoch in 0..3 {
         for batch in digits.train.batches(epoch) {
