@@ -79,15 +79,11 @@ pub fn open(word: &str) -> Result<Digits> {
 
 #[cfg(feature = "mnist")]
 fn built_in(word: &str) -> Option<Digits> {
-    use hardpan_data_mnist::{COLS, ROWS, Split, both};
-    let labelled = |s: &Split| Labelled {
-        images: s.images.clone(),
-        labels: s.labels.clone(),
-        rows: ROWS,
-        cols: COLS,
-    };
+    use hardpan_data_mnist::{COLS, ROWS, Split, load};
+    let labelled =
+        |s: Split| Labelled { images: s.images, labels: s.labels, rows: ROWS, cols: COLS };
     (word == "mnist").then(|| {
-        let (train, test) = both();
+        let (train, test) = load();
         Digits { train: labelled(train), test: labelled(test) }
     })
 }

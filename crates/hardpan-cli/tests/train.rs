@@ -340,3 +340,21 @@ fn the_built_in_digits_as_files() {
     );
     assert_eq!(std::fs::metadata(folder.join("t10k-labels-idx1-ubyte")).unwrap().len(), 10_008);
 }
+
+/// The system refuses to let a file grow, as a full disk does.
+#[cfg(unix)]
+#[test]
+fn when_nothing_more_can_be_written_nothing_is_lost() {
+    let dir = bars(60, 9);
+    let at = dir.path();
+    std::fs::write(at.join("model.hardpan"), "an old model").unwrap();
+    let program = env!("CARGO_BIN_EXE_hardpan");
+    let line = format!("trap '' XFSZ; ulimit -f 8; exec {program} train ./bars --epochs 1 --bs 20");
+    let o = Command::new("sh").current_dir(at).args(["-c", &line]).output().unwrap();
+    assert_eq!(o.status.code(), Some(1), "{}", text(&o.stdout));
+    let e = text(&o.stderr);
+    assert!(e.contains("model.hardpan") && e.contains("--resume"), "{e}");
+    assert_eq!(model(at.join("model.hardpan")), b"an old model");
+    let files = std::fs::read_dir(at).unwrap().count();
+    assert_eq!(files, 2, "the data and the old model, nothing half written");
+}

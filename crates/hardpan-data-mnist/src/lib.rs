@@ -4,7 +4,7 @@
 //! [`train()`] and [`test()`] each give a [`Split`]: grey 28x28 images and their labels, as bytes, in the
 //! order of the original files. The first call decompresses (about 0.3 s for the training split, 0.05 s
 //! for the test split, in a release build); later calls return the same memory. [`both()`] decompresses
-//! the two at the same time.
+//! the two at the same time; [`load()`] gives them away instead of keeping them.
 //!
 //! ```
 //! let test = hardpan_data_mnist::test();
@@ -29,9 +29,9 @@ pub const TRAIN_LEN: usize = 60_000;
 /// Number of test images.
 pub const TEST_LEN: usize = 10_000;
 /// Mean of all pixels of the training images on the scale 0 to 1, for normalization.
-pub const MEAN: f32 = 0.130_660_48;
+pub const MEAN: f64 = 0.1306604762738429;
 /// Standard deviation of all pixels of the training images on the scale 0 to 1.
-pub const STD: f32 = 0.308_107_8;
+pub const STD: f64 = 0.3081078038564622;
 
 /// Images with their labels.
 pub struct Split {
@@ -72,13 +72,31 @@ impl fmt::Debug for Split {
 /// The 60,000 training images, decompressed once.
 pub fn train() -> &'static Split {
     static SPLIT: OnceLock<Split> = OnceLock::new();
-    SPLIT.get_or_init(|| decode(include_bytes!("../data/train.zst"), TRAIN_LEN))
+    SPLIT.get_or_init(decode_train)
 }
 
 /// The 10,000 test images, decompressed once.
 pub fn test() -> &'static Split {
     static SPLIT: OnceLock<Split> = OnceLock::new();
-    SPLIT.get_or_init(|| decode(include_bytes!("../data/test.zst"), TEST_LEN))
+    SPLIT.get_or_init(decode_test)
+}
+
+/// Training and test images as the caller's own, decompressed anew on two threads: for programs that bring them into another
+/// form and do not want to keep 55 MB for ever.
+pub fn load() -> (Split, Split) {
+    std::thread::scope(|s| {
+        let small = s.spawn(decode_test);
+        let large = decode_train();
+        (large, small.join().expect("decoding embedded data cannot fail"))
+    })
+}
+
+fn decode_train() -> Split {
+    decode(include_bytes!("../data/train.zst"), TRAIN_LEN)
+}
+
+fn decode_test() -> Split {
+    decode(include_bytes!("../data/test.zst"), TEST_LEN)
 }
 
 /// `(train(), test())`, decompressed side by side on two threads.

@@ -103,6 +103,15 @@ pub fn run(args: Train, out: &Output) -> Result<()> {
             learn.save_with(&run.out, header).context("saving the last good weights")?;
             out.note(format!("the last good weights are in {}", run.out.display()));
         }
+        if matches!(e, FitError::File(_)) {
+            return Err(e).with_context(|| {
+                format!(
+                    "the run could not be written down and was stopped; \
+                     then continue with `hardpan train --resume {}`",
+                    run.out.display()
+                )
+            });
+        }
         return Err(e.into());
     }
     let epochs = learn.history().epochs.clone();
