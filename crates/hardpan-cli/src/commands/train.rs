@@ -100,8 +100,14 @@ pub fn run(args: Train, out: &Output) -> Result<()> {
     if let Err(e) = fit {
         let saved = matches!(e, FitError::NonFinite { .. });
         if saved {
-            learn.save_with(&run.out, header).context("saving the last good weights")?;
-            out.note(format!("the last good weights are in {}", run.out.display()));
+            // A finished model of an earlier run is worth more than the weights of a failed one.
+            let file = if run.out.exists() {
+                run.out.with_extension("last-good.hardpan")
+            } else {
+                run.out.clone()
+            };
+            learn.save_with(&file, header).context("saving the last good weights")?;
+            out.note(format!("the last good weights are in {}", file.display()));
         }
         if matches!(e, FitError::File(_)) {
             return Err(e).with_context(|| {
