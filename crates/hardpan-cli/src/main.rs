@@ -26,7 +26,11 @@ fn main() -> ExitCode {
         hardpan::engine::dev::cpu::pool::set_threads(n);
     }
     let command = cli.command.unwrap_or_else(|| Command::Train(args::Train::main_job()));
-    match commands::run(command, &out) {
+    let result = commands::run(command, &out);
+    if hardpan::engine::trace::enabled() {
+        out.note(hardpan::engine::trace::report());
+    }
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             out.error(&e);
