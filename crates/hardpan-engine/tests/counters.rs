@@ -12,6 +12,12 @@ fn alone() -> std::sync::MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(|e| e.into_inner())
 }
 
+/// Memory of this process in RAM; 0 where the system does not say.
+fn resident_bytes() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    pages.split(' ').nth(1).and_then(|p| p.parse::<usize>().ok()).unwrap_or(0) * 4096
+}
+
 #[test]
 fn a_million_operations_in_a_row() {
     let _alone = alone();
@@ -66,6 +72,7 @@ fn training_steps_do_not_leak() {
         step(0.01 / (k + 1) as f32);
     }
     let (nodes, bytes, stats) = (live_nodes(), live_bytes(), plan_stats());
+    let resident = resident_bytes();
     let mut last = 0.0;
     for k in 0..10_000 {
         let loss = step(0.01 / (1.0 + k as f32 * 1e-3));
@@ -76,6 +83,8 @@ fn training_steps_do_not_leak() {
     assert!(last < first, "{first} -> {last}");
     assert_eq!(live_nodes(), nodes);
     assert_eq!(live_bytes(), bytes);
+    let grown = resident_bytes().saturating_sub(resident);
+    assert!(grown < 4 << 20, "resident memory grew by {grown} bytes in 10,000 steps");
     let after = plan_stats();
     assert_eq!(after.misses, stats.misses, "a changing learning rate must find its plan");
     assert!(after.hits >= stats.hits + 10_000);
