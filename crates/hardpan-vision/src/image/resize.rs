@@ -1,7 +1,7 @@
 //! Other sizes, by `fast_image_resize`.
 
 use super::Image;
-use fast_image_resize::images::{Image as Target, ImageRef};
+use fast_image_resize::images::{CroppedImage, Image as Target, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -106,7 +106,7 @@ impl Image {
     }
 
     /// The part in `part` as `width` by `height` pixels: cutting out and resizing in one go. Pixels outside of the part do
-    /// not count. Counterpart: Pillow's `resize(size, box=..)`.
+    /// not count. Counterpart: Pillow's `crop` and then `resize`.
     ///
     /// # Panics
     /// If there are no pixels, or the part reaches beyond the picture.
@@ -129,15 +129,17 @@ impl Image {
             Filter::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),
             Filter::Lanczos => ResizeAlg::Convolution(FilterType::Lanczos3),
         };
-        let size = |start: f64, size: f64, n: usize| size.min(n as f64 - start);
-        let options = ResizeOptions::new().resize_alg(algorithm).use_alpha(false).crop(
-            part.left,
-            part.top,
-            size(part.left, part.width, self.width()),
-            size(part.top, part.height, self.height()),
-        );
+        // The filter sees the part's own pixels only; what is beyond must not bleed in.
+        let (left, top) = (part.left.floor(), part.top.floor());
+        let right = (part.left + part.width).ceil().min(self.width() as f64);
+        let bottom = (part.top + part.height).ceil().min(self.height() as f64);
+        let (w, h) = ((right - left) as u32, (bottom - top) as u32);
+        let view = CroppedImage::new(&source, left as u32, top as u32, w, h).expect("inside");
+        let (x, y) = (part.left - left, part.top - top);
+        let (w, h) = (part.width.min(f64::from(w) - x), part.height.min(f64::from(h) - y));
+        let options = ResizeOptions::new().resize_alg(algorithm).use_alpha(false).crop(x, y, w, h);
         RESIZER
-            .with(|r| r.borrow_mut().resize(&source, &mut target, &options))
+            .with(|r| r.borrow_mut().resize(&view, &mut target, &options))
             .expect("the part is inside and the kinds of pixels are equal");
         Image::new(width, height, self.channels(), target.into_vec())
     }
