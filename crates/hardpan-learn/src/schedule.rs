@@ -1,7 +1,7 @@
 //! Schedules: functions from the share of training done (0 to 1) to the value of a hyperparameter.
 //!
 //! [`Anneal`] goes from a start to an end along a curve; [`combine`] puts several one after the other; [`combined_cos`] is the
-//! up-and-down of one-cycle training. Any closure `Fn(f64) -> f64` is a schedule too. Counterpart: fastai's
+//! up-and-down of one-cycle training ([`OneCycle`]), [`FlatCos`], [`sgdr`] and [`staircase`] are others that are known to work. Any closure `Fn(f64) -> f64` is a schedule too. Counterpart: fastai's
 //! `callback.schedule`.
 //!
 //! ```
@@ -116,6 +116,63 @@ impl OneCycle {
     }
 }
 
+/// The settings of training at a constant rate that falls along a cosine at the end, with fastai's defaults (`fit_flat_cos`).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FlatCos {
+    /// Training ends at the rate divided by this: 1e5.
+    pub div_final: f64,
+    /// Share of the time in which the rate stays as it is: 0.75.
+    pub pct_start: f64,
+}
+
+impl Default for FlatCos {
+    fn default() -> FlatCos {
+        FlatCos { div_final: 1e5, pct_start: 0.75 }
+    }
+}
+
+impl FlatCos {
+    /// The schedule of the learning rate.
+    pub fn rates(&self, lr: f64) -> Schedule {
+        combined_cos(self.pct_start, lr, lr, lr / self.div_final)
+    }
+}
+
+/// Stochastic gradient descent with warm restarts (Loshchilov and Hutter, <https://arxiv.org/abs/1608.03983>): `cycles` cosines from
+/// `lr` to 0, each `mult` times as long as the one before. Counterpart: the schedule of fastai's `fit_sgdr`.
+///
+/// # Panics
+/// If `cycles` or `mult` is 0.
+#[track_caller]
+pub fn sgdr(cycles: usize, mult: usize, lr: f64) -> Schedule {
+    let total = sgdr_length(cycles, mult) as f64;
+    let share = |i: usize| mult.pow(i as u32) as f64 / total;
+    combine((0..cycles).map(|i| (share(i), Anneal::Cosine.from_to(lr, 0.0))).collect())
+}
+
+/// How many times the first cycle all cycles of [`sgdr`] are.
+#[track_caller]
+pub(crate) fn sgdr_length(cycles: usize, mult: usize) -> usize {
+    assert!(
+        cycles > 0 && mult > 0,
+        "sgdr: {cycles} cycles, each {mult} times the one before; both must be above 0"
+    );
+    (0..cycles).map(|i| mult.pow(i as u32)).sum()
+}
+
+/// `factor` times as much after each of `steps` equal parts: a staircase from `start`. The last step is at `start * factor^(steps - 1)`.
+///
+/// # Panics
+/// If `steps` is 0.
+#[track_caller]
+pub fn staircase(start: f64, factor: f64, steps: usize) -> Schedule {
+    assert!(steps > 0, "staircase: the number of steps must be above 0");
+    Box::new(move |pos| {
+        let step = ((pos * steps as f64) as usize).min(steps - 1);
+        start * factor.powi(step as i32)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,6 +216,42 @@ mod tests {
         near(c.momentum()(0.0), 0.95);
         near(c.momentum()(0.25), 0.85);
         near(c.momentum()(1.0), 0.95);
+    }
+
+    /// Values of fastai 2.8.12.
+    #[test]
+    fn flat_cos_and_sgdr_are_fastai_s() {
+        // fastai works out the position in f32.
+        let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-7, "{a} and {b}");
+        let f = FlatCos::default().rates(0.1);
+        let want = [
+            (0.0, 0.1),
+            (0.5, 0.1),
+            (0.75, 0.1),
+            (0.8, 0.0904509408),
+            (0.9, 0.0345498190),
+            (1.0, 1e-6),
+        ];
+        want.into_iter().for_each(|(pos, want)| close(f(pos), want));
+        // `fit_sgdr(3, 1, 0.1)`: 7 epochs.
+        let f = sgdr(3, 2, 0.1);
+        let want = [
+            (0.0, 0.1),
+            (0.1, 0.0206107389),
+            (0.2, 0.0904508535),
+            (0.4, 0.0024471840),
+            (0.5, 0.0961939797),
+            (0.9, 0.0073679976),
+            (1.0, 0.0),
+        ];
+        want.into_iter().for_each(|(pos, want)| close(f(pos), want));
+        assert_eq!((sgdr_length(3, 2), sgdr_length(4, 1), sgdr_length(2, 3)), (7, 4, 4));
+    }
+
+    #[test]
+    fn a_staircase_keeps_its_steps() {
+        let f = staircase(0.8, 0.5, 3);
+        assert_eq!([0.0, 0.3, 0.34, 0.6, 0.7, 1.0].map(&f), [0.8, 0.8, 0.4, 0.4, 0.2, 0.2]);
     }
 
     #[test]

@@ -4,11 +4,13 @@ mod support;
 
 use hardpan_engine::{Tensor, flush_all, live_nodes};
 use hardpan_learn::callback::{
-    Callback, CsvLogger, EarlyStopping, Event, Flow, GradientAccumulation, GradientClip, SaveModel,
+    Callback, CsvLogger, EarlyStopping, Event, Flow, GradientAccumulation, GradientClip,
+    ParamScheduler, SaveModel,
 };
 use hardpan_learn::data::{DataLoader, DataLoaders, TensorDataset};
-use hardpan_learn::learner::{Context, FitError, Learner, Task};
+use hardpan_learn::learner::{Context, FineTune, FitError, Learner, Task};
 use hardpan_learn::metric::Mean;
+use hardpan_learn::schedule::Anneal;
 use hardpan_nn::Module;
 use hardpan_nn::optim::{Hyper, SGD};
 use std::sync::{Arc, Mutex};
@@ -326,7 +328,7 @@ fn freezing_and_groups() {
     learn.unfreeze();
     learn.fit(1, 0.1).unwrap();
     assert_ne!(learn.model().weight.value().to_vec::<f32>(), before);
-    learn.fine_tune(2, 0.01, 1).unwrap();
+    learn.fine_tune(2, 0.01).unwrap();
     let lrs = learn.optimizer().hypers(Hyper::Lr);
     assert!((lrs[1] / lrs[0] - 100.0).abs() < 1e-6, "{lrs:?}");
 }
@@ -378,4 +380,101 @@ fn live_nodes_here() -> usize {
         })
         .min()
         .unwrap()
+}
+
+/// Weight and bias in groups of their own.
+fn grouped() -> Learner<Linear> {
+    line_learner(8, 4).groups(|m: &Linear| vec![vec![m.weight.clone()], vec![m.bias.clone()]])
+}
+
+/// Learning rates of both groups before each step.
+#[derive(Clone, Default)]
+struct GroupRates(Arc<Mutex<Vec<HyperOfGroups>>>, Option<Hyper>);
+
+type HyperOfGroups = (Hyper, Vec<f64>);
+
+impl<T: Task> Callback<T> for GroupRates {
+    fn order(&self) -> i32 {
+        100
+    }
+    fn before_step(&mut self, ctx: &mut Context<T>) -> Flow {
+        let hyper = self.1.unwrap_or(Hyper::Lr);
+        self.0.lock().unwrap().push((hyper, ctx.opt.hypers(hyper)));
+        Flow::Continue
+    }
+}
+
+#[test]
+fn rates_of_groups() {
+    let seen = GroupRates::default();
+    let rates = || std::mem::take(&mut *seen.0.lock().unwrap());
+    let mut learn = grouped().callback(seen.clone());
+    learn.fit(1, (0.001, 0.1)).unwrap();
+    assert!(rates().iter().all(|(_, r)| *r == [0.001, 0.1]));
+    learn.fit(1, ..0.1).unwrap();
+    assert!(rates().iter().all(|(_, r)| (r[0] - 0.01).abs() < 1e-15 && r[1] == 0.1));
+    learn.fit(1, [0.3, 0.2]).unwrap();
+    assert!(rates().iter().all(|(_, r)| *r == [0.3, 0.2]));
+    // One cycle: each group has its own highest rate.
+    learn.fit_one_cycle(4, (0.001, 0.1)).unwrap();
+    let all = rates();
+    assert_eq!(all.len(), 8);
+    assert!((all[2].1[0] - 0.001).abs() < 1e-12 && (all[2].1[1] - 0.1).abs() < 1e-12, "{all:?}");
+    assert!(all.iter().all(|(_, r)| (r[1] / r[0] - 100.0).abs() < 1e-6));
+    // Flat, then a cosine from three quarters on.
+    learn.fit_flat_cos(4, 0.1).unwrap();
+    let flat: Vec<f64> = rates().iter().map(|(_, r)| r[1]).collect();
+    assert!(flat[..7].iter().all(|r| *r == 0.1) && flat[7] < 0.1, "{flat:?}");
+    // Warm restarts: 1, 2 and 4 epochs of 2 steps each.
+    learn.fit_sgdr(3, 1, 0.1).unwrap();
+    let sgdr: Vec<f64> = rates().iter().map(|(_, r)| r[1]).collect();
+    assert_eq!(sgdr.len(), 14);
+    let highest: Vec<usize> = (0..14).filter(|&i| (sgdr[i] - 0.1).abs() < 1e-9).collect();
+    assert_eq!(highest, [0, 2, 6], "{sgdr:?}");
+    assert_eq!(learn.history().epochs.len(), 7);
+}
+
+#[test]
+fn fine_tuning_is_fastai_s() {
+    let seen = GroupRates::default();
+    let mut learn = grouped().callback(seen.clone());
+    let before = learn.model().weight.value().to_vec::<f32>();
+    learn.fine_tune(5, 0.02).unwrap();
+    let all = std::mem::take(&mut *seen.0.lock().unwrap());
+    assert_eq!(all.len(), 2 + 10);
+    // The frozen stage begins at `slice(lr)` over 25; the second at a fifth of (lr / 200, lr / 2).
+    assert!(
+        (all[0].1[0] - 0.002 / 25.0).abs() < 1e-12 && (all[0].1[1] - 0.02 / 25.0).abs() < 1e-12
+    );
+    assert!((all[2].1[0] - 0.0001 / 5.0).abs() < 1e-12 && (all[2].1[1] - 0.01 / 5.0).abs() < 1e-12);
+    // 30 % of 10 steps.
+    assert!((all[5].1[1] - 0.01).abs() < 1e-9, "{all:?}");
+    assert_ne!(learn.model().weight.value().to_vec::<f32>(), before);
+    // Only the head is trained in the frozen stage.
+    let mut learn = grouped();
+    let settings = FineTune { freeze_epochs: 3, ..FineTune::default() };
+    learn.fine_tune_with(0, settings).unwrap();
+    assert_eq!(learn.model().weight.value().to_vec::<f32>(), before);
+    assert_ne!(learn.model().bias.value().to_vec::<f32>(), [0.0]);
+    assert!(learn.model().parameters().iter().all(|p| !p.is_frozen()));
+}
+
+#[test]
+fn any_hyper_of_any_group_has_a_schedule() {
+    let wd = GroupRates(Default::default(), Some(Hyper::Wd));
+    let scheduler = ParamScheduler::new()
+        .set(Hyper::Wd, Anneal::Linear.from_to(0.0, 1.0))
+        .set_group(Hyper::Wd, 1, Anneal::No.from_to(0.25, 0.0));
+    let mut learn = grouped().callback(wd.clone());
+    learn.fit_with(2, vec![Box::new(scheduler)]).unwrap();
+    let all: Vec<Vec<f64>> = wd.0.lock().unwrap().iter().map(|(_, v)| v.clone()).collect();
+    assert_eq!(all, [[0.0, 0.25], [0.25, 0.25], [0.5, 0.25], [0.75, 0.25]]);
+}
+
+#[test]
+#[should_panic(
+    expected = "3 learning rates for 2 parameter groups: [0.1, 0.2, 0.3]; give one for each group"
+)]
+fn rates_must_fit_the_groups() {
+    let _ = grouped().fit(1, [0.1, 0.2, 0.3]);
 }

@@ -115,6 +115,9 @@ pub struct Training {
     pub batches: usize,
     /// Number of epochs of the fit.
     pub epochs: usize,
+    /// Which fit of several that belong together, as those of `fine_tune`.
+    #[serde(default)]
+    pub stage: usize,
     /// Batches in an epoch: the data must be the same.
     pub batches_per_epoch: usize,
     /// State of the random generator.

@@ -40,6 +40,7 @@ where
             epoch,
             batches,
             epochs: ctx.epochs,
+            stage: ctx.stage,
             batches_per_epoch: ctx.loaders.train.len(),
             rng: rng_state(),
             history: ctx.history.clone(),
@@ -95,6 +96,7 @@ where
             epoch: training.epoch,
             batches: training.batches,
             epochs: training.epochs,
+            stage: training.stage,
         });
         Ok(())
     }

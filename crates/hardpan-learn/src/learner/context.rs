@@ -57,6 +57,11 @@ pub struct Context<T: Task> {
     /// The loss that gradients are computed of.
     pub loss_grad: Option<Tensor>,
 
+    /// Which fit of several that belong together: see [`Learner::fine_tune`](super::Learner::fine_tune).
+    pub(crate) stage: usize,
+    /// Whether the whole run is to stop and go on later, not only this fit: Ctrl-C.
+    pub(crate) interrupted: bool,
+
     /// Files that a resumable state is to be written to as soon as all callbacks have seen the present event.
     pub(crate) checkpoints: Vec<PathBuf>,
     /// Anything a resumed run should find again; see [`Learner::resume`](super::Learner::resume).

@@ -13,6 +13,8 @@ pub(crate) struct Start {
     pub batches: usize,
     /// Number of epochs of the interrupted fit; 0 if there was none.
     pub epochs: usize,
+    /// Which fit of several that belong together.
+    pub stage: usize,
 }
 
 impl<M, X, Y> Learner<M, X, Y>
@@ -68,6 +70,7 @@ where
             });
         }
         self.with_callbacks(extra, |learner| {
+            learner.ctx.interrupted = false;
             learner.ctx.epochs = epochs;
             learner.ctx.epoch = start.epoch;
             learner.ctx.epoch_batches = start.batches;

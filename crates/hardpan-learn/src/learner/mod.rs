@@ -7,27 +7,29 @@
 //! ```text
 //! let cycle = OneCycle::default();
 //! learn.fit_with(n, vec![Box::new(
-//!     ParamScheduler::new().set(Hyper::Lr, cycle.rates(lr)).set(Hyper::Mom, cycle.momentum()),
+//!     ParamScheduler::new().set_rates(lr, move |lr| cycle.rates(lr)).set(Hyper::Mom, cycle.momentum()),
 //! )])
 //! ```
-//! and `fit(n, lr)` no more than `learn.opt_mut().set_hyper(Hyper::Lr, lr)` and `learn.fit_with(n, vec![])`.
+//! and `fit(n, lr)` no more than `learn.set_rates(lr)` and `learn.fit_with(n, vec![])`.
 
 mod checkpoint;
 mod context;
 mod error;
 mod fit;
+mod fits;
 mod history;
+mod rates;
 mod task;
 
 pub use context::{Context, Loss};
 pub use error::FitError;
 pub(crate) use fit::{Start, value_of};
+pub use fits::FineTune;
 pub use history::{EpochRecord, History, SmoothLoss};
+pub use rates::Rates;
 pub use task::Task;
 
-use crate::callback::{
-    Callback, Event, ParamScheduler, Progress, Recorder, TerminateOnNan, TrainEval,
-};
+use crate::callback::{Callback, Event, Progress, Recorder, TerminateOnNan, TrainEval};
 use crate::data::{DataLoader, DataLoaders, Rows};
 use crate::file::{FileError, Header, ModelFile};
 use crate::lr_find::{LrFind, LrFinder};
@@ -55,6 +57,7 @@ where
     callbacks: Vec<Entry<(M, X, Y)>>,
     next_id: u64,
     setup: OptimizerSetup<M>,
+    cycle: OneCycle,
     start: Option<Start>,
 }
 
@@ -70,15 +73,24 @@ type Splitter<M> = Box<dyn Fn(&M) -> Vec<Vec<Param>> + Send>;
 struct OptimizerSetup<M> {
     recipe: Box<dyn Recipe + Send>,
     groups: Splitter<M>,
+    weight_decay: Option<f64>,
+    decay_norms_and_biases: bool,
+    freeze_norms: bool,
 }
 
 impl<M: Module> OptimizerSetup<M> {
     fn build(&self, model: &M) -> Optimizer {
         let (recipe, groups) = (&self.recipe, (self.groups)(model).into_groups());
         let mut opt = Optimizer::new(groups, recipe.steps(), &recipe.hypers());
-        // fastai's `wd_bn_bias=False` and `train_bn=True`.
-        opt.exempt_from_decay(&norm_and_bias_params(model));
-        opt.always_train(&norm_params(model));
+        if let Some(wd) = self.weight_decay {
+            opt.set_hyper(Hyper::Wd, wd);
+        }
+        if !self.decay_norms_and_biases {
+            opt.exempt_from_decay(&norm_and_bias_params(model));
+        }
+        if !self.freeze_norms {
+            opt.always_train(&norm_params(model));
+        }
         opt
     }
 }
@@ -101,6 +113,9 @@ where
         let setup = OptimizerSetup {
             recipe: Box::new(Adam::fastai(1e-3)),
             groups: Box::new(|m: &M| vec![m.parameters()]),
+            weight_decay: None,
+            decay_norms_and_biases: false,
+            freeze_norms: false,
         };
         let ctx = Context {
             opt: setup.build(&model),
@@ -123,11 +138,14 @@ where
             pred: None,
             loss: None,
             loss_grad: None,
+            stage: 0,
+            interrupted: false,
             checkpoints: Vec::new(),
             user_state: serde_json::Value::Null,
             event: Event::AfterCreate,
         };
-        Learner { ctx, callbacks: Vec::new(), next_id: 0, setup, start: None }
+        let cycle = OneCycle::default();
+        Learner { ctx, callbacks: Vec::new(), next_id: 0, setup, cycle, start: None }
             .callback(TrainEval::default())
             .callback(Recorder::default())
             .callback(TerminateOnNan::default())
@@ -138,15 +156,53 @@ where
     #[must_use]
     pub fn opt(mut self, recipe: impl Recipe + Send + 'static) -> Self {
         self.setup.recipe = Box::new(recipe);
-        self.ctx.opt = self.setup.build(&self.ctx.model);
-        self
+        self.rebuild()
     }
 
     /// With the parameters in groups, for [`freeze`](Learner::freeze) and for learning rates that differ: from the first
     /// layers to the last. Counterpart: fastai's `splitter`.
+    ///
+    /// # Panics
+    /// If a parameter is in two groups.
     #[must_use]
+    #[track_caller]
     pub fn groups(mut self, split: impl Fn(&M) -> Vec<Vec<Param>> + Send + 'static) -> Self {
         self.setup.groups = Box::new(split);
+        self.rebuild()
+    }
+
+    /// With this weight decay, whatever the optimizer's own. Counterpart: fastai's `wd`.
+    #[must_use]
+    pub fn weight_decay(mut self, wd: f64) -> Self {
+        self.setup.weight_decay = Some(wd);
+        self.rebuild()
+    }
+
+    /// Whether norms and biases get weight decay too. Default: no. Counterpart: fastai's `wd_bn_bias`.
+    #[must_use]
+    pub fn decay_norms_and_biases(mut self, decay: bool) -> Self {
+        self.setup.decay_norms_and_biases = decay;
+        self.rebuild()
+    }
+
+    /// Whether norms are frozen along with their group. Default: no, they go on being trained. Counterpart: the opposite of fastai's
+    /// `train_bn`.
+    #[must_use]
+    pub fn freeze_norms(mut self, freeze: bool) -> Self {
+        self.setup.freeze_norms = freeze;
+        self.rebuild()
+    }
+
+    /// With these momenta at the start, at the highest rate and at the end of one-cycle training. Default: 0.95, 0.85, 0.95.
+    #[must_use]
+    pub fn momenta(mut self, start: f64, middle: f64, end: f64) -> Self {
+        self.cycle.moms = (start, middle, end);
+        self
+    }
+
+    /// Makes the optimizer anew; what it remembered is forgotten.
+    #[track_caller]
+    fn rebuild(mut self) -> Self {
         self.ctx.opt = self.setup.build(&self.ctx.model);
         self
     }
@@ -181,50 +237,6 @@ where
     pub fn silent(mut self) -> Self {
         self.remove_callbacks("Progress");
         self
-    }
-
-    /// Trains for `epochs` epochs at the learning rate `lr`.
-    ///
-    /// # Errors
-    /// See [`FitError`].
-    pub fn fit(&mut self, epochs: usize, lr: f64) -> Result<(), FitError> {
-        self.ctx.opt.set_hyper(Hyper::Lr, lr);
-        self.run_fit(epochs, Vec::new())
-    }
-
-    /// Trains for `epochs` epochs with these callbacks beside the learner's own; learning rates are as the optimizer
-    /// has them, or as a [`ParamScheduler`] sets them.
-    ///
-    /// # Errors
-    /// See [`FitError`].
-    pub fn fit_with(
-        &mut self,
-        epochs: usize,
-        callbacks: Vec<Box<dyn Callback<(M, X, Y)>>>,
-    ) -> Result<(), FitError> {
-        self.run_fit(epochs, callbacks)
-    }
-
-    /// Trains with fastai's one-cycle schedule: the learning rate rises to `lr` in the first quarter and falls to almost nothing,
-    /// while momentum does the opposite.
-    ///
-    /// # Errors
-    /// See [`FitError`].
-    pub fn fit_one_cycle(&mut self, epochs: usize, lr: f64) -> Result<(), FitError> {
-        self.fit_one_cycle_with(epochs, lr, OneCycle::default())
-    }
-
-    /// As [`fit_one_cycle`](Learner::fit_one_cycle) with other settings.
-    ///
-    /// # Errors
-    /// See [`FitError`].
-    pub fn fit_one_cycle_with(
-        &mut self,
-        epochs: usize,
-        lr: f64,
-        cycle: OneCycle,
-    ) -> Result<(), FitError> {
-        self.run_fit(epochs, vec![Box::new(ParamScheduler::one_cycle(lr, cycle))])
     }
 
     /// Mean loss and metrics over the validation data.
@@ -276,49 +288,6 @@ where
             hardpan_engine::flush_all();
         }
         Ok((M::Output::concat(parts.0), Y::concat(parts.1)))
-    }
-
-    /// Trains the last parameter group only (and norms). Counterpart: fastai's `freeze`.
-    pub fn freeze(&mut self) {
-        self.freeze_to(-1);
-    }
-
-    /// Trains the parameter groups from `n` on (negative counts from the end).
-    ///
-    /// # Panics
-    /// If there are not so many groups.
-    #[track_caller]
-    pub fn freeze_to(&mut self, n: isize) {
-        self.ctx.opt.freeze_to(n);
-        self.ctx.opt.clear_state();
-    }
-
-    /// Trains everything.
-    pub fn unfreeze(&mut self) {
-        self.freeze_to(0);
-    }
-
-    /// fastai's recipe for a model that has learned something else: one-cycle training of the last group while the rest is frozen,
-    /// then of everything, with rates a hundred times lower for the first group than for the last.
-    ///
-    /// # Errors
-    /// See [`FitError`].
-    pub fn fine_tune(
-        &mut self,
-        epochs: usize,
-        lr: f64,
-        freeze_epochs: usize,
-    ) -> Result<(), FitError> {
-        self.freeze();
-        self.fit_one_cycle_with(
-            freeze_epochs,
-            lr,
-            OneCycle { pct_start: 0.99, ..Default::default() },
-        )?;
-        self.unfreeze();
-        let cycle = OneCycle { pct_start: 0.3, div: 5.0, ..Default::default() };
-        let scheduler = ParamScheduler::one_cycle_spread(lr / 200.0, lr / 2.0, cycle);
-        self.run_fit(epochs, vec![Box::new(scheduler)])
     }
 
     /// Writes the weights to a file of the format of [`crate::file`]. To be used without this program it needs more of a header:
