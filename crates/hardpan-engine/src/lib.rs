@@ -30,6 +30,7 @@ pub mod scalar;
 pub mod shape;
 pub mod special;
 pub mod tensor;
+mod work;
 
 pub use dev::{DeviceId, live_bytes, peak_bytes, reset_peak_bytes, with_device};
 pub use dtype::{DType, Element, Lane, Scalar};
@@ -48,3 +49,4 @@ pub use tensor::grid::GridIndexing;
 pub use tensor::index::ScatterReduce;
 pub use tensor::index::item::{DOTS, Item, NEW, Subscript, ToItem, every};
 pub use tensor::split::Cuts;
+pub use work::{add_multiply_adds, multiply_adds};

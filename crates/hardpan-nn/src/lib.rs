@@ -21,6 +21,8 @@
 //! Layers ([`Linear`], [`Conv2d`], [`BatchNorm2d`], [`LSTM`], [`TransformerEncoder`], ...) and losses ([`CrossEntropyLoss`], ...) have
 //! PyTorch's names and state dict keys; [`init`] says how weights start, [`optim`] how they are trained.
 //!
+//! [`hook`]s look into a model at work, [`Module::summary`] tells what it is made of.
+//!
 //! # Modules
 //!
 //! A model is plain data: a struct whose fields are [`Param`]s, other modules, and settings. `#[derive(Module)]` walks the
@@ -55,6 +57,7 @@
 extern crate self as hardpan_nn;
 
 mod forward;
+pub mod hook;
 pub mod init;
 mod layers;
 mod losses;
@@ -65,6 +68,7 @@ mod plain;
 mod sequential;
 mod state;
 mod state_dict;
+mod summary;
 
 pub use forward::{Forward, IntoLayer, Lambda, Layer, kind};
 /// Derives [`Module`] (with its walk, [`Visit`]) for a struct or an enum.
@@ -76,3 +80,4 @@ pub use param::{Buffer, Param};
 pub use sequential::Sequential;
 pub use state::{Mode, Reset, State};
 pub use state_dict::{Loaded, StateDict, StateDictError};
+pub use summary::{Summary, SummaryRow};

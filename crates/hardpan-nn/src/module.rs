@@ -4,8 +4,10 @@
 //! changes in a model lives in cells ([`Param`], [`Buffer`], [`Mode`], [`State`](crate::State)), so a model can be shared by
 //! `Arc` and trained all the same.
 
+use crate::hook::Tensors;
 use crate::state_dict::{self, Loaded, StateDict, StateDictError};
-use crate::{Buffer, Mode, Param, Reset};
+use crate::summary::{self, Summary};
+use crate::{Buffer, Forward, Mode, Param, Reset};
 use hardpan_engine::DType;
 use std::any::Any;
 use std::collections::HashSet;
@@ -279,6 +281,30 @@ pub trait Module: Visit + Any {
             _ => {}
         });
         state_dict::load(slots, state, strict)
+    }
+
+    /// Applies the model to `x` in evaluation mode without gradients, and tells what it is made of: each module's output shape, parameters and
+    /// multiply-adds, and the totals. Print it for a table. Counterparts: fastai's `Learner.summary`, `torchinfo.summary`.
+    ///
+    /// Modules that [hooks](crate::hook) do not see are listed without shapes.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{Linear, Module, ReLU, seq};
+    /// let model = seq![Linear::new(784, 50), ReLU, Linear::new(50, 10)];
+    /// let summary = model.summary(&Tensor::zeros([64, 784]));
+    /// assert_eq!(summary.rows[3].output_shapes, [[64, 10]]);
+    /// assert_eq!(summary.parameters, 784 * 50 + 50 + 50 * 10 + 10);
+    /// assert_eq!(summary.multiply_adds, 64 * (784 * 50 + 50 * 10));
+    /// println!("{summary}");
+    /// ```
+    #[track_caller]
+    fn summary<X>(&self, x: &X) -> Summary
+    where
+        Self: Forward<X, Output: Tensors> + Sized,
+        X: Tensors,
+    {
+        summary::summarize(self, x)
     }
 
     /// A page that shows the modules, one a line, with the shapes of their own parameters and buffers.

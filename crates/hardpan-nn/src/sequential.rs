@@ -1,6 +1,7 @@
 //! [`Sequential`]: layers applied one after the other.
 
-use crate::{Forward, IntoLayer, Layer, Module, Visit, Visitor, visit_field};
+use crate::hook;
+use crate::{Forward, IntoLayer, Layer, Module, Visit, Visitor, hooked, visit_field};
 use hardpan_engine::Tensor;
 
 /// Layers of any types, applied one after the other. Their names in the state dict are their positions, as in
@@ -114,6 +115,14 @@ impl Forward for Sequential {
     type Output = Tensor;
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        self.layers.iter().fold(x.clone(), |x, (_, layer)| layer.forward(&x))
+        hooked!(self, x => {
+            let mut x = x.clone();
+            for (name, layer) in &self.layers {
+                let call = hook::child(self, name, layer.as_ref(), &x);
+                let y = layer.forward(call.input(&x));
+                x = call.leave(y);
+            }
+            x
+        })
     }
 }

@@ -9,6 +9,7 @@ use crate::op::{
     BinaryOp, ConvMode, ConvParams, CustomOp, Op, ReduceOp, ScanOp, ScatterOp, UnaryOp,
 };
 use crate::shape::Dims;
+use crate::work::add_multiply_adds;
 use smallvec::{SmallVec, smallvec};
 use std::panic::Location;
 use std::sync::Arc;
@@ -265,6 +266,7 @@ impl Tensor {
         debug_assert_eq!(a.shape()[r - 1], b.shape()[r - 2]);
         let mut shape = a.0.shape.clone();
         shape[r - 1] = b.0.shape[r - 1];
+        add_multiply_adds((a.numel() * shape[r - 1]) as u64);
         Tensor::new(Op::Dot, a.dtype(), shape, smallvec![a.clone(), b.clone()], at)
     }
 
@@ -277,6 +279,13 @@ impl Tensor {
         shape: &[usize],
         at: At,
     ) -> Tensor {
+        // Each element of the convolution's result meets one filter.
+        let (result, weight): (usize, &[usize]) = match mode {
+            ConvMode::Forward => (shape.iter().product(), b.shape()),
+            ConvMode::InputGrad => (a.numel(), b.shape()),
+            ConvMode::WeightGrad => (b.numel(), shape),
+        };
+        add_multiply_adds((result * weight[1..].iter().product::<usize>()) as u64);
         Tensor::new(
             Op::Conv(mode, Box::new(params.clone())),
             a.dtype(),

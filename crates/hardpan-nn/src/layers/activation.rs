@@ -1,6 +1,6 @@
 //! Activations as modules. The functions themselves are in `hardpan_engine::functional`.
 
-use crate::{Forward, Mode, Module, Param};
+use crate::{Forward, Mode, Module, Param, hooked};
 use hardpan_engine::{Tensor, functional as f};
 
 macro_rules! plain_activations {
@@ -13,7 +13,9 @@ macro_rules! plain_activations {
             type Output = Tensor;
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Tensor {
-                $f(x)
+                hooked!(self, x => {
+                    $f(x)
+                })
             }
         }
     )*};
@@ -80,8 +82,10 @@ macro_rules! activations {
             type Output = Tensor;
             #[track_caller]
             fn forward(&self, $x: &Tensor) -> Tensor {
-                let $s = self;
-                $e
+                hooked!(self, $x => {
+                    let $s = self;
+                    $e
+                })
             }
         }
     )*};
@@ -153,14 +157,16 @@ impl Forward for GeneralRelu {
     type Output = Tensor;
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        let mut y = if self.leak == 0.0 { f::relu(x) } else { f::leaky_relu(x, self.leak) };
-        if self.sub != 0.0 {
-            y -= self.sub;
-        }
-        match self.max {
-            Some(max) => y.minimum(max),
-            None => y,
-        }
+        hooked!(self, x => {
+            let mut y = if self.leak == 0.0 { f::relu(x) } else { f::leaky_relu(x, self.leak) };
+            if self.sub != 0.0 {
+                y -= self.sub;
+            }
+            match self.max {
+                Some(max) => y.minimum(max),
+                None => y,
+            }
+        })
     }
 }
 
@@ -182,7 +188,9 @@ impl Forward for PReLU {
     type Output = Tensor;
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        f::prelu(x, &self.weight.value())
+        hooked!(self, x => {
+            f::prelu(x, &self.weight.value())
+        })
     }
 }
 
@@ -206,6 +214,8 @@ impl Forward for RReLU {
     type Output = Tensor;
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        f::rrelu(x, self.lower, self.upper, self.training.is_training())
+        hooked!(self, x => {
+            f::rrelu(x, self.lower, self.upper, self.training.is_training())
+        })
     }
 }

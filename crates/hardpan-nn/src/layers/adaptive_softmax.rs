@@ -1,7 +1,7 @@
 //! Softmax over many classes, the rare ones in clusters with fewer features.
 
 use super::linear::Linear;
-use crate::{Forward, Module};
+use crate::{Forward, Module, hooked};
 use hardpan_engine::{Tensor, functional as f};
 
 /// Log-softmax with classes sorted by frequency: the frequent ones in a head, the rest in clusters that the head chooses
@@ -67,10 +67,13 @@ impl AdaptiveLogSoftmaxWithLoss {
 impl Forward<(Tensor, Tensor)> for AdaptiveLogSoftmaxWithLoss {
     type Output = (Tensor, Tensor);
     #[track_caller]
-    fn forward(&self, (x, y): &(Tensor, Tensor)) -> (Tensor, Tensor) {
-        let options =
-            f::CrossEntropyOptions { reduction: f::Reduction::None, ..Default::default() };
-        let loss = f::nll_loss(&self.log_prob(x), y, options);
-        (-&loss, loss.mean(..))
+    fn forward(&self, x: &(Tensor, Tensor)) -> (Tensor, Tensor) {
+        hooked!(self, x => {
+            let (x, y) = x;
+            let options =
+                f::CrossEntropyOptions { reduction: f::Reduction::None, ..Default::default() };
+            let loss = f::nll_loss(&self.log_prob(x), y, options);
+            (-&loss, loss.mean(..))
+        })
     }
 }

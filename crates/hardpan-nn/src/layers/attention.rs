@@ -2,7 +2,7 @@
 
 use super::linear::{Linear, value};
 use crate::init::Init;
-use crate::{Forward, Mode, Module, Param};
+use crate::{Forward, Mode, Module, Param, hook};
 use hardpan_engine::{DType, Tensor, functional as f};
 
 /// What attention may look at, and what it gives back.
@@ -184,6 +184,29 @@ impl MultiheadAttention {
     /// When shapes do not fit.
     #[track_caller]
     pub fn attend(
+        &self,
+        query: &Tensor,
+        key: &Tensor,
+        value: &Tensor,
+        options: &Attend,
+    ) -> (Tensor, Option<Tensor>) {
+        if !hook::attached() {
+            return self.attend_to(query, key, value, options);
+        }
+        let given = (query.clone(), key.clone(), value.clone());
+        let call = hook::enter(self, &given);
+        let x = call.input(&given);
+        // Unchanged, what is one tensor stays one: then the three projections are one product, hooks or not.
+        let y = if std::ptr::eq(x, &given) {
+            self.attend_to(query, key, value, options)
+        } else {
+            self.attend_to(&x.0, &x.1, &x.2, options)
+        };
+        call.leave(y)
+    }
+
+    #[track_caller]
+    fn attend_to(
         &self,
         query: &Tensor,
         key: &Tensor,

@@ -2,7 +2,7 @@
 
 use super::linear::value;
 use crate::init::{Init, fan_in_and_fan_out};
-use crate::{Forward, Module, Param};
+use crate::{Forward, Module, Param, hooked};
 use hardpan_engine::{Tensor, functional as f};
 
 /// What a convolution sees around its input.
@@ -161,13 +161,16 @@ macro_rules! convolutions {
             type Output = Tensor;
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Tensor {
-                let (weight, bias) = (self.weight.value(), value(&self.bias));
-                if self.mode == PaddingMode::Zeros {
-                    return f::$function(x, &weight, bias.as_ref(), self.options.clone());
-                }
-                let x = around(x, &self.make.kernel, &self.options, self.mode);
-                let options = f::ConvOptions { padding: f::Padding::Valid, ..self.options.clone() };
-                f::$function(&x, &weight, bias.as_ref(), options)
+                hooked!(self, x => {
+                    let (weight, bias) = (self.weight.value(), value(&self.bias));
+                    if self.mode == PaddingMode::Zeros {
+                        f::$function(x, &weight, bias.as_ref(), self.options.clone())
+                    } else {
+                        let x = around(x, &self.make.kernel, &self.options, self.mode);
+                        let options = f::ConvOptions { padding: f::Padding::Valid, ..self.options.clone() };
+                        f::$function(&x, &weight, bias.as_ref(), options)
+                    }
+                })
             }
         }
     )*};
@@ -304,8 +307,10 @@ macro_rules! transposed {
             type Output = Tensor;
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Tensor {
-                let (weight, bias) = (self.weight.value(), value(&self.bias));
-                f::$function(x, &weight, bias.as_ref(), self.options.clone())
+                hooked!(self, x => {
+                    let (weight, bias) = (self.weight.value(), value(&self.bias));
+                    f::$function(x, &weight, bias.as_ref(), self.options.clone())
+                })
             }
         }
     )*};

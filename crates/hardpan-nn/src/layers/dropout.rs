@@ -1,6 +1,6 @@
 //! Dropout: parts of the input zeroed at random in training.
 
-use crate::{Forward, Mode, Module};
+use crate::{Forward, Mode, Module, hooked};
 use hardpan_engine::{Tensor, functional as f};
 
 macro_rules! dropouts {
@@ -29,7 +29,9 @@ macro_rules! dropouts {
             type Output = Tensor;
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Tensor {
-                f::$function(x, self.p, self.training.is_training())
+                hooked!(self, x => {
+                    f::$function(x, self.p, self.training.is_training())
+                })
             }
         }
     )*};

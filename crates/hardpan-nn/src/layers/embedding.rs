@@ -1,7 +1,7 @@
 //! Tables looked up by index.
 
 use crate::init::Init;
-use crate::{Forward, Module, Param};
+use crate::{Forward, Module, Param, hooked};
 use hardpan_engine::{Tensor, functional as f};
 
 /// Rows of a table by index: integers `[..]` to `[.., size]`. Key: `weight [count, size]`, standard normal at first as in PyTorch.
@@ -70,7 +70,9 @@ impl Forward for Embedding {
     type Output = Tensor;
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        f::embedding(x, &self.weight.value(), self.options)
+        hooked!(self, x => {
+            f::embedding(x, &self.weight.value(), self.options)
+        })
     }
 }
 
@@ -114,7 +116,9 @@ impl Forward for EmbeddingBag {
     type Output = Tensor;
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        let options = f::EmbeddingBagOptions { mode: self.mode, ..Default::default() };
-        f::embedding_bag(x, &self.weight.value(), options)
+        hooked!(self, x => {
+            let options = f::EmbeddingBagOptions { mode: self.mode, ..Default::default() };
+            f::embedding_bag(x, &self.weight.value(), options)
+        })
     }
 }

@@ -1,7 +1,7 @@
 //! Fully connected layers.
 
 use crate::init::Init;
-use crate::{Forward, Module, Param};
+use crate::{Forward, Module, Param, hooked};
 use hardpan_engine::{Tensor, functional as f};
 
 /// `x @ weight^T + bias`: `[.., in]` to `[.., out]`. Keys: `weight [out, in]`, `bias [out]`. Counterpart: `torch.nn.Linear`.
@@ -65,7 +65,9 @@ impl Forward for Linear {
     type Output = Tensor;
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        f::linear(x, &self.weight.value(), value(&self.bias).as_ref())
+        hooked!(self, x => {
+            f::linear(x, &self.weight.value(), value(&self.bias).as_ref())
+        })
     }
 }
 
@@ -99,7 +101,10 @@ impl Bilinear {
 impl Forward<(Tensor, Tensor)> for Bilinear {
     type Output = Tensor;
     #[track_caller]
-    fn forward(&self, (a, b): &(Tensor, Tensor)) -> Tensor {
-        f::bilinear(a, b, &self.weight.value(), value(&self.bias).as_ref())
+    fn forward(&self, x: &(Tensor, Tensor)) -> Tensor {
+        hooked!(self, x => {
+            let (a, b) = x;
+            f::bilinear(a, b, &self.weight.value(), value(&self.bias).as_ref())
+        })
     }
 }

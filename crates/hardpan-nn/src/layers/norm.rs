@@ -1,7 +1,7 @@
 //! Normalization: batch, layer, group, instance, root mean square, local response.
 
 use super::linear::value;
-use crate::{Buffer, Forward, Mode, Module, Param};
+use crate::{Buffer, Forward, Mode, Module, Param, hooked};
 use hardpan_engine::{Tensor, functional as f, no_grad};
 
 /// Weight of ones and bias of zeros.
@@ -135,39 +135,41 @@ macro_rules! batch_norms {
             type Output = Tensor;
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Tensor {
-                assert!(
-                    ($low..=$high).contains(&x.rank()) && x.shape()[1] == self.features,
-                    "{}({}): expected {}, got shape {:?}",
-                    stringify!($name), self.features, $input, x.shape()
-                );
-                let training = self.training.is_training();
-                let batch_stats = training || self.running_mean.is_none();
-                assert!(
-                    !training || x.numel() != self.features,
-                    "{}: one value for each channel ({:?}) has no variance to train with; use a larger batch",
-                    stringify!($name), x.shape()
-                );
-                let (weight, bias) = (value(&self.weight), value(&self.bias));
-                let mean = self.running_mean.as_ref().map(Buffer::value);
-                let var = self.running_var.as_ref().map(Buffer::value);
-                let out = f::batch_norm(x, f::BatchNormOptions {
-                    running_mean: mean.as_ref(),
-                    running_var: var.as_ref(),
-                    weight: weight.as_ref(),
-                    bias: bias.as_ref(),
-                    training: batch_stats,
-                    // 1: the new statistics alone, to be averaged in `track`.
-                    momentum: self.momentum.unwrap_or(1.0),
-                    eps: self.eps,
-                });
-                drop((mean, var));
-                if training {
-                    track(
-                        &out, &self.running_mean, &self.running_var, &self.num_batches_tracked,
-                        self.momentum,
+                hooked!(self, x => {
+                    assert!(
+                        ($low..=$high).contains(&x.rank()) && x.shape()[1] == self.features,
+                        "{}({}): expected {}, got shape {:?}",
+                        stringify!($name), self.features, $input, x.shape()
                     );
-                }
-                out.output
+                    let training = self.training.is_training();
+                    let batch_stats = training || self.running_mean.is_none();
+                    assert!(
+                        !training || x.numel() != self.features,
+                        "{}: one value for each channel ({:?}) has no variance to train with; use a larger batch",
+                        stringify!($name), x.shape()
+                    );
+                    let (weight, bias) = (value(&self.weight), value(&self.bias));
+                    let mean = self.running_mean.as_ref().map(Buffer::value);
+                    let var = self.running_var.as_ref().map(Buffer::value);
+                    let out = f::batch_norm(x, f::BatchNormOptions {
+                        running_mean: mean.as_ref(),
+                        running_var: var.as_ref(),
+                        weight: weight.as_ref(),
+                        bias: bias.as_ref(),
+                        training: batch_stats,
+                        // 1: the new statistics alone, to be averaged in `track`.
+                        momentum: self.momentum.unwrap_or(1.0),
+                        eps: self.eps,
+                    });
+                    drop((mean, var));
+                    if training {
+                        track(
+                            &out, &self.running_mean, &self.running_var, &self.num_batches_tracked,
+                            self.momentum,
+                        );
+                    }
+                    out.output
+                })
             }
         }
     )*};
@@ -255,32 +257,34 @@ macro_rules! instance_norms {
             type Output = Tensor;
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Tensor {
-                let alone = x.rank() == $rank - 1;
-                let x = if alone { x.unsqueeze(0) } else { x.clone() };
-                assert!(
-                    x.rank() == $rank && (self.weight.is_none() || x.shape()[1] == self.features),
-                    "{}({}): expected {}, got shape {:?}",
-                    stringify!($name), self.features, $input, x.shape()
-                );
-                let training = self.training.is_training();
-                let (weight, bias) = (value(&self.weight), value(&self.bias));
-                let mean = self.running_mean.as_ref().map(Buffer::value);
-                let var = self.running_var.as_ref().map(Buffer::value);
-                let out = f::instance_norm(&x, f::BatchNormOptions {
-                    running_mean: mean.as_ref(),
-                    running_var: var.as_ref(),
-                    weight: weight.as_ref(),
-                    bias: bias.as_ref(),
-                    training: training || mean.is_none(),
-                    momentum: self.momentum,
-                    eps: self.eps,
-                });
-                drop((mean, var));
-                if training {
-                    // As in PyTorch, instance norms do not count batches.
-                    track(&out, &self.running_mean, &self.running_var, &None, Some(self.momentum));
-                }
-                if alone { out.output.squeeze(0) } else { out.output }
+                hooked!(self, x => {
+                    let alone = x.rank() == $rank - 1;
+                    let x = if alone { x.unsqueeze(0) } else { x.clone() };
+                    assert!(
+                        x.rank() == $rank && (self.weight.is_none() || x.shape()[1] == self.features),
+                        "{}({}): expected {}, got shape {:?}",
+                        stringify!($name), self.features, $input, x.shape()
+                    );
+                    let training = self.training.is_training();
+                    let (weight, bias) = (value(&self.weight), value(&self.bias));
+                    let mean = self.running_mean.as_ref().map(Buffer::value);
+                    let var = self.running_var.as_ref().map(Buffer::value);
+                    let out = f::instance_norm(&x, f::BatchNormOptions {
+                        running_mean: mean.as_ref(),
+                        running_var: var.as_ref(),
+                        weight: weight.as_ref(),
+                        bias: bias.as_ref(),
+                        training: training || mean.is_none(),
+                        momentum: self.momentum,
+                        eps: self.eps,
+                    });
+                    drop((mean, var));
+                    if training {
+                        // As in PyTorch, instance norms do not count batches.
+                        track(&out, &self.running_mean, &self.running_var, &None, Some(self.momentum));
+                    }
+                    if alone { out.output.squeeze(0) } else { out.output }
+                })
             }
         }
     )*};
@@ -366,8 +370,10 @@ impl Forward for LayerNorm {
     type Output = Tensor;
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        let (weight, bias) = (value(&self.weight), value(&self.bias));
-        f::layer_norm(x, &self.shape, weight.as_ref(), bias.as_ref(), self.eps)
+        hooked!(self, x => {
+            let (weight, bias) = (value(&self.weight), value(&self.bias));
+            f::layer_norm(x, &self.shape, weight.as_ref(), bias.as_ref(), self.eps)
+        })
     }
 }
 
@@ -407,7 +413,9 @@ impl Forward for RMSNorm {
     type Output = Tensor;
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        f::rms_norm(x, &self.shape, value(&self.weight).as_ref(), self.eps)
+        hooked!(self, x => {
+            f::rms_norm(x, &self.shape, value(&self.weight).as_ref(), self.eps)
+        })
     }
 }
 
@@ -465,8 +473,10 @@ impl Forward for GroupNorm {
     type Output = Tensor;
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        let (weight, bias) = (value(&self.weight), value(&self.bias));
-        f::group_norm(x, self.groups, weight.as_ref(), bias.as_ref(), self.eps)
+        hooked!(self, x => {
+            let (weight, bias) = (value(&self.weight), value(&self.bias));
+            f::group_norm(x, self.groups, weight.as_ref(), bias.as_ref(), self.eps)
+        })
     }
 }
 
@@ -512,6 +522,8 @@ impl Forward for LocalResponseNorm {
     type Output = Tensor;
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        f::local_response_norm(x, self.size, self.alpha, self.beta, self.k)
+        hooked!(self, x => {
+            f::local_response_norm(x, self.size, self.alpha, self.beta, self.k)
+        })
     }
 }

@@ -1,6 +1,6 @@
 //! Padding as a layer.
 
-use crate::{Forward, Module};
+use crate::{Forward, Module, hooked};
 use hardpan_engine::{Tensor, functional as f};
 
 /// How much padding: one number for all sides, or `[left, right]`, `[left, right, top, bottom]`, ... (last dimension first, as in
@@ -41,7 +41,9 @@ macro_rules! pads {
             type Output = Tensor;
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Tensor {
-                f::pad(x, &self.pads, $mode)
+                hooked!(self, x => {
+                    f::pad(x, &self.pads, $mode)
+                })
             }
         }
     )*};
@@ -84,7 +86,9 @@ macro_rules! constant_pads {
             type Output = Tensor;
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Tensor {
-                f::pad(x, &self.pads, f::PadMode::Constant(self.value))
+                hooked!(self, x => {
+                    f::pad(x, &self.pads, f::PadMode::Constant(self.value))
+                })
             }
         }
     )*};

@@ -1,6 +1,6 @@
 //! Pooling: fixed windows and windows that adapt to a wanted size.
 
-use crate::{Forward, Module};
+use crate::{Forward, Module, hooked};
 use hardpan_engine::{Tensor, functional as f};
 
 macro_rules! fixed {
@@ -45,7 +45,9 @@ macro_rules! fixed {
             type Output = Tensor;
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Tensor {
-                f::$function(x, self.kernel.clone(), self.options.clone())
+                hooked!(self, x => {
+                    f::$function(x, self.kernel.clone(), self.options.clone())
+                })
             }
         }
         fixed!(@$kind $name $with);
@@ -131,7 +133,9 @@ macro_rules! lp {
             type Output = Tensor;
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Tensor {
-                f::$function(x, self.norm_type, self.kernel.clone(), self.stride.clone(), self.ceil_mode)
+                hooked!(self, x => {
+                    f::$function(x, self.norm_type, self.kernel.clone(), self.stride.clone(), self.ceil_mode)
+                })
             }
         }
     )*};
@@ -164,7 +168,9 @@ macro_rules! adaptive {
             type Output = Tensor;
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Tensor {
-                f::$function(x, &self.size)
+                hooked!(self, x => {
+                    f::$function(x, &self.size)
+                })
             }
         }
     )*};
@@ -221,8 +227,11 @@ macro_rules! unpool {
         impl Forward<(Tensor, Tensor)> for $name {
             type Output = Tensor;
             #[track_caller]
-            fn forward(&self, (x, positions): &(Tensor, Tensor)) -> Tensor {
-                f::$function(x, positions, self.kernel.clone(), self.options.clone())
+            fn forward(&self, x: &(Tensor, Tensor)) -> Tensor {
+                hooked!(self, x => {
+                    let (x, positions) = x;
+                    f::$function(x, positions, self.kernel.clone(), self.options.clone())
+                })
             }
         }
     )*};

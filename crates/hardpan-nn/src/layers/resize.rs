@@ -1,6 +1,6 @@
 //! Images made larger, and patches taken apart and put together.
 
-use crate::{Forward, Module};
+use crate::{Forward, Module, hooked};
 use hardpan_engine::{Tensor, functional as f};
 
 /// `[N, C, ..]` resized to a size or by a factor. Counterpart: `torch.nn.Upsample`.
@@ -62,14 +62,16 @@ impl Forward for Upsample {
     type Output = Tensor;
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        let options = f::InterpolateOptions {
-            size: self.size.clone(),
-            scale_factor: self.factor.clone(),
-            mode: self.mode,
-            align_corners: self.align_corners,
-            ..Default::default()
-        };
-        f::interpolate(x, options)
+        hooked!(self, x => {
+            let options = f::InterpolateOptions {
+                size: self.size.clone(),
+                scale_factor: self.factor.clone(),
+                mode: self.mode,
+                align_corners: self.align_corners,
+                ..Default::default()
+            };
+            f::interpolate(x, options)
+        })
     }
 }
 
@@ -90,7 +92,9 @@ macro_rules! by_number {
             type Output = Tensor;
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Tensor {
-                f::$function(x, self.0)
+                hooked!(self, x => {
+                    f::$function(x, self.0)
+                })
             }
         }
     )*};
@@ -151,7 +155,9 @@ impl Forward for Unfold {
     type Output = Tensor;
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        f::unfold(x, self.kernel.clone(), self.options.clone())
+        hooked!(self, x => {
+            f::unfold(x, self.kernel.clone(), self.options.clone())
+        })
     }
 }
 
@@ -176,7 +182,9 @@ impl Forward for Fold {
     type Output = Tensor;
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        f::fold(x, self.size.clone(), self.kernel.clone(), self.options.clone())
+        hooked!(self, x => {
+            f::fold(x, self.size.clone(), self.kernel.clone(), self.options.clone())
+        })
     }
 }
 
@@ -211,7 +219,9 @@ macro_rules! upsampling {
             type Output = Tensor;
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Tensor {
-                self.0.forward(x)
+                hooked!(self, x => {
+                    self.0.forward(x)
+                })
             }
         }
     )*};

@@ -5,7 +5,7 @@
 //! direction and `weight_hr_l0` for projections. Weights start as in PyTorch, uniform within `1 / sqrt(hidden)`.
 
 use crate::init::uniform;
-use crate::{Forward, Mode, Module, Param, Visit, Visitor, visit_field};
+use crate::{Forward, Mode, Module, Param, Visit, Visitor, hooked, visit_field};
 use hardpan_engine::{Tensor, functional as f};
 
 /// What a recurrent layer computes in each step.
@@ -382,17 +382,22 @@ macro_rules! without_cell_state {
             type Output = (Tensor, Tensor);
             #[track_caller]
             fn forward(&self, x: &Tensor) -> (Tensor, Tensor) {
-                let (y, h, _) = self.stack.run(stringify!($name), x, None, None);
-                (y, h)
+                hooked!(self, x => {
+                    let (y, h, _) = self.stack.run(stringify!($name), x, None, None);
+                    (y, h)
+                })
             }
         }
 
         impl Forward<(Tensor, Tensor)> for $name {
             type Output = (Tensor, Tensor);
             #[track_caller]
-            fn forward(&self, (x, h): &(Tensor, Tensor)) -> (Tensor, Tensor) {
-                let (y, h, _) = self.stack.run(stringify!($name), x, Some(h), None);
-                (y, h)
+            fn forward(&self, x: &(Tensor, Tensor)) -> (Tensor, Tensor) {
+                hooked!(self, x => {
+                    let (x, h) = x;
+                    let (y, h, _) = self.stack.run(stringify!($name), x, Some(h), None);
+                    (y, h)
+                })
             }
         }
     )*};
@@ -403,17 +408,22 @@ impl Forward for LSTM {
     type Output = (Tensor, (Tensor, Tensor));
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Self::Output {
-        let (y, h, c) = self.stack.run("LSTM", x, None, None);
-        (y, (h, c.expect("an LSTM has a cell state")))
+        hooked!(self, x => {
+            let (y, h, c) = self.stack.run("LSTM", x, None, None);
+            (y, (h, c.expect("an LSTM has a cell state")))
+        })
     }
 }
 
 impl Forward<(Tensor, (Tensor, Tensor))> for LSTM {
     type Output = (Tensor, (Tensor, Tensor));
     #[track_caller]
-    fn forward(&self, (x, (h, c)): &(Tensor, (Tensor, Tensor))) -> Self::Output {
-        let (y, h, c) = self.stack.run("LSTM", x, Some(h), Some(c));
-        (y, (h, c.expect("an LSTM has a cell state")))
+    fn forward(&self, x: &(Tensor, (Tensor, Tensor))) -> Self::Output {
+        hooked!(self, x => {
+            let (x, (h, c)) = x;
+            let (y, h, c) = self.stack.run("LSTM", x, Some(h), Some(c));
+            (y, (h, c.expect("an LSTM has a cell state")))
+        })
     }
 }
 
@@ -521,15 +531,20 @@ macro_rules! cells_without_cell_state {
             type Output = Tensor;
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Tensor {
-                self.cell.run(stringify!($name), x, None).0
+                hooked!(self, x => {
+                    self.cell.run(stringify!($name), x, None).0
+                })
             }
         }
 
         impl Forward<(Tensor, Tensor)> for $name {
             type Output = Tensor;
             #[track_caller]
-            fn forward(&self, (x, h): &(Tensor, Tensor)) -> Tensor {
-                self.cell.run(stringify!($name), x, Some((h, None))).0
+            fn forward(&self, x: &(Tensor, Tensor)) -> Tensor {
+                hooked!(self, x => {
+                    let (x, h) = x;
+                    self.cell.run(stringify!($name), x, Some((h, None))).0
+                })
             }
         }
     )*};
@@ -540,16 +555,21 @@ impl Forward for LSTMCell {
     type Output = (Tensor, Tensor);
     #[track_caller]
     fn forward(&self, x: &Tensor) -> (Tensor, Tensor) {
-        let (h, c) = self.cell.run("LSTMCell", x, None);
-        (h, c.expect("an LSTM has a cell state"))
+        hooked!(self, x => {
+            let (h, c) = self.cell.run("LSTMCell", x, None);
+            (h, c.expect("an LSTM has a cell state"))
+        })
     }
 }
 
 impl Forward<(Tensor, (Tensor, Tensor))> for LSTMCell {
     type Output = (Tensor, Tensor);
     #[track_caller]
-    fn forward(&self, (x, (h, c)): &(Tensor, (Tensor, Tensor))) -> (Tensor, Tensor) {
-        let (h, c) = self.cell.run("LSTMCell", x, Some((h, Some(c))));
-        (h, c.expect("an LSTM has a cell state"))
+    fn forward(&self, x: &(Tensor, (Tensor, Tensor))) -> (Tensor, Tensor) {
+        hooked!(self, x => {
+            let (x, (h, c)) = x;
+            let (h, c) = self.cell.run("LSTMCell", x, Some((h, Some(c))));
+            (h, c.expect("an LSTM has a cell state"))
+        })
     }
 }

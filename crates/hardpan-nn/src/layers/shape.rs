@@ -1,6 +1,6 @@
 //! Layers that only rearrange.
 
-use crate::{Forward, Module};
+use crate::{Forward, Module, hooked};
 use hardpan_engine::Tensor;
 
 /// Gives its input back. Counterpart: `torch.nn.Identity`.
@@ -44,7 +44,9 @@ impl Forward for Flatten {
     type Output = Tensor;
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        x.flatten(self.start, self.end)
+        hooked!(self, x => {
+            x.flatten(self.start, self.end)
+        })
     }
 }
 
@@ -66,10 +68,12 @@ impl Forward for Unflatten {
     type Output = Tensor;
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        let d = hardpan_engine::shape::axis_of("Unflatten", self.dim, x.rank());
-        let mut shape: Vec<isize> = x.shape().iter().map(|n| *n as isize).collect();
-        shape.splice(d..=d, self.sizes.iter().copied());
-        x.reshape(shape)
+        hooked!(self, x => {
+            let d = hardpan_engine::shape::axis_of("Unflatten", self.dim, x.rank());
+            let mut shape: Vec<isize> = x.shape().iter().map(|n| *n as isize).collect();
+            shape.splice(d..=d, self.sizes.iter().copied());
+            x.reshape(shape)
+        })
     }
 }
 
@@ -90,8 +94,10 @@ impl Forward for View {
     type Output = Tensor;
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        let mut shape = vec![x.size(0) as isize];
-        shape.extend(&self.sizes);
-        x.reshape(shape)
+        hooked!(self, x => {
+            let mut shape = vec![x.size(0) as isize];
+            shape.extend(&self.sizes);
+            x.reshape(shape)
+        })
     }
 }

@@ -5,7 +5,7 @@ use super::dropout::Dropout;
 use super::linear::Linear;
 use super::norm::LayerNorm;
 use crate::init::Init;
-use crate::{Forward, Module};
+use crate::{Forward, Module, hooked};
 use hardpan_engine::{Tensor, functional as f};
 
 /// What lies between the two linear maps of a feed-forward part.
@@ -167,18 +167,20 @@ impl TransformerEncoderLayer {
     /// `[L, N, E]` (or batch first) to the same shape, with masks on the attention.
     #[track_caller]
     pub fn apply(&self, x: &Tensor, masks: &Attend) -> Tensor {
-        let attend = |x: &Tensor| self.dropout.forward(&self.self_attn.attend(x, x, x, masks).0);
-        let ff = |x: &Tensor| {
-            let wide = self.dropout.forward(&self.activation.of(&self.linear1.forward(x)));
-            self.dropout.forward(&self.linear2.forward(&wide))
-        };
-        if self.norm_first {
-            let x = x + attend(&self.norm1.forward(x));
-            &x + ff(&self.norm2.forward(&x))
-        } else {
-            let x = self.norm1.forward(&(x + attend(x)));
-            self.norm2.forward(&(&x + ff(&x)))
-        }
+        hooked!(self, x => {
+            let attend = |x: &Tensor| self.dropout.forward(&self.self_attn.attend(x, x, x, masks).0);
+            let ff = |x: &Tensor| {
+                let wide = self.dropout.forward(&self.activation.of(&self.linear1.forward(x)));
+                self.dropout.forward(&self.linear2.forward(&wide))
+            };
+            if self.norm_first {
+                let x = x + attend(&self.norm1.forward(x));
+                &x + ff(&self.norm2.forward(&x))
+            } else {
+                let x = self.norm1.forward(&(x + attend(x)));
+                self.norm2.forward(&(&x + ff(&x)))
+            }
+        })
     }
 }
 
@@ -218,11 +220,13 @@ impl TransformerEncoder {
     /// Through all layers, with masks on the attention.
     #[track_caller]
     pub fn apply(&self, x: &Tensor, masks: &Attend) -> Tensor {
-        let x = self.layers.iter().fold(x.clone(), |x, layer| layer.apply(&x, masks));
-        match &self.norm {
-            Some(norm) => norm.forward(&x),
-            None => x,
-        }
+        hooked!(self, x => {
+            let x = self.layers.iter().fold(x.clone(), |x, layer| layer.apply(&x, masks));
+            match &self.norm {
+                Some(norm) => norm.forward(&x),
+                None => x,
+            }
+        })
     }
 }
 
@@ -282,24 +286,28 @@ impl TransformerDecoderLayer {
     /// The target through the layer: masks on its attention to itself (`own`) and to the memory.
     #[track_caller]
     pub fn apply(&self, x: &Tensor, memory: &Tensor, own: &Attend, to_memory: &Attend) -> Tensor {
-        let attend = |x: &Tensor| self.dropout.forward(&self.self_attn.attend(x, x, x, own).0);
-        let look = |x: &Tensor| {
-            let y = self.multihead_attn.attend(x, memory, memory, to_memory).0;
-            self.dropout.forward(&y)
-        };
-        let ff = |x: &Tensor| {
-            let wide = self.dropout.forward(&self.activation.of(&self.linear1.forward(x)));
-            self.dropout.forward(&self.linear2.forward(&wide))
-        };
-        if self.norm_first {
-            let x = x + attend(&self.norm1.forward(x));
-            let x = &x + look(&self.norm2.forward(&x));
-            &x + ff(&self.norm3.forward(&x))
-        } else {
-            let x = self.norm1.forward(&(x + attend(x)));
-            let x = self.norm2.forward(&(&x + look(&x)));
-            self.norm3.forward(&(&x + ff(&x)))
-        }
+        let given = &(x.clone(), memory.clone());
+        hooked!(self, given => {
+            let (x, memory) = given;
+            let attend = |x: &Tensor| self.dropout.forward(&self.self_attn.attend(x, x, x, own).0);
+            let look = |x: &Tensor| {
+                let y = self.multihead_attn.attend(x, memory, memory, to_memory).0;
+                self.dropout.forward(&y)
+            };
+            let ff = |x: &Tensor| {
+                let wide = self.dropout.forward(&self.activation.of(&self.linear1.forward(x)));
+                self.dropout.forward(&self.linear2.forward(&wide))
+            };
+            if self.norm_first {
+                let x = x + attend(&self.norm1.forward(x));
+                let x = &x + look(&self.norm2.forward(&x));
+                &x + ff(&self.norm3.forward(&x))
+            } else {
+                let x = self.norm1.forward(&(x + attend(x)));
+                let x = self.norm2.forward(&(&x + look(&x)));
+                self.norm3.forward(&(&x + ff(&x)))
+            }
+        })
     }
 }
 
@@ -340,12 +348,16 @@ impl TransformerDecoder {
     /// The target through all layers, with masks on its attention to itself (`own`) and to the memory.
     #[track_caller]
     pub fn apply(&self, x: &Tensor, memory: &Tensor, own: &Attend, to_memory: &Attend) -> Tensor {
-        let layers = self.layers.iter();
-        let x = layers.fold(x.clone(), |x, layer| layer.apply(&x, memory, own, to_memory));
-        match &self.norm {
-            Some(norm) => norm.forward(&x),
-            None => x,
-        }
+        let given = &(x.clone(), memory.clone());
+        hooked!(self, given => {
+            let (x, memory) = given;
+            let layers = self.layers.iter();
+            let x = layers.fold(x.clone(), |x, layer| layer.apply(&x, memory, own, to_memory));
+            match &self.norm {
+                Some(norm) => norm.forward(&x),
+                None => x,
+            }
+        })
     }
 }
 
@@ -391,8 +403,12 @@ impl Transformer {
     /// Source and target through the whole.
     #[track_caller]
     pub fn apply(&self, source: &Tensor, target: &Tensor, masks: &TransformerMasks) -> Tensor {
-        let memory = self.encoder.apply(source, &masks.source);
-        self.decoder.apply(target, &memory, &masks.target, &masks.memory)
+        let given = &(source.clone(), target.clone());
+        hooked!(self, given => {
+            let (source, target) = given;
+            let memory = self.encoder.apply(source, &masks.source);
+            self.decoder.apply(target, &memory, &masks.target, &masks.memory)
+        })
     }
 }
 
