@@ -13,6 +13,7 @@
 //! assert_eq!(w.grad().unwrap().to_vec::<f32>(), vec![1.5, 2.5, 3.5]);
 //! ```
 
+mod autocast;
 mod checkpoint;
 pub mod dev;
 pub mod dtype;
@@ -32,6 +33,7 @@ pub mod special;
 pub mod tensor;
 mod work;
 
+pub use autocast::{autocast, set_autocast};
 pub use dev::{DeviceId, live_bytes, peak_bytes, reset_peak_bytes, with_device};
 pub use dtype::{DType, Element, Lane, Scalar};
 pub use grad::{checkpoint, grad, grad_with};
@@ -40,7 +42,7 @@ pub use io::{FileError, FormatError, load_safetensors, save_safetensors};
 pub use node::{GradCell, Tensor, enable_grad, is_grad_enabled, live_nodes, no_grad};
 pub use op::CustomOp;
 pub use plan::{flush_all, plan_stats, trace, with_eager};
-pub use random::{manual_seed, rng_state, set_rng_state};
+pub use random::{manual_seed, random_words, rng_state, set_rng_state};
 pub use tensor::arguments::{Axes, IntoSizes, Operand, result_type};
 pub use tensor::arrange::{DimList, broadcast_shapes};
 pub use tensor::einops::Fold;

@@ -44,3 +44,10 @@ pub(crate) fn advance(n: u64) -> (u64, u64) {
     s.position += n.div_ceil(4) * 4;
     (s.seed, at)
 }
+
+/// The next `n` random words of the stream, at once and on the host: for decisions of a program, such as which items to mix. A
+/// tensor of random numbers would have to be computed first.
+pub fn random_words(n: usize) -> Vec<u32> {
+    let (seed, at) = advance(n as u64);
+    (at..at + n as u64).map(|i| crate::philox::bits(seed, i)).collect()
+}

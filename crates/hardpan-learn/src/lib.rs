@@ -40,3 +40,4 @@ pub mod lr_find;
 pub mod metric;
 pub mod progress;
 pub mod schedule;
+pub mod tensorboard;

@@ -43,7 +43,8 @@ impl<T: Task> Callback<T> for LrFinder {
         };
         self.points.lock().unwrap_or_else(|e| e.into_inner()).push((ctx.opt.lr(), loss));
         self.best = self.best.min(loss);
-        if !loss.is_finite() || loss > 4.0 * self.best || ctx.train_iter >= self.steps {
+        // After a NaN nothing but NaN would follow.
+        if loss.is_nan() || loss > 4.0 * self.best || ctx.train_iter >= self.steps {
             return Flow::CancelFit;
         }
         Flow::Continue
@@ -57,8 +58,8 @@ impl<T: Task> Callback<T> for LrFinder {
 /// Rates that were tried with the smoothed loss at each, and what they suggest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LrFind {
-    /// Rate and loss of each step that counts: without the first tenth, when the smoothing has little to go by, and the last
-    /// five, when the loss is on its way up. As in fastai.
+    /// Rate and smoothed loss of each step that counts: without the first tenth, when the smoothing has little to go by, and the last
+    /// five, when the loss is on its way up. As in fastai. All losses are numbers; some may be infinite.
     pub points: Vec<(f64, f64)>,
     /// In the middle of the longest fall of the loss: see [`valley`].
     pub valley: Option<f64>,
@@ -71,11 +72,18 @@ pub struct LrFind {
 }
 
 impl LrFind {
-    pub(crate) fn new(all: Vec<(f64, f64)>, steps: usize) -> LrFind {
-        let from = (steps / 10).min(all.len());
-        let to = all.len().saturating_sub(5).max(from);
-        let mut points: Vec<(f64, f64)> = all[from..to].to_vec();
-        points.retain(|p| p.1.is_finite());
+    /// From all points of a search of `steps` steps.
+    pub(crate) fn new(mut all: Vec<(f64, f64)>, steps: usize) -> LrFind {
+        // fastai goes on after a NaN, so there the last five are NaN and the points before it all count.
+        let nan = all.iter().position(|p| p.1.is_nan());
+        let steps_made = if nan.is_some() { steps.max(all.len()) } else { all.len() };
+        all.truncate(nan.unwrap_or(all.len()).min(steps_made.saturating_sub(5)));
+        let points = all.split_off((steps / 10).min(all.len()));
+        LrFind::of(points)
+    }
+
+    /// What these points (rate, loss) suggest, with rates that rise.
+    pub fn of(points: Vec<(f64, f64)>) -> LrFind {
         LrFind {
             valley: valley(&points),
             steep: steep(&points),
@@ -95,11 +103,11 @@ impl LrFind {
 /// Counterpart: fastai's `valley`, the default suggestion.
 pub fn valley(points: &[(f64, f64)]) -> Option<f64> {
     let n = points.len();
-    if n < 2 {
+    if n == 0 {
         return None;
     }
-    let mut length = vec![1usize; n];
-    let (mut start, mut end) = (0usize, 0usize);
+    let mut length = vec![1isize; n];
+    let (mut start, mut end) = (0isize, 0usize);
     for i in 1..n {
         for j in 0..i {
             if points[i].1 < points[j].1 && length[i] < length[j] + 1 {
@@ -107,13 +115,14 @@ pub fn valley(points: &[(f64, f64)]) -> Option<f64> {
             }
             if length[end] < length[i] {
                 end = i;
-                start = (end as isize - length[end] as isize).max(0) as usize;
+                start = end as isize - length[end];
             }
         }
     }
-    let third = (end - start) as f64 / 3.0;
-    let at = start + third as usize + (third / 2.0) as usize;
-    (end > start).then(|| points[at].0)
+    let third = (end as isize - start) as f64 / 3.0;
+    let at = start + third as isize + (third / 2.0) as isize;
+    // As in Python a place before the first counts from the end.
+    Some(points[at.rem_euclid(n as isize) as usize].0)
 }
 
 /// The rate at which the loss falls steepest over the logarithm of the rate. Counterpart: fastai's `steep`.
@@ -134,7 +143,7 @@ pub fn slide(points: &[(f64, f64)]) -> Option<f64> {
     const WIDTH: usize = 15;
     const ALIKE: f64 = 0.005;
     let n = points.len();
-    if n <= WIDTH + 1 {
+    if n <= WIDTH {
         return None;
     }
     // numpy's gradient: central differences, one-sided at the ends.
@@ -159,43 +168,88 @@ pub fn slide(points: &[(f64, f64)]) -> Option<f64> {
 mod tests {
     use super::*;
 
-    /// A loss that is flat, falls, is at its lowest, and shoots up.
-    fn curve() -> Vec<(f64, f64)> {
-        (0..100)
-            .map(|i| {
-                let lr = 1e-7 * 1e8f64.powf(i as f64 / 100.0);
-                let x = i as f64;
-                let fall = 2.0 / (1.0 + ((x - 60.0) / 4.0).exp());
-                (lr, 0.3 + fall + ((x - 92.0) / 2.0).exp() - x * 1e-4)
-            })
-            .collect()
+    fn rate(i: usize) -> f64 {
+        1e-7 * 1e8f64.powf(i as f64 / 100.0)
     }
 
+    /// A loss that is flat, falls, is at its lowest, and shoots up.
+    fn fall_and_rise(i: usize) -> f64 {
+        let x = i as f64;
+        0.3 + 2.0 / (1.0 + ((x - 60.0) / 4.0).exp()) + ((x - 92.0) / 2.0).exp() - x * 1e-4
+    }
+
+    fn noisy(i: usize) -> f64 {
+        let x = i as f64;
+        let wave = 0.15 * (x * 1.7).sin() * (x * 0.9).cos();
+        2.3 - 1.2 / (1.0 + ((55.0 - x) / 6.0).exp()) + wave + ((x - 88.0) / 3.0).exp()
+    }
+
+    fn falling(i: usize) -> f64 {
+        3.0 - 0.02 * i as f64 - 0.0001 * (i * i) as f64
+    }
+
+    fn wavy(i: usize) -> f64 {
+        let x = i as f64;
+        1.0 + 0.5 * (x / 7.0).cos() + x * x * 2e-4
+    }
+
+    fn curve(n: usize, f: fn(usize) -> f64) -> Vec<(f64, f64)> {
+        (0..n).map(|i| (rate(i), f(i))).collect()
+    }
+
+    /// Valley, slide, steep and minimum of fastai 2.8.12 for the same curves: a search of 100 steps that ended after so many, in one case
+    /// by a NaN.
     #[test]
-    fn suggestions_are_in_order() {
-        let found = LrFind::new(curve(), 100);
-        assert_eq!(found.points.len(), 85);
-        let (valley, steep, minimum) =
-            (found.valley.unwrap(), found.steep.unwrap(), found.minimum.unwrap());
-        let at = |i: i32| 1e-7 * 1e8f64.powf(i as f64 / 100.0);
-        assert!(valley > at(40) && valley < at(62), "{valley:e}");
-        assert!(steep > at(55) && steep < at(65), "{steep:e}");
-        assert!(minimum > at(75) / 10.0 && minimum < at(90) / 10.0, "{minimum:e}");
-        assert!(found.slide.is_some());
-        assert_eq!(found.suggestion(), Some(valley));
+    fn suggestions_are_fastai_s() {
+        let mut nan = curve(71, noisy);
+        nan[70].1 = f64::NAN;
+        let cases = [
+            (
+                "fall and rise",
+                curve(100, fall_and_rise),
+                85,
+                [3.98107164e-4, 1.44543974e-5, 5.24807442e-3, 3.01995158e-2],
+            ),
+            (
+                "noisy",
+                curve(97, noisy),
+                82,
+                [9.12010856e-3, 6.91830996e-4, 1.90546066e-2, 1.44543976e-2],
+            ),
+            (
+                "falling",
+                curve(100, falling),
+                85,
+                [1.20226445e-3, 2.08929613e-1, 2.75422859, 3.31131124e-1],
+            ),
+            (
+                "wavy",
+                curve(80, wavy),
+                65,
+                [2.08929623e-3, 6.91830996e-4, 6.30957345e-7, 4.78630090e-7],
+            ),
+            ("NaN", nan, 60, [3.01995175e-3, 6.91830996e-4, 1.90546066e-2, 3.31131108e-3]),
+        ];
+        for (name, all, points, want) in cases {
+            let found = LrFind::new(all, 100);
+            assert_eq!(found.points.len(), points, "{name}");
+            let got = [found.valley, found.slide, found.steep, found.minimum];
+            for (got, want) in got.iter().zip(want) {
+                let got = got.unwrap();
+                assert!((got / want - 1.0).abs() < 1e-6, "{name}: {found:?}, not {want:e}");
+            }
+            assert_eq!(found.suggestion(), found.valley);
+        }
+        // 13 points are too few for the slide, which fastai has no answer to either.
+        let found = LrFind::new(curve(28, fall_and_rise), 100);
+        assert_eq!((found.points.len(), found.slide), (13, None));
+        assert!((found.valley.unwrap() / 1.58489320e-6 - 1.0).abs() < 1e-6);
     }
 
     #[test]
     fn too_few_points_suggest_nothing() {
-        let found = LrFind::new(curve()[..8].to_vec(), 100);
+        let found = LrFind::new(curve(8, fall_and_rise), 100);
         assert_eq!(found.suggestion(), None);
         assert!(found.points.is_empty() && found.slide.is_none());
-    }
-
-    #[test]
-    fn what_is_not_finite_is_left_out() {
-        let mut points = curve();
-        points[50].1 = f64::NAN;
-        assert_eq!(LrFind::new(points, 100).points.len(), 84);
     }
 }

@@ -35,11 +35,12 @@ pub mod prelude {
     pub use hardpan_engine::functional::{self, cross_entropy, mse_loss};
     pub use hardpan_engine::{DType, Tensor, grad, manual_seed, no_grad};
     pub use hardpan_learn::callback::{
-        Callback, Checkpoint, EarlyStopping, Flow, GradientAccumulation, GradientClip,
-        ModelResetter, ParamScheduler, SaveModel,
+        Callback, Checkpoint, CsvLogger, CutMix, EarlyStopping, Ema, Flow, Gather,
+        GradientAccumulation, GradientClip, LabelSmoothing, LrScheduler, MixUp, MixedPrecision,
+        ModelResetter, ParamScheduler, ReduceLrOnPlateau, SaveModel, ShowGraph, Swa, TensorBoard,
     };
     pub use hardpan_learn::data::{DataLoader, DataLoaders, Dataset, TensorDataset};
-    pub use hardpan_learn::learner::{Context, Learner, Task};
+    pub use hardpan_learn::learner::{Context, FineTune, FitError, Learner, Rates, Task};
     pub use hardpan_learn::metric::{Mean, Metric, accuracy, error_rate};
     pub use hardpan_learn::schedule::{Anneal, OneCycle};
     pub use hardpan_nn::optim::{Adam, AdamW, Hyper, Optimizer, Recipe, SGD};

@@ -3,6 +3,7 @@
 //! Every function takes operands that already fit (promoted, broadcast, with axes resolved); the public methods in the
 //! neighbouring files bring them there and report what does not fit in the user's own terms.
 
+use crate::autocast::lowered;
 use crate::dtype::{DType, Scalar};
 use crate::node::{Sources, Tensor};
 use crate::op::{
@@ -264,6 +265,9 @@ impl Tensor {
         debug_assert!(r == b.rank() && r >= 2 && a.dtype() == b.dtype());
         debug_assert_eq!(a.shape()[..r - 2], b.shape()[..r - 2]);
         debug_assert_eq!(a.shape()[r - 1], b.shape()[r - 2]);
+        if let Some((a, b)) = lowered(a, b, at) {
+            return Tensor::prim_dot(&a, &b, at).prim_cast(DType::F32, at);
+        }
         let mut shape = a.0.shape.clone();
         shape[r - 1] = b.0.shape[r - 1];
         add_multiply_adds((a.numel() * shape[r - 1]) as u64);
@@ -279,6 +283,9 @@ impl Tensor {
         shape: &[usize],
         at: At,
     ) -> Tensor {
+        if let Some((a, b)) = lowered(a, b, at) {
+            return Tensor::prim_conv(mode, params, &a, &b, shape, at).prim_cast(DType::F32, at);
+        }
         // Each element of the convolution's result meets one filter.
         let (result, weight): (usize, &[usize]) = match mode {
             ConvMode::Forward => (shape.iter().product(), b.shape()),

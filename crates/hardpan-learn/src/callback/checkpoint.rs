@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// Keeps a file from which [`Learner::resume`](crate::learner::Learner::resume) goes on as if nothing had happened: written at the
-/// start, after each epoch, every so often in between, and when asked to stop.
+/// start, after each epoch, every so often in between, when asked to stop, and when something breaks (a callback or the loader
+/// panics, data cannot be read).
 pub struct Checkpoint {
     path: PathBuf,
     every: Duration,
@@ -61,7 +62,12 @@ impl<T: Task> Callback<T> for Checkpoint {
         70
     }
 
+    fn watches_only(&self) -> bool {
+        true
+    }
+
     fn before_fit(&mut self, ctx: &mut Context<T>) -> Flow {
+        ctx.rescue_to(&self.path);
         self.write(ctx);
         Flow::Continue
     }

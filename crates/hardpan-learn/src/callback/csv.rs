@@ -42,8 +42,12 @@ impl<T: Task> Callback<T> for CsvLogger {
         60
     }
 
+    fn watches_only(&self) -> bool {
+        true
+    }
+
     fn before_fit(&mut self, ctx: &mut Context<T>) -> Flow {
-        if ctx.train_iter > 0 {
+        if ctx.resumed {
             return Flow::Continue;
         }
         let mut columns = vec!["epoch", "train_loss", "valid_loss"];

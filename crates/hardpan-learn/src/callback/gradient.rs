@@ -62,7 +62,7 @@ impl<T: Task> Callback<T> for GradientAccumulation {
     }
 
     fn before_fit(&mut self, ctx: &mut Context<T>) -> Flow {
-        if ctx.train_iter == 0 {
+        if !ctx.resumed {
             self.seen = 0;
         }
         Flow::Continue

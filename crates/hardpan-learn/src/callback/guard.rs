@@ -33,6 +33,10 @@ impl<T: Task> Callback<T> for TerminateOnNan {
         55
     }
 
+    fn watches_only(&self) -> bool {
+        true
+    }
+
     fn before_fit(&mut self, ctx: &mut Context<T>) -> Flow {
         self.good = Some((ctx.train_iter, ctx.model.state_dict()));
         self.candidate = None;

@@ -22,50 +22,76 @@
 //! ```
 //!
 //! At each event callbacks are called in ascending [`order`](Callback::order), those of equal order as they were added. The orders
-//! are fastai's but for the last three:
+//! are those of fastai 2.8.12 where it has the callback, but for [`TerminateOnNan`] (-9 there, so that its recorder does not see the
+//! loss that ended the run; here it does).
 //!
 //! | order | callback |
 //! |---|---|
 //! | -10 | [`TrainEval`] |
-//! | 0 | yours, [`ModelResetter`] |
+//! | -9 | [`BnFreeze`] |
+//! | 0 | yours, [`MixUp`], [`CutMix`], [`ModelResetter`], [`McDropout`], [`GatherPreds`], [`FetchPreds`], [`CollectData`] |
+//! | 1 | [`LabelSmoothing`], [`RnnRegularizer`] |
 //! | 6 | [`GradientAccumulation`] |
+//! | 10 | [`MixedPrecision`] |
 //! | 11 | [`GradientClip`] |
 //! | 50 | [`Recorder`] |
+//! | 51 | [`TensorBoard`] |
 //! | 55 | [`TerminateOnNan`] |
 //! | 60 | [`ParamScheduler`], [`Progress`], [`CsvLogger`] |
 //! | 61 | [`SaveModel`] |
+//! | 62 | [`ReduceLrOnPlateau`], [`LrScheduler`] |
 //! | 63 | [`EarlyStopping`] |
-//! | 70 | [`Checkpoint`] |
-//!
-//! (fastai's [`SaveModel`] and [`EarlyStopping`] come before its recorder; here they come after the table, so that the epoch that is
-//! the last has its row too.)
+//! | 65 | [`ShowGraph`], [`Ema`] |
+//! | 66 | [`Swa`] |
+//! | 70 | [`Checkpoint`], [`SkipToEpoch`] |
+//! | 71 | [`ShortEpoch`] (0 in fastai, whose recorder does not see the last batch) |
 
+mod average;
 mod checkpoint;
 mod csv;
 mod event;
 mod gradient;
+mod graph;
 mod guard;
+mod mix;
+mod plateau;
+mod precision;
+mod preds;
 mod progress;
 mod recorder;
-mod reset;
+mod rnn;
 mod scheduler;
+mod tensorboard;
 mod track;
 mod train_eval;
+mod training;
 
+pub use average::{Ema, Swa};
 pub use checkpoint::Checkpoint;
 pub use csv::CsvLogger;
 pub use event::{Event, Flow};
 pub(crate) use event::{Span, Stop};
 pub use gradient::{GradientAccumulation, GradientClip};
+pub use graph::ShowGraph;
 pub use guard::TerminateOnNan;
+pub use mix::{Blend, CutMix, LabelSmoothing, MixUp};
+pub use plateau::{LrScheduler, ReduceLrOnPlateau};
+pub use precision::{LossScale, MixedPrecision, ScaleWatch};
+pub use preds::{
+    CollectData, CollectedBatch, CollectedData, FetchPreds, Gather, GatherPreds, Gathered,
+    GatheredParts,
+};
 pub use progress::Progress;
 pub use recorder::Recorder;
-pub use reset::ModelResetter;
+pub use rnn::{HiddenStates, ModelResetter, RnnRegularizer, on_output};
 pub use scheduler::ParamScheduler;
+pub use tensorboard::TensorBoard;
 pub use track::{EarlyStopping, SaveModel};
 pub use train_eval::TrainEval;
+pub use training::{BnFreeze, McDropout, ShortEpoch, SkipToEpoch};
 
 use crate::learner::{Context, Task};
+use hardpan_nn::StateDict;
 use serde_json::Value;
 
 macro_rules! methods {
@@ -96,6 +122,21 @@ macro_rules! methods {
 
             /// Goes on from what [`state`](Callback::state) gave.
             fn load_state(&mut self, state: Value) {}
+
+            /// Tensors that a resumed run needs, such as averages of weights.
+            fn state_tensors(&self) -> StateDict {
+                StateDict::new()
+            }
+
+            /// Goes on from what [`state_tensors`](Callback::state_tensors) gave.
+            fn load_state_tensors(&mut self, state: StateDict) {}
+
+            /// Whether it only watches, saves or decides about whole epochs, and so stays out of
+            /// [`lr_find`](crate::learner::Learner::lr_find), predictions and other passes that are no training. A callback that changes how
+            /// a model computes or learns says no, which is the default. Counterpart: fastai's `remove_on_fetch`.
+            fn watches_only(&self) -> bool {
+                false
+            }
 
             /// Passes the event on to the method of its name. Override it to see every event.
             fn on(&mut self, event: Event, ctx: &mut Context<T>) -> Flow {

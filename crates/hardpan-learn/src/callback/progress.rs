@@ -43,6 +43,10 @@ impl<T: Task> Callback<T> for Progress {
         60
     }
 
+    fn watches_only(&self) -> bool {
+        true
+    }
+
     fn before_fit(&mut self, ctx: &mut Context<T>) -> Flow {
         let mut columns = vec!["train_loss".to_owned(), "valid_loss".to_owned()];
         columns.extend(ctx.metrics.iter().map(|m| m.name().to_owned()));

@@ -25,9 +25,13 @@ impl<T: Task> Callback<T> for Recorder {
         50
     }
 
+    fn watches_only(&self) -> bool {
+        true
+    }
+
     fn before_fit(&mut self, ctx: &mut Context<T>) -> Flow {
         // A resumed fit goes on with the history it had.
-        if ctx.train_iter == 0 {
+        if !ctx.resumed {
             ctx.history = Default::default();
         }
         Flow::Continue
@@ -53,6 +57,7 @@ impl<T: Task> Callback<T> for Recorder {
             history.raw_losses.push(value);
             history.losses.push(history.smooth.value().unwrap_or(value));
             history.lrs.push(ctx.opt.lr());
+            history.moms.push(ctx.opt.momentum());
         } else {
             self.loss.add(loss, ctx.items);
             if let (Some(pred), Some(y)) = (&ctx.pred, &ctx.y) {
@@ -109,6 +114,7 @@ impl Recorder {
             seconds: self.epoch_start.map_or(0.0, |t| t.elapsed().as_secs_f64()),
             train_seconds: self.train_time.as_secs_f64(),
             items: self.items,
+            steps: ctx.train_iter,
         };
         ctx.history.epochs.push(record);
     }

@@ -3,7 +3,8 @@
 //! Any safetensors reader can read the weights: they have the names of [`Module::state_dict`]. The header, under the key `hardpan` of
 //! the file's metadata, has the version of the format, what is needed to rebuild the model and to use it (architecture, classes,
 //! input), and where it comes from. A file from which a training can go on also has what the optimizer remembers (tensors whose
-//! names begin with `optimizer/`), gradients that were being accumulated (`gradient/`) and the position of the run.
+//! names begin with `optimizer/`), gradients that were being accumulated (`gradient/`), what callbacks keep (`callback/`), losses and
+//! rates of each batch (`history/`) and the position of the run.
 //!
 //! ```no_run
 //! use hardpan_learn::file::{Header, ModelFile};
@@ -40,6 +41,8 @@ pub const FORMAT_VERSION: u32 = 1;
 const KEY: &str = "hardpan";
 const OPTIMIZER: &str = "optimizer/";
 const GRADIENT: &str = "gradient/";
+const CALLBACK: &str = "callback/";
+const HISTORY: &str = "history/";
 
 /// What a model file says about its model. Everything may be absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -160,6 +163,10 @@ pub struct ModelFile {
     pub optimizer: StateDict,
     /// Gradients that were being accumulated, by parameter, if the training was not over.
     pub gradients: StateDict,
+    /// Tensors that callbacks keep, by callback, if the training was not over.
+    pub callbacks: StateDict,
+    /// Losses and rates of each batch, if the training was not over.
+    pub history: StateDict,
     path: PathBuf,
 }
 
@@ -172,6 +179,8 @@ impl ModelFile {
             training: None,
             optimizer: StateDict::new(),
             gradients: StateDict::new(),
+            callbacks: StateDict::new(),
+            history: StateDict::new(),
             path: PathBuf::new(),
         }
     }
@@ -200,6 +209,8 @@ impl ModelFile {
         let arrays: Vec<(String, HostArray)> = weights
             .chain(prefixed(OPTIMIZER, &self.optimizer))
             .chain(prefixed(GRADIENT, &self.gradients))
+            .chain(prefixed(CALLBACK, &self.callbacks))
+            .chain(prefixed(HISTORY, &self.history))
             .collect();
         let views = arrays
             .iter()
@@ -238,8 +249,9 @@ impl ModelFile {
         }
         let document: Document = serde_json::from_str(&text).map_err(json)?;
         let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(e.to_string()))?;
-        let (mut weights, mut optimizer, mut gradients) =
-            (StateDict::new(), StateDict::new(), StateDict::new());
+        // By the prefix of the names; what has none are the weights.
+        let prefixes = [OPTIMIZER, GRADIENT, CALLBACK, HISTORY];
+        let mut parts: [StateDict; 5] = Default::default();
         let mut views = file.tensors();
         views.sort_by(|a, b| a.0.cmp(&b.0));
         for (name, view) in views {
@@ -249,16 +261,13 @@ impl ModelFile {
             let array = HostArray::from_bytes(dtype, view.shape(), view.data().to_vec());
             let array = array.ok_or_else(|| damaged(format!("{name} has a wrong size")))?;
             let value = Tensor::from_host(&array);
-            if let Some(name) = name.strip_prefix(OPTIMIZER) {
-                optimizer.insert(name, value);
-            } else if let Some(name) = name.strip_prefix(GRADIENT) {
-                gradients.insert(name, value);
-            } else {
-                weights.insert(name, value);
-            }
+            let prefix = prefixes.iter().position(|p| name.starts_with(p));
+            let name = name.strip_prefix(prefix.map_or("", |i| prefixes[i])).unwrap_or(&name);
+            parts[prefix.unwrap_or(prefixes.len())].insert(name, value);
         }
+        let [optimizer, gradients, callbacks, history, weights] = parts;
         let Document { header, training, .. } = document;
-        Ok(ModelFile { header, weights, training, optimizer, gradients, path })
+        Ok(ModelFile { header, weights, training, optimizer, gradients, callbacks, history, path })
     }
 
     /// Sets the model's weights to those of the file. All or nothing.

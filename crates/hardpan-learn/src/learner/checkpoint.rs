@@ -2,8 +2,8 @@
 
 use super::{FitError, Learner, Start};
 use crate::file::{FileError, Header, ModelFile, Training};
-use hardpan_engine::{rng_state, set_rng_state};
-use hardpan_nn::{Forward, Module};
+use hardpan_engine::{Tensor, rng_state, set_rng_state};
+use hardpan_nn::{Forward, Module, StateDict};
 use serde_json::Value;
 use std::path::Path;
 
@@ -20,10 +20,8 @@ where
     /// If the file cannot be written; one that is there stays as it is then.
     pub fn save_checkpoint(&self, path: impl AsRef<Path>) -> Result<(), FileError> {
         let ctx = &self.ctx;
-        let callbacks = self
-            .callbacks
-            .iter()
-            .map(|c| (c.callback.name().to_owned(), c.callback.state()))
+        let callbacks = (0..self.callbacks.len())
+            .map(|i| (self.key(i), self.callbacks[i].callback.state()))
             .filter(|(_, state)| *state != Value::Null)
             .collect();
         // After an epoch the next one is to begin, not the end of this one to be repeated.
@@ -32,7 +30,23 @@ where
             true => (ctx.epoch + 1, 0),
             false => (ctx.epoch, ctx.epoch_batches),
         };
-        let mut file = ModelFile::new(Header::default(), &ctx.model.state_dict());
+        let mut aside = ctx.aside.clone();
+        if let Some(aside) = &mut aside {
+            aside.swap();
+        }
+        let weights = ctx.model.state_dict();
+        if let Some(aside) = &mut aside {
+            aside.swap();
+        }
+        let mut file = ModelFile::new(Header::default(), &weights);
+        for (i, entry) in self.callbacks.iter().enumerate() {
+            for (name, value) in entry.callback.state_tensors() {
+                file.callbacks.insert(format!("{}/{name}", self.key(i)), value);
+            }
+        }
+        for (name, values) in ctx.history.by_batch() {
+            file.history.insert(name, Tensor::from_slice(values, [values.len()]));
+        }
         file.optimizer = ctx.opt.state_dict();
         let gradients = ctx.model.named_parameters().into_iter();
         file.gradients = gradients.filter_map(|(name, p)| Some((name, p.grad()?))).collect();
@@ -42,7 +56,8 @@ where
             epochs: ctx.epochs,
             stage: ctx.stage,
             batches_per_epoch: ctx.loaders.train.len(),
-            rng: rng_state(),
+            // An interrupted validation is repeated as a whole.
+            rng: ctx.validation_rng.unwrap_or_else(rng_state),
             history: ctx.history.clone(),
             callbacks,
             user: ctx.user_state.clone(),
@@ -84,13 +99,11 @@ where
             let gradient = file.gradients.get(&name);
             p.set_grad(gradient.filter(|g| g.shape() == p.shape()).cloned());
         }
-        for (name, state) in training.callbacks {
-            if let Some(c) = self.callbacks.iter_mut().find(|c| c.callback.name() == name) {
-                c.callback.load_state(state);
-            }
-        }
+        self.states = States { values: training.callbacks, tensors: file.callbacks.clone() };
+        (0..self.callbacks.len()).for_each(|i| self.restore(i));
         set_rng_state(training.rng);
         self.ctx.history = training.history;
+        self.ctx.history.set_by_batch(|name| file.history.get(name).map(Tensor::to_vec));
         self.ctx.user_state = training.user;
         self.start = Some(Start {
             epoch: training.epoch,
@@ -99,5 +112,39 @@ where
             stage: training.stage,
         });
         Ok(())
+    }
+
+    /// The name under which the state of the callback at this place is saved: that of its type, with a number from the second on.
+    fn key(&self, at: usize) -> String {
+        let name = self.callbacks[at].callback.name();
+        match self.callbacks[..at].iter().filter(|c| c.callback.name() == name).count() {
+            0 => name.to_owned(),
+            n => format!("{name}#{n}"),
+        }
+    }
+
+    /// Gives the callback at this place the state that was saved for it, if there is one.
+    pub(crate) fn restore(&mut self, at: usize) {
+        let key = self.key(at);
+        if let Some(i) = self.states.values.iter().position(|(name, _)| *name == key) {
+            self.callbacks[at].callback.load_state(self.states.values.remove(i).1);
+        }
+        let tensors = self.states.tensors.clone().strip_prefix(&format!("{key}/"));
+        if !tensors.is_empty() {
+            self.callbacks[at].callback.load_state_tensors(tensors);
+        }
+    }
+}
+
+/// What a checkpoint has of callbacks, until they take it: some come only with the fit.
+#[derive(Default)]
+pub(crate) struct States {
+    values: Vec<(String, Value)>,
+    tensors: StateDict,
+}
+
+impl States {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.values.is_empty() && self.tensors.is_empty()
     }
 }

@@ -2,14 +2,24 @@
 
 use super::{History, Task};
 use crate::callback::Event;
-use crate::data::DataLoaders;
+use crate::data::{DataLoaders, Rows};
 use crate::metric::Metric;
 use hardpan_engine::Tensor;
 use hardpan_nn::optim::Optimizer;
+use hardpan_nn::{Buffer, Module, Param};
 use std::path::PathBuf;
 
 /// A loss: one number (a tensor of one element) from what the model gives and the targets.
 pub type Loss<P, Y> = Box<dyn Fn(&P, &Y) -> Tensor + Send>;
+
+/// The losses of the items of a batch `[N]`, where [`Loss`] gives their mean.
+pub type ItemLosses<P, Y> = Box<dyn Fn(&P, &Y) -> Tensor + Send>;
+
+/// What is done to the model's output before people see it: the softmax that the loss has inside, for example.
+pub type Activation<P> = Box<dyn Fn(P) -> P + Send>;
+
+/// The answer behind an output after its [`Activation`]: the class, for example.
+pub type Decode<P> = Box<dyn Fn(&P) -> Tensor + Send>;
 
 /// The state of a training. Callbacks get it mutably at every event; outside of a fit a
 /// [`Learner`](super::Learner) shows it with [`context`](super::Learner::context).
@@ -20,6 +30,12 @@ pub struct Context<T: Task> {
     pub opt: Optimizer,
     /// The loss.
     pub loss_fn: Loss<T::Pred, T::Y>,
+    /// The loss of each item, if it is known.
+    pub item_losses: Option<ItemLosses<T::Pred, T::Y>>,
+    /// From outputs to probabilities, if they are not the same.
+    pub activation: Option<Activation<T::Pred>>,
+    /// From probabilities to answers, if it is known.
+    pub decode: Option<Decode<T::Pred>>,
     /// Training and validation data.
     pub loaders: DataLoaders<T::X, T::Y>,
     /// What is measured in validations.
@@ -43,6 +59,8 @@ pub struct Context<T: Task> {
     pub pct_train: f64,
     /// Whether this is the training part of an epoch.
     pub training: bool,
+    /// Whether this fit is one that was interrupted and goes on: callbacks keep what they counted.
+    pub resumed: bool,
 
     /// Number of items of the batch.
     pub items: usize,
@@ -57,6 +75,16 @@ pub struct Context<T: Task> {
     /// The loss that gradients are computed of.
     pub loss_grad: Option<Tensor>,
 
+    /// Files to write a resumable state to if the run breaks.
+    pub(crate) rescue: Vec<PathBuf>,
+    /// The model's own weights while others are in it.
+    pub(crate) aside: Option<Aside>,
+    /// Whether the best weights of the fit have been put back at its end.
+    pub(crate) best_restored: bool,
+    /// State of the random generator when the present validation began.
+    pub(crate) validation_rng: Option<(u64, u64)>,
+    /// Whether gradients have been collected that no step has used.
+    pub(crate) pending_gradients: bool,
     /// Which fit of several that belong together: see [`Learner::fine_tune`](super::Learner::fine_tune).
     pub(crate) stage: usize,
     /// Whether the whole run is to stop and go on later, not only this fit: Ctrl-C.
@@ -70,7 +98,43 @@ pub struct Context<T: Task> {
     pub(crate) event: Event,
 }
 
+/// Values of a model's parameters and buffers that are not in it.
+#[derive(Clone)]
+pub(crate) struct Aside {
+    params: Vec<(Param, Tensor)>,
+    buffers: Vec<(Buffer, Tensor)>,
+}
+
+impl Aside {
+    /// Puts these values into the model and keeps those that were in it.
+    pub(crate) fn swap(&mut self) {
+        for (p, value) in &mut self.params {
+            let old = p.value().detach();
+            p.set(std::mem::replace(value, old));
+        }
+        for (b, value) in &mut self.buffers {
+            let old = b.value();
+            b.replace(std::mem::replace(value, old));
+        }
+    }
+}
+
 impl<T: Task> Context<T> {
+    /// Keeps the model's weights, so that others can be in it for a while: for a validation with averages, say. A checkpoint that is
+    /// written meanwhile has the model's own.
+    pub fn set_weights_aside(&mut self) {
+        let params = self.model.parameters().into_iter().map(|p| (p.clone(), p.value().detach()));
+        let buffers = self.model.buffers().into_iter().map(|b| (b.clone(), b.value()));
+        self.aside = Some(Aside { params: params.collect(), buffers: buffers.collect() });
+    }
+
+    /// Puts the weights back that were [set aside](Context::set_weights_aside), if there are any.
+    pub fn put_weights_back(&mut self) {
+        if let Some(mut aside) = self.aside.take() {
+            aside.swap();
+        }
+    }
+
     /// The batch's inputs.
     ///
     /// # Panics
@@ -107,9 +171,69 @@ impl<T: Task> Context<T> {
         self.loss.as_ref().unwrap_or_else(|| self.absent("loss"))
     }
 
+    /// Sets the loss: what is reported, and what gradients are computed of.
+    ///
+    /// # Panics
+    /// If it is not one number.
+    #[track_caller]
+    pub fn set_loss(&mut self, loss: Tensor) {
+        assert!(
+            loss.numel() == 1,
+            "the loss has shape {:?}, but must be one number: use the mean, .mean(..)",
+            loss.shape()
+        );
+        self.loss = Some(loss.detach());
+        self.loss_grad = Some(loss);
+    }
+
+    /// Adds a penalty to what gradients are computed of, not to what is reported.
+    ///
+    /// # Panics
+    /// Before `after_loss` and outside of a batch, or if it is not one number.
+    #[track_caller]
+    pub fn add_penalty(&mut self, penalty: Tensor) {
+        assert!(
+            penalty.numel() == 1,
+            "the penalty has shape {:?}, but must be one number: use the mean, .mean(..)",
+            penalty.shape()
+        );
+        let Some(loss) = self.loss_grad.take() else { self.absent("loss") };
+        self.loss_grad = Some(loss + penalty.reshape(&[] as &[usize]));
+    }
+
+    /// The losses of the items of a batch, `[N]`: by [`item_losses`](Context::item_losses) where it is known, otherwise by asking for
+    /// the loss of one item after the other, which is right for every loss that is a mean over items. Counterpart: fastai's
+    /// `loss_not_reduced`.
+    #[track_caller]
+    pub fn losses_of(&self, pred: &T::Pred, y: &T::Y) -> Tensor
+    where
+        T::Pred: Rows,
+        T::Y: Rows,
+    {
+        let n = y.rows();
+        if let Some(f) = &self.item_losses {
+            let losses = f(pred, y);
+            assert!(
+                losses.rank() > 0 && losses.shape()[0] == n,
+                "item_losses: {n} items, but losses of shape {:?}; the first dimension must be the items'",
+                losses.shape()
+            );
+            let rest = losses.numel() / n.max(1);
+            return losses.reshape([n, rest]).mean(1);
+        }
+        let one = |i| (self.loss_fn)(&pred.take_rows(&[i]), &y.take_rows(&[i])).reshape([1]);
+        Tensor::cat(&(0..n).map(one).collect::<Vec<_>>(), 0)
+    }
+
     #[track_caller]
     fn absent(&self, what: &str) -> ! {
         panic!("there is no {what} at {}", self.event)
+    }
+
+    /// Should the run break (its data cannot be read, something panics), a state from which it can go on is written to `path`. For this
+    /// fit.
+    pub fn rescue_to(&mut self, path: impl Into<PathBuf>) {
+        self.rescue.push(path.into());
     }
 
     /// Asks for the whole training to be written to `path`, resumable from here, when all callbacks have seen this event.

@@ -53,6 +53,20 @@ pub enum FitError {
         /// What differs.
         problem: String,
     },
+    /// A callback or the data loader panicked. If the run keeps a [`Checkpoint`](crate::callback::Checkpoint), it has been written.
+    #[error("{culprit} panicked at {during} (epoch {epoch}, batch {batch}): {message}")]
+    Panicked {
+        /// Which.
+        culprit: String,
+        /// At which event.
+        during: &'static str,
+        /// The epoch, from 0.
+        epoch: usize,
+        /// The batch in the epoch, from 0.
+        batch: usize,
+        /// What it said.
+        message: String,
+    },
     /// A callback failed.
     #[error("{callback}: {source}")]
     Callback {

@@ -1,10 +1,13 @@
 //! The loop. Everything beyond it is a callback.
 
+use super::checkpoint::States;
+use super::rescue::{Mark, Running};
 use super::{Entry, FitError, Learner, Task};
 use crate::callback::{Callback, Event, Flow, Span, Stop};
 use crate::data::DataLoader;
-use hardpan_engine::{Tensor, flush_all, no_grad};
+use hardpan_engine::{DType, Tensor, flush_all, no_grad, rng_state, set_autocast};
 use hardpan_nn::{Forward, Module};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// Where a fit starts: at the beginning, or where another was interrupted.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -27,14 +30,18 @@ where
     fn fire(&mut self, event: Event) -> Result<(), Stop> {
         self.ctx.event = event;
         let mut answer = Flow::Continue;
-        for entry in &mut self.callbacks {
+        for (i, entry) in self.callbacks.iter_mut().enumerate() {
+            self.running = Running::Callback(i);
             answer = entry.callback.on(event, &mut self.ctx);
             if !matches!(answer, Flow::Continue) {
                 break;
             }
         }
-        for path in std::mem::take(&mut self.ctx.checkpoints) {
-            self.save_checkpoint(&path).map_err(|e| Stop::Error(e.into()))?;
+        self.running = Running::Loop;
+        if !self.ctx.checkpoints.is_empty() {
+            for path in std::mem::take(&mut self.ctx.checkpoints) {
+                self.save_checkpoint(&path).map_err(|e| Stop::Error(e.into()))?;
+            }
         }
         answer.stop()
     }
@@ -70,11 +77,17 @@ where
             });
         }
         self.with_callbacks(extra, |learner| {
-            learner.ctx.interrupted = false;
-            learner.ctx.epochs = epochs;
-            learner.ctx.epoch = start.epoch;
-            learner.ctx.epoch_batches = start.batches;
-            learner.ctx.train_iter = start.epoch * learner.ctx.loaders.train.len() + start.batches;
+            let per_epoch = learner.ctx.loaders.train.len();
+            let ctx = &mut learner.ctx;
+            ctx.interrupted = false;
+            ctx.best_restored = false;
+            ctx.resumed = start.epochs != 0;
+            ctx.epochs = epochs;
+            ctx.epoch = start.epoch;
+            ctx.epoch_batches = start.batches;
+            ctx.train_iter = start.epoch * per_epoch + start.batches;
+            ctx.pending_gradients = ctx.opt.params().any(|p| p.grad().is_some());
+            learner.states = States::default();
             learner.with_events(Span::Fit, |l| l.all_epochs(start))
         })
     }
@@ -88,7 +101,7 @@ where
                 let train = l.ctx.loaders.train.clone();
                 l.with_events(Span::Train, |l| l.all_batches(&train, epoch, skip))?;
                 match l.ctx.loaders.valid.clone() {
-                    Some(valid) => l.validation_pass(&valid),
+                    Some(valid) => l.validation_pass(&valid, 0),
                     None => Ok(()),
                 }
             })?;
@@ -96,8 +109,17 @@ where
         Ok(())
     }
 
-    fn validation_pass(&mut self, loader: &DataLoader<X, Y>) -> Result<(), Stop> {
-        no_grad(|| self.with_events(Span::Validate, |l| l.all_batches(loader, 0, 0)))
+    /// `round` is what the loader takes for the epoch, should it shuffle.
+    pub(crate) fn validation_pass(
+        &mut self,
+        loader: &DataLoader<X, Y>,
+        round: usize,
+    ) -> Result<(), Stop> {
+        self.ctx.validation_rng = Some(rng_state());
+        let result =
+            no_grad(|| self.with_events(Span::Validate, |l| l.all_batches(loader, round, 0)));
+        self.ctx.validation_rng = None;
+        result
     }
 
     /// One pass over a loader, in training or not as the context says.
@@ -108,15 +130,22 @@ where
         skip: usize,
     ) -> Result<(), Stop> {
         self.ctx.iters = loader.len();
+        self.mark_batch();
+        self.running = Running::Loader;
         let mut batches = loader.batches_from(epoch, skip);
         for iter in skip.min(loader.len())..loader.len() {
+            self.mark_batch();
+            self.running = Running::Loader;
+            self.ctx.iter = iter;
             let items = batches.next_items();
             let Some(batch) = batches.next() else { break };
             let (x, y) = batch.map_err(|e| Stop::Error(e.into()))?;
+            self.running = Running::Loop;
             let ctx = &mut self.ctx;
-            (ctx.iter, ctx.items) = (iter, items);
+            ctx.items = items;
             (ctx.x, ctx.y) = (Some(x), Some(y));
             let result = self.with_events(Span::Batch, Self::one_batch);
+            self.mark = Mark::default();
             let ctx = &mut self.ctx;
             // What the batch needed is let go before the next one is made, also when all is to stop.
             (ctx.x, ctx.y, ctx.pred, ctx.loss, ctx.loss_grad) = (None, None, None, None, None);
@@ -126,6 +155,7 @@ where
                 flush_all();
             }
         }
+        self.running = Running::Loop;
         Ok(())
     }
 
@@ -135,13 +165,13 @@ where
         self.fire(Event::AfterPred)?;
         let ctx = &mut self.ctx;
         let loss = (ctx.loss_fn)(ctx.pred(), ctx.y());
-        ctx.loss = Some(loss.detach());
-        ctx.loss_grad = Some(loss);
+        ctx.set_loss(loss);
         self.fire(Event::AfterLoss)?;
         if !self.ctx.training {
             return Ok(());
         }
         self.with_events(Span::Backward, |l| {
+            l.ctx.pending_gradients = true;
             l.ctx.loss_grad.as_ref().expect("a loss").backward();
             Ok(())
         })?;
@@ -150,14 +180,20 @@ where
             Ok(())
         })?;
         self.ctx.opt.zero_grad();
+        self.ctx.pending_gradients = false;
         Ok(())
     }
 
     /// Mean loss and metrics over a loader, as the record of an epoch.
-    pub(crate) fn run_validation(&mut self, loader: &DataLoader<X, Y>) -> Result<(), FitError> {
-        self.with_callbacks(Vec::new(), |l| {
+    pub(crate) fn run_validation(
+        &mut self,
+        loader: &DataLoader<X, Y>,
+        round: usize,
+        extra: Vec<Box<dyn Callback<(M, X, Y)>>>,
+    ) -> Result<(), FitError> {
+        self.with_callbacks(extra, |l| {
             (l.ctx.epochs, l.ctx.epoch) = (1, 0);
-            l.validation_pass(loader)
+            l.validation_pass(loader, round)
         })
     }
 
@@ -168,16 +204,42 @@ where
         f: impl FnOnce(&mut Self) -> Result<(), Stop>,
     ) -> Result<(), FitError> {
         let first = self.next_id;
-        let result = extra.into_iter().try_for_each(|c| self.insert(c)).and_then(|()| f(self));
-        self.callbacks.retain(|c| c.id < first);
-        match result {
-            Ok(()) => Ok(()),
-            Err(Stop::Error(e)) => Err(e),
-            Err(Stop::Cancel(span)) => Err(FitError::Misplaced {
+        self.ctx.rescue.clear();
+        // What a panic leaves half done is mended in `rescue.rs`.
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            extra.into_iter().try_for_each(|c| self.insert(c)).and_then(|()| f(self))
+        }));
+        let mut goes_on = None;
+        let outcome = match result {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(Stop::Error(e))) => {
+                if matches!(e, FitError::Data(_)) {
+                    self.rescue();
+                }
+                Err(e)
+            }
+            Ok(Err(Stop::Cancel(span))) => Err(FitError::Misplaced {
                 event: self.ctx.event,
                 cancelled: format!("{span:?}").to_lowercase(),
             }),
+            Err(panic) => self.after_panic(panic).map_or_else(
+                |panic| {
+                    goes_on = Some(panic);
+                    Ok(())
+                },
+                Err,
+            ),
+        };
+        self.callbacks.retain(|c| c.id < first);
+        self.ctx.put_weights_back();
+        self.ctx.validation_rng = None;
+        self.running = Running::Loop;
+        self.mark = Mark::default();
+        set_autocast(None);
+        if let Some(panic) = goes_on {
+            resume_unwind(panic);
         }
+        outcome
     }
 
     /// Adds a callback at the place of its order, and tells it so.
@@ -192,11 +254,17 @@ where
         let id = self.next_id;
         self.next_id += 1;
         self.callbacks.insert(at, Entry { id, callback });
+        if !self.states.is_empty() {
+            self.restore(at);
+        }
         answer.stop()
     }
 }
 
 /// The value of a loss that has been computed.
 pub(crate) fn value_of(loss: &Tensor) -> f64 {
-    loss.to_vec::<f64>()[0]
+    match loss.dtype() {
+        DType::F32 => f64::from(loss.item::<f32>()),
+        _ => loss.item::<f64>(),
+    }
 }

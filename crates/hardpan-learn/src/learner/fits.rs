@@ -43,7 +43,10 @@ where
     /// If there are rates for another number of groups.
     #[track_caller]
     pub fn fit(&mut self, epochs: usize, rates: impl Into<Rates>) -> Result<(), FitError> {
-        self.set_rates(rates);
+        // A resumed fit has its rates, which may have changed since it began.
+        if self.start.is_none() {
+            self.set_rates(rates);
+        }
         self.run_fit(epochs, Vec::new())
     }
 

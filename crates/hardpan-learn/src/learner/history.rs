@@ -8,15 +8,18 @@ use serde::{Deserialize, Serialize};
 pub struct History {
     /// One entry for each epoch that is over.
     pub epochs: Vec<EpochRecord>,
-    /// Smoothed training loss after each step.
+    /// Smoothed training loss after each batch.
     #[serde(skip)]
     pub losses: Vec<f64>,
-    /// Training loss of each step.
+    /// Training loss of each batch.
     #[serde(skip)]
     pub raw_losses: Vec<f64>,
-    /// Learning rate of each step.
+    /// Learning rate of the last parameter group for each batch.
     #[serde(skip)]
     pub lrs: Vec<f64>,
+    /// Momentum (the first beta of the Adam family) of the last parameter group for each batch; 0 where the optimizer has none.
+    #[serde(skip)]
+    pub moms: Vec<f64>,
     /// The smoothing of the training loss.
     pub smooth: SmoothLoss,
 }
@@ -40,6 +43,9 @@ pub struct EpochRecord {
     pub train_seconds: f64,
     /// Items trained on.
     pub items: usize,
+    /// Training batches of the fit that were over at its end: where it is on the axis of [`History::losses`].
+    #[serde(default)]
+    pub steps: usize,
 }
 
 impl EpochRecord {
@@ -54,6 +60,27 @@ impl EpochRecord {
 }
 
 impl History {
+    /// What there is for each batch, by name: for a checkpoint, where they are tensors.
+    pub(crate) fn by_batch(&self) -> [(&'static str, &Vec<f64>); 3] {
+        [("raw_losses", &self.raw_losses), ("lrs", &self.lrs), ("moms", &self.moms)]
+    }
+
+    /// Takes up again what [`by_batch`](History::by_batch) gave.
+    pub(crate) fn set_by_batch(&mut self, values: impl Fn(&str) -> Option<Vec<f64>>) {
+        let Some(raw) = values("raw_losses") else { return };
+        let mut smooth = SmoothLoss { beta: self.smooth.beta, ..SmoothLoss::default() };
+        self.losses = raw
+            .iter()
+            .map(|loss| {
+                smooth.add(*loss);
+                smooth.value().unwrap_or(*loss)
+            })
+            .collect();
+        self.raw_losses = raw;
+        self.lrs = values("lrs").unwrap_or_default();
+        self.moms = values("moms").unwrap_or_default();
+    }
+
     /// The last epoch's value of a metric, `train_loss` or `valid_loss`.
     pub fn last_metric(&self, name: &str) -> Option<f64> {
         self.epochs.last()?.get(name)

@@ -18,28 +18,33 @@ mod error;
 mod fit;
 mod fits;
 mod history;
+mod predict;
 mod rates;
+mod rescue;
 mod task;
 
-pub use context::{Context, Loss};
+pub use context::{Activation, Context, Decode, ItemLosses, Loss};
 pub use error::FitError;
 pub(crate) use fit::{Start, value_of};
 pub use fits::FineTune;
 pub use history::{EpochRecord, History, SmoothLoss};
+pub use predict::Tta;
 pub use rates::Rates;
 pub use task::Task;
 
 use crate::callback::{Callback, Event, Progress, Recorder, TerminateOnNan, TrainEval};
-use crate::data::{DataLoader, DataLoaders, Rows};
+use crate::data::DataLoaders;
 use crate::file::{FileError, Header, ModelFile};
 use crate::lr_find::{LrFind, LrFinder};
 use crate::metric::Metric;
 use crate::schedule::OneCycle;
-use hardpan_engine::{Tensor, no_grad};
+use checkpoint::States;
+use hardpan_engine::Tensor;
 use hardpan_nn::optim::{
     Adam, Hyper, IntoGroups, Optimizer, Recipe, norm_and_bias_params, norm_params,
 };
-use hardpan_nn::{Forward, Module, Param, evaluating};
+use hardpan_nn::{Forward, Module, Param};
+use rescue::{Mark, Running};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -59,6 +64,9 @@ where
     setup: OptimizerSetup<M>,
     cycle: OneCycle,
     start: Option<Start>,
+    states: States,
+    running: Running,
+    mark: Mark,
 }
 
 /// A callback with a number of its own.
@@ -121,6 +129,9 @@ where
             opt: setup.build(&model),
             model,
             loss_fn: Box::new(loss),
+            item_losses: None,
+            activation: None,
+            decode: None,
             loaders,
             metrics: Vec::new(),
             history: History::default(),
@@ -132,20 +143,36 @@ where
             train_iter: 0,
             pct_train: 0.0,
             training: false,
+            resumed: false,
             items: 0,
             x: None,
             y: None,
             pred: None,
             loss: None,
             loss_grad: None,
+            rescue: Vec::new(),
+            aside: None,
+            best_restored: false,
+            validation_rng: None,
+            pending_gradients: false,
             stage: 0,
             interrupted: false,
             checkpoints: Vec::new(),
             user_state: serde_json::Value::Null,
             event: Event::AfterCreate,
         };
-        let cycle = OneCycle::default();
-        Learner { ctx, callbacks: Vec::new(), next_id: 0, setup, cycle, start: None }
+        let learner = Learner {
+            ctx,
+            callbacks: Vec::new(),
+            next_id: 0,
+            setup,
+            cycle: OneCycle::default(),
+            start: None,
+            states: States::default(),
+            running: Running::default(),
+            mark: Mark::default(),
+        };
+        learner
             .callback(TrainEval::default())
             .callback(Recorder::default())
             .callback(TerminateOnNan::default())
@@ -207,6 +234,36 @@ where
         self
     }
 
+    /// With the loss of each item `[N]` (or `[N, ..]`), of which the loss is the mean: [`MixUp`](crate::callback::MixUp) mixes each item by
+    /// itself then, and [`get_preds_with`](Learner::get_preds_with) need not ask for the loss of one item after the other.
+    #[must_use]
+    pub fn item_losses(
+        mut self,
+        losses: impl Fn(&M::Output, &Y) -> Tensor + Send + 'static,
+    ) -> Self {
+        self.ctx.item_losses = Some(Box::new(losses));
+        self
+    }
+
+    /// With what is to be done to outputs before people see them, such as the softmax that is part of the loss. Counterpart: a fastai
+    /// loss's `activation`.
+    #[must_use]
+    pub fn activation(
+        mut self,
+        activation: impl Fn(M::Output) -> M::Output + Send + 'static,
+    ) -> Self {
+        self.ctx.activation = Some(Box::new(activation));
+        self
+    }
+
+    /// With the way from an output (after the activation) to an answer, such as the class with the highest probability. Counterpart: a
+    /// fastai loss's `decodes`.
+    #[must_use]
+    pub fn decode(mut self, decode: impl Fn(&M::Output) -> Tensor + Send + 'static) -> Self {
+        self.ctx.decode = Some(Box::new(decode));
+        self
+    }
+
     /// Also measures this in validations.
     #[must_use]
     pub fn metric(mut self, metric: impl Metric<M::Output, Y> + 'static) -> Self {
@@ -239,57 +296,6 @@ where
         self
     }
 
-    /// Mean loss and metrics over the validation data.
-    ///
-    /// # Errors
-    /// If data cannot be read, or a callback fails.
-    ///
-    /// # Panics
-    /// If there is no validation data; see [`validate_on`](Learner::validate_on).
-    #[track_caller]
-    pub fn validate(&mut self) -> Result<EpochRecord, FitError> {
-        let valid = self.ctx.loaders.valid.clone();
-        let valid = valid.expect("validate: this learner has no validation data; use validate_on");
-        self.validate_on(&valid)
-    }
-
-    /// Mean loss and metrics over other data.
-    ///
-    /// # Errors
-    /// If data cannot be read, or a callback fails.
-    pub fn validate_on(&mut self, loader: &DataLoader<X, Y>) -> Result<EpochRecord, FitError> {
-        let history = std::mem::take(&mut self.ctx.history);
-        let result = self.run_validation(loader);
-        let measured = std::mem::replace(&mut self.ctx.history, history);
-        result?;
-        Ok(measured.epochs.into_iter().next_back().unwrap_or_default())
-    }
-
-    /// What the model gives for a batch, in evaluation mode and without history.
-    #[track_caller]
-    pub fn predict(&self, x: &X) -> M::Output {
-        evaluating(&self.ctx.model, || no_grad(|| self.ctx.model.forward(x)))
-    }
-
-    /// What the model gives for all of `loader`, with the targets. Counterpart: fastai's `get_preds`.
-    ///
-    /// # Errors
-    /// If data cannot be read.
-    pub fn get_preds(&self, loader: &DataLoader<X, Y>) -> Result<(M::Output, Y), FitError>
-    where
-        M::Output: Rows,
-        Y: Rows,
-    {
-        let mut parts = (Vec::new(), Vec::new());
-        for batch in loader.batches(0) {
-            let (x, y) = batch?;
-            parts.0.push(self.predict(&x));
-            parts.1.push(y);
-            hardpan_engine::flush_all();
-        }
-        Ok((M::Output::concat(parts.0), Y::concat(parts.1)))
-    }
-
     /// Writes the weights to a file of the format of [`crate::file`]. To be used without this program it needs more of a header:
     /// see [`save_with`](Learner::save_with).
     ///
@@ -317,7 +323,8 @@ where
         Ok(file.header)
     }
 
-    /// Tries learning rates from 1e-7 to 10 in 100 steps and says what the loss did. The model is as before afterwards.
+    /// Tries learning rates from 1e-7 to 10 in 100 steps and says what the loss did. The model is as before afterwards. Callbacks that only
+    /// watch ([`Callback::watches_only`]) do not see it.
     /// Counterpart: fastai's `lr_find`.
     ///
     /// # Errors
@@ -326,31 +333,35 @@ where
         self.lr_find_with(1e-7, 10.0, 100)
     }
 
-    /// As [`lr_find`](Learner::lr_find) with other limits.
+    /// As [`lr_find`](Learner::lr_find) with other limits: at least six steps.
     ///
     /// # Errors
     /// See [`FitError`].
-    pub fn lr_find_with(&mut self, start: f64, end: f64, steps: usize) -> Result<LrFind, FitError> {
+    pub fn lr_find_with(
+        &mut self,
+        start_lr: f64,
+        end_lr: f64,
+        steps: usize,
+    ) -> Result<LrFind, FitError> {
+        // fastai does at least six, too.
+        let steps = steps.max(6);
         let epochs = steps / self.ctx.loaders.train.len() + 1;
         let history = std::mem::take(&mut self.ctx.history);
         let hypers: Vec<_> = self.ctx.opt.groups().iter().map(|g| g.hypers().clone()).collect();
         let saved = (self.ctx.model.state_dict(), self.ctx.opt.state_dict());
         let rng = hardpan_engine::rng_state();
-        // Other callbacks would report on an experiment as if it were a training.
-        let quiet = ["Recorder", "TrainEval"];
-        let (kept, aside) = std::mem::take(&mut self.callbacks)
-            .into_iter()
-            .partition(|c| quiet.contains(&c.callback.name()));
-        self.callbacks = kept;
+        let start = self.start.take();
+        // What only watches would report on an experiment as if it were a training.
+        let aside = self.set_aside(|c| c.watches_only() && c.name() != "Recorder");
+        let states: Vec<_> = self.callbacks.iter().map(|c| c.callback.state()).collect();
         let found = Arc::new(Mutex::new(Vec::new()));
-        let finder = LrFinder::new(start, end, steps, found.clone());
+        let finder = LrFinder::new(start_lr, end_lr, steps, found.clone());
         let result = self.run_fit(epochs, vec![Box::new(finder)]);
-        let here = std::mem::replace(&mut self.callbacks, aside);
-        for entry in here {
-            let at =
-                self.callbacks.partition_point(|c| c.callback.order() <= entry.callback.order());
-            self.callbacks.insert(at, entry);
+        for (entry, state) in self.callbacks.iter_mut().zip(states) {
+            entry.callback.load_state(state);
         }
+        self.bring_back(aside);
+        self.start = start;
         self.ctx.history = history;
         self.ctx.model.load_state_dict(&saved.0, true).expect("its own weights fit");
         self.ctx.model.zero_grad();

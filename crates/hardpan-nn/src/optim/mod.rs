@@ -272,6 +272,25 @@ impl Optimizer {
         self.groups.last().map_or(0.0, |g| g.hypers.get(Hyper::Lr))
     }
 
+    /// The momentum of the last group, the one reports show; 0 if there is none.
+    pub fn momentum(&self) -> f64 {
+        self.groups.last().and_then(|g| g.hypers.find(Hyper::Mom)).unwrap_or(0.0)
+    }
+
+    /// Makes the present rates the ones that schedulers built from now on start from, whatever earlier ones found.
+    pub fn forget_initial_rates(&mut self) {
+        self.groups.iter_mut().for_each(|g| g.initial_lr = None);
+    }
+
+    /// Sets the rates back to those that the first scheduler found.
+    pub fn restore_initial_rates(&mut self) {
+        for group in &mut self.groups {
+            if let Some(lr) = group.initial_lr {
+                group.hypers.set(Hyper::Lr, lr);
+            }
+        }
+    }
+
     /// Sets a hyperparameter of all groups.
     pub fn set_hyper(&mut self, hyper: Hyper, value: f64) {
         self.groups.iter_mut().for_each(|g| g.hypers.set(hyper, value));

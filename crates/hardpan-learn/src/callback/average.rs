@@ -1,0 +1,291 @@
+//! Averages of weights, which often are better than the weights: [`Ema`], [`Swa`].
+
+use super::{Callback, Flow};
+use crate::learner::{Context, Task};
+use hardpan_engine::{Tensor, flush_all, no_grad};
+use hardpan_nn::{Buffer, Module, Param, StateDict};
+use serde_json::{Value, json};
+
+/// The cells of a model that can be averaged: parameters, and buffers of floating point numbers.
+#[derive(Default)]
+struct Cells {
+    params: Vec<Param>,
+    buffers: Vec<Buffer>,
+}
+
+impl Cells {
+    fn of(model: &dyn Module) -> Cells {
+        let mut buffers = model.buffers();
+        buffers.retain(|b| b.value().dtype().is_float());
+        Cells { params: model.parameters(), buffers }
+    }
+
+    fn values(&self) -> Vec<Tensor> {
+        let params = self.params.iter().map(|p| p.value().detach());
+        params.chain(self.buffers.iter().map(Buffer::value)).collect()
+    }
+
+    fn set(&self, values: &[Tensor]) {
+        let (params, buffers) = values.split_at(self.params.len());
+        self.params.iter().zip(params).for_each(|(p, v)| p.set(v.clone()));
+        self.buffers.iter().zip(buffers).for_each(|(b, v)| b.set(v.clone()));
+    }
+}
+
+/// The average so far, in the order of [`Cells`].
+#[derive(Default)]
+struct Average(Vec<Tensor>);
+
+impl Average {
+    /// Moves `share` of the way to the present values; the first time all of it.
+    fn follow(&mut self, cells: &Cells, share: f64) {
+        let now = cells.values();
+        if self.0.is_empty() {
+            self.0 = now;
+            return;
+        }
+        no_grad(|| {
+            for (average, now) in self.0.iter_mut().zip(now) {
+                *average = &*average * (1.0 - share) + now * share;
+            }
+        });
+    }
+
+    fn save(&self) -> StateDict {
+        self.0.iter().enumerate().map(|(i, t)| (i.to_string(), t.clone())).collect()
+    }
+
+    fn load(state: &StateDict) -> Average {
+        Average((0..state.len()).filter_map(|i| state.get(&i.to_string()).cloned()).collect())
+    }
+}
+
+/// Keeps an exponential moving average of the weights (and of running statistics), which validations use, and which the model has
+/// at the end of the fit. Polyak and Juditsky 1992. Counterparts: `torch.optim.swa_utils.AveragedModel` with `get_ema_avg_fn`, timm's
+/// `ModelEma`.
+///
+/// [`SaveModel`](super::SaveModel) saves the averages, since those are what was measured, and a
+/// [`Checkpoint`](super::Checkpoint) has both. Order 65, so that callbacks that look at a whole epoch see the averages.
+pub struct Ema {
+    decay: f64,
+    validate: bool,
+    cells: Cells,
+    average: Average,
+    steps: u64,
+}
+
+impl Default for Ema {
+    fn default() -> Ema {
+        Ema::new(0.999)
+    }
+}
+
+impl Ema {
+    /// With this share of the past after each step. Default 0.999: the average is over about the last thousand steps.
+    ///
+    /// # Panics
+    /// If it is not between 0 and 1.
+    #[track_caller]
+    pub fn new(decay: f64) -> Ema {
+        assert!((0.0..=1.0).contains(&decay), "Ema: the decay {decay} is not between 0 and 1");
+        Ema {
+            decay,
+            validate: true,
+            cells: Cells::default(),
+            average: Average::default(),
+            steps: 0,
+        }
+    }
+
+    /// Validates with the weights as they are; only the end of the fit uses the averages.
+    #[must_use]
+    pub fn validate_with_weights(mut self) -> Ema {
+        self.validate = false;
+        self
+    }
+}
+
+impl<T: Task> Callback<T> for Ema {
+    fn order(&self) -> i32 {
+        65
+    }
+
+    fn watches_only(&self) -> bool {
+        true
+    }
+
+    fn state_tensors(&self) -> StateDict {
+        self.average.save()
+    }
+
+    fn load_state_tensors(&mut self, state: StateDict) {
+        self.average = Average::load(&state);
+    }
+
+    fn before_fit(&mut self, ctx: &mut Context<T>) -> Flow {
+        self.cells = Cells::of(&ctx.model);
+        self.steps = ctx.opt.steps_taken();
+        if !ctx.resumed || self.average.0.is_empty() {
+            self.average = Average(self.cells.values());
+        }
+        Flow::Continue
+    }
+
+    fn after_step(&mut self, ctx: &mut Context<T>) -> Flow {
+        // A step that was left out changes nothing.
+        if ctx.opt.steps_taken() > self.steps {
+            self.steps = ctx.opt.steps_taken();
+            self.average.follow(&self.cells, 1.0 - self.decay);
+        }
+        Flow::Continue
+    }
+
+    fn before_validate(&mut self, ctx: &mut Context<T>) -> Flow {
+        if self.validate && !self.average.0.is_empty() {
+            ctx.set_weights_aside();
+            self.cells.set(&self.average.0);
+        }
+        Flow::Continue
+    }
+
+    fn after_epoch(&mut self, ctx: &mut Context<T>) -> Flow {
+        ctx.put_weights_back();
+        Flow::Continue
+    }
+
+    fn after_fit(&mut self, ctx: &mut Context<T>) -> Flow {
+        // Whoever stopped the fit may have come before `after_epoch` got here.
+        ctx.put_weights_back();
+        if !ctx.best_restored && !ctx.interrupted {
+            self.cells.set(&self.average.0);
+        }
+        (self.cells, self.average) = (Cells::default(), Average::default());
+        Flow::Continue
+    }
+}
+
+/// Stochastic weight averaging: from some point on the weights at the end of each epoch are averaged, which the model has at the end of
+/// the fit. Izmailov et al., <https://arxiv.org/abs/1803.05407>. Counterpart: `torch.optim.swa_utils`.
+///
+/// At the end one more pass over the training data brings the running statistics of norms up to date with the averaged weights.
+pub struct Swa {
+    start: f64,
+    lr: Option<f64>,
+    update_norms: bool,
+    cells: Cells,
+    average: Average,
+    count: u64,
+}
+
+impl Default for Swa {
+    fn default() -> Swa {
+        Swa::new(0.75)
+    }
+}
+
+impl Swa {
+    /// From this share of the epochs on. Default 0.75.
+    ///
+    /// # Panics
+    /// If it is not between 0 and 1.
+    #[track_caller]
+    pub fn new(start: f64) -> Swa {
+        assert!((0.0..=1.0).contains(&start), "Swa: the start {start} is not between 0 and 1");
+        Swa {
+            start,
+            lr: None,
+            update_norms: true,
+            cells: Cells::default(),
+            average: Average::default(),
+            count: 0,
+        }
+    }
+
+    /// With this constant learning rate from the start of averaging on, whatever a schedule says. Counterpart: `SWALR`.
+    #[must_use]
+    pub fn lr(mut self, lr: f64) -> Swa {
+        self.lr = Some(lr);
+        self
+    }
+
+    /// Without the pass that brings norms up to date.
+    #[must_use]
+    pub fn keep_norms(mut self) -> Swa {
+        self.update_norms = false;
+        self
+    }
+
+    fn averaging<T: Task>(&self, ctx: &Context<T>) -> bool {
+        ctx.epoch as f64 >= self.start * ctx.epochs as f64 || ctx.epoch + 1 == ctx.epochs
+    }
+}
+
+impl<T: Task> Callback<T> for Swa {
+    fn order(&self) -> i32 {
+        66
+    }
+
+    fn watches_only(&self) -> bool {
+        true
+    }
+
+    fn state(&self) -> Value {
+        json!(self.count)
+    }
+
+    fn load_state(&mut self, state: Value) {
+        self.count = state.as_u64().unwrap_or(0);
+    }
+
+    fn state_tensors(&self) -> StateDict {
+        self.average.save()
+    }
+
+    fn load_state_tensors(&mut self, state: StateDict) {
+        self.average = Average::load(&state);
+    }
+
+    fn before_fit(&mut self, ctx: &mut Context<T>) -> Flow {
+        self.cells = Cells::of(&ctx.model);
+        if !ctx.resumed {
+            (self.average, self.count) = (Average::default(), 0);
+        }
+        Flow::Continue
+    }
+
+    fn before_batch(&mut self, ctx: &mut Context<T>) -> Flow {
+        if let (true, Some(lr)) = (ctx.training && self.averaging(ctx), self.lr) {
+            ctx.opt.set_hyper(hardpan_nn::optim::Hyper::Lr, lr);
+        }
+        Flow::Continue
+    }
+
+    fn after_epoch(&mut self, ctx: &mut Context<T>) -> Flow {
+        if self.averaging(ctx) {
+            self.count += 1;
+            self.average.follow(&self.cells, 1.0 / self.count as f64);
+            flush_all();
+        }
+        Flow::Continue
+    }
+
+    fn after_fit(&mut self, ctx: &mut Context<T>) -> Flow {
+        if !self.average.0.is_empty() && !ctx.best_restored && !ctx.interrupted {
+            self.cells.set(&self.average.0);
+            if self.update_norms && !self.cells.buffers.is_empty() {
+                ctx.model.train();
+                let loader = ctx.loaders.train.clone();
+                for batch in loader.batches(ctx.epochs) {
+                    match batch {
+                        Ok((x, _)) => drop(no_grad(|| T::forward(&ctx.model, &x))),
+                        Err(e) => return Flow::Fail(e.into()),
+                    }
+                    flush_all();
+                }
+                ctx.model.eval();
+            }
+        }
+        (self.cells, self.average) = (Cells::default(), Average::default());
+        Flow::Continue
+    }
+}

@@ -1,0 +1,269 @@
+//! Learning rates that follow what is measured, and PyTorch's schedulers: [`ReduceLrOnPlateau`], [`LrScheduler`].
+
+use super::track::Tracker;
+use super::{Callback, Flow};
+use crate::learner::{Context, Task};
+use hardpan_nn::optim::scheduler::{self, Scheduler};
+use hardpan_nn::optim::{Hyper, Optimizer};
+use serde_json::{Value, json};
+
+/// Divides the learning rates when a column of the table has not become better for some epochs. Counterpart: fastai's
+/// `ReduceLROnPlateau`.
+///
+/// For fits without another schedule of the rate, such as [`fit`](crate::learner::Learner::fit).
+#[derive(Clone, Debug)]
+pub struct ReduceLrOnPlateau {
+    tracker: Tracker,
+    patience: usize,
+    factor: f64,
+    min_lr: f64,
+    wait: usize,
+}
+
+impl ReduceLrOnPlateau {
+    /// Watches `column` as [`EarlyStopping::new`](super::EarlyStopping::new) does. After `patience` epochs (fastai's default is 1) without
+    /// a new best the rates are divided by 10.
+    pub fn new(column: impl Into<String>, patience: usize) -> ReduceLrOnPlateau {
+        let tracker = Tracker::new(column.into());
+        ReduceLrOnPlateau { tracker, patience, factor: 10.0, min_lr: 0.0, wait: 0 }
+    }
+
+    /// What the rates are divided by. Default 10.
+    #[must_use]
+    pub fn factor(mut self, factor: f64) -> ReduceLrOnPlateau {
+        self.factor = factor;
+        self
+    }
+
+    /// The lowest rate. Default 0.
+    #[must_use]
+    pub fn min_lr(mut self, lr: f64) -> ReduceLrOnPlateau {
+        self.min_lr = lr;
+        self
+    }
+
+    /// Only counts as better what is better by more than this. Default 0.
+    #[must_use]
+    pub fn min_delta(mut self, delta: f64) -> ReduceLrOnPlateau {
+        self.tracker.min_delta = delta;
+        self
+    }
+}
+
+impl<T: Task> Callback<T> for ReduceLrOnPlateau {
+    fn order(&self) -> i32 {
+        62
+    }
+
+    fn watches_only(&self) -> bool {
+        true
+    }
+
+    fn state(&self) -> Value {
+        json!({"best": self.tracker.best, "wait": self.wait})
+    }
+
+    fn load_state(&mut self, state: Value) {
+        self.tracker.load(&state["best"]);
+        self.wait = state["wait"].as_u64().unwrap_or(0) as usize;
+    }
+
+    fn before_fit(&mut self, ctx: &mut Context<T>) -> Flow {
+        if !ctx.resumed {
+            self.tracker.reset();
+            self.wait = 0;
+        }
+        Flow::Continue
+    }
+
+    fn after_epoch(&mut self, ctx: &mut Context<T>) -> Flow {
+        match self.tracker.improved(ctx) {
+            Err(e) => return Flow::Fail(e),
+            Ok(true) => self.wait = 0,
+            Ok(false) => self.wait += 1,
+        }
+        if self.wait >= self.patience.max(1) {
+            self.wait = 0;
+            for group in ctx.opt.groups_mut() {
+                let lr = group.hypers().get(Hyper::Lr);
+                group.set(Hyper::Lr, (lr / self.factor).max(self.min_lr.min(lr)));
+            }
+        }
+        Flow::Continue
+    }
+}
+
+type Plateau = scheduler::ReduceLROnPlateau;
+type Make = Box<dyn Fn(&mut Optimizer) -> Box<dyn Scheduler> + Send>;
+
+/// Uses one of PyTorch's schedulers ([`hardpan_nn::optim::scheduler`]) in a fit: built on the optimizer when the fit begins, moved on
+/// after each step or each epoch.
+///
+/// ```
+/// use hardpan_learn::callback::LrScheduler;
+/// use hardpan_nn::optim::scheduler::{CosineAnnealingWarmRestarts, ReduceLROnPlateau, StepLR};
+/// let every_thirty_epochs = LrScheduler::per_epoch(|opt| StepLR::new(opt, 30, 0.1));
+/// let restarts = LrScheduler::per_step(|opt| CosineAnnealingWarmRestarts::new(opt, 100, 2, 0.0));
+/// let plateau = LrScheduler::on("valid_loss", ReduceLROnPlateau::new().patience(3));
+/// ```
+///
+/// Its base rates are those of the fit: `learn.fit(90, 0.1)` with the first one trains at 0.1, 0.01 and 0.001.
+pub struct LrScheduler {
+    kind: Kind,
+}
+
+enum Kind {
+    Steps {
+        make: Make,
+        scheduler: Option<Box<dyn Scheduler>>,
+        /// Per epoch rather than per step.
+        epochs: bool,
+        /// Where a resumed fit is.
+        position: u64,
+        /// Steps of the optimizer that have been followed.
+        followed: u64,
+    },
+    Plateau {
+        column: String,
+        start: Box<Plateau>,
+        now: Box<Plateau>,
+        seen: Vec<f64>,
+    },
+}
+
+impl LrScheduler {
+    /// Moved on after each step of the optimizer.
+    pub fn per_step<S: Scheduler + 'static>(
+        make: impl Fn(&mut Optimizer) -> S + Send + 'static,
+    ) -> LrScheduler {
+        LrScheduler::new(make, false)
+    }
+
+    /// Moved on after each epoch.
+    pub fn per_epoch<S: Scheduler + 'static>(
+        make: impl Fn(&mut Optimizer) -> S + Send + 'static,
+    ) -> LrScheduler {
+        LrScheduler::new(make, true)
+    }
+
+    fn new<S: Scheduler + 'static>(
+        make: impl Fn(&mut Optimizer) -> S + Send + 'static,
+        epochs: bool,
+    ) -> LrScheduler {
+        let make: Make = Box::new(move |opt| Box::new(make(opt)));
+        LrScheduler {
+            kind: Kind::Steps { make, scheduler: None, epochs, position: 0, followed: 0 },
+        }
+    }
+
+    /// Moved on after each epoch with the value of a column: `train_loss`, `valid_loss` or a metric. An epoch without a value does not
+    /// count.
+    pub fn on(column: impl Into<String>, scheduler: scheduler::ReduceLROnPlateau) -> LrScheduler {
+        let start = Box::new(scheduler);
+        let now = start.clone();
+        LrScheduler { kind: Kind::Plateau { column: column.into(), start, now, seen: Vec::new() } }
+    }
+}
+
+impl<T: Task> Callback<T> for LrScheduler {
+    fn order(&self) -> i32 {
+        62
+    }
+
+    fn watches_only(&self) -> bool {
+        true
+    }
+
+    fn state(&self) -> Value {
+        match &self.kind {
+            Kind::Steps { scheduler, .. } => json!(scheduler.as_ref().map_or(0, |s| s.position())),
+            Kind::Plateau { seen, .. } => json!(seen),
+        }
+    }
+
+    fn load_state(&mut self, state: Value) {
+        match &mut self.kind {
+            Kind::Steps { position, .. } => *position = state.as_u64().unwrap_or(0),
+            Kind::Plateau { seen, .. } => {
+                let values = state.as_array().cloned().unwrap_or_default();
+                *seen = values.iter().filter_map(Value::as_f64).collect();
+            }
+        }
+    }
+
+    fn before_fit(&mut self, ctx: &mut Context<T>) -> Flow {
+        match &mut self.kind {
+            Kind::Steps { make, scheduler, position, followed, .. } => {
+                *followed = ctx.opt.steps_taken();
+                let done = if ctx.resumed { std::mem::take(position) } else { 0 };
+                // A resumed fit begins where it once began, and goes quickly through what has been.
+                let saved: Vec<_> = ctx.opt.groups().iter().map(|g| g.hypers().clone()).collect();
+                match ctx.resumed {
+                    true => ctx.opt.restore_initial_rates(),
+                    false => ctx.opt.forget_initial_rates(),
+                }
+                let mut made = make(&mut ctx.opt);
+                (0..done).for_each(|_| made.step(&mut ctx.opt));
+                *scheduler = Some(made);
+                if ctx.resumed {
+                    // Others may have changed them as well.
+                    for (group, saved) in ctx.opt.groups_mut().iter_mut().zip(saved) {
+                        saved.iter().for_each(|(h, v)| group.set(h, v));
+                    }
+                }
+            }
+            Kind::Plateau { start, now, seen, .. } => {
+                *now = start.clone();
+                if !ctx.resumed {
+                    seen.clear();
+                }
+                // Rates are as they were saved; only the scheduler has to see again what it saw.
+                let rates = ctx.opt.hypers(Hyper::Lr);
+                for value in seen.iter() {
+                    now.step(&mut ctx.opt, *value);
+                }
+                ctx.opt.set_hypers(Hyper::Lr, &rates);
+            }
+        }
+        Flow::Continue
+    }
+
+    /// After the recorder has written down the rate of this step.
+    fn after_batch(&mut self, ctx: &mut Context<T>) -> Flow {
+        if let Kind::Steps { scheduler: Some(scheduler), epochs: false, followed, .. } =
+            &mut self.kind
+            && ctx.opt.steps_taken() > *followed
+        {
+            *followed = ctx.opt.steps_taken();
+            scheduler.step(&mut ctx.opt);
+        }
+        Flow::Continue
+    }
+
+    fn after_epoch(&mut self, ctx: &mut Context<T>) -> Flow {
+        match &mut self.kind {
+            Kind::Steps { scheduler: Some(scheduler), epochs: true, .. } => {
+                scheduler.step(&mut ctx.opt);
+            }
+            Kind::Plateau { column, now, seen, .. } => {
+                let value = match super::track::column_value(ctx, column) {
+                    Ok(value) => value,
+                    Err(e) => return Flow::Fail(e),
+                };
+                if let Some(value) = value {
+                    seen.push(value);
+                    now.step(&mut ctx.opt, value);
+                }
+            }
+            _ => {}
+        }
+        Flow::Continue
+    }
+
+    fn after_fit(&mut self, _: &mut Context<T>) -> Flow {
+        if let Kind::Steps { scheduler, .. } = &mut self.kind {
+            *scheduler = None;
+        }
+        Flow::Continue
+    }
+}

@@ -1,0 +1,128 @@
+//! What changes how much is trained, or which parts of a model behave as in training: [`ShortEpoch`], [`SkipToEpoch`], [`BnFreeze`],
+//! [`McDropout`].
+
+use super::{Callback, Flow};
+use crate::learner::{Context, Task};
+use hardpan_nn::{Mode, Module, Visitor};
+
+/// Only a part of each epoch: to see whether everything works before it takes long. Counterpart: fastai's `ShortEpochCallback`.
+#[derive(Clone, Copy, Debug)]
+pub struct ShortEpoch {
+    share: f64,
+    short_valid: bool,
+}
+
+impl Default for ShortEpoch {
+    fn default() -> ShortEpoch {
+        ShortEpoch::new(0.01)
+    }
+}
+
+impl ShortEpoch {
+    /// This share of the batches (fastai's default is 0.01), one at least, of validations too.
+    pub fn new(share: f64) -> ShortEpoch {
+        ShortEpoch { share, short_valid: true }
+    }
+
+    /// Whole validations.
+    #[must_use]
+    pub fn whole_validations(mut self) -> ShortEpoch {
+        self.short_valid = false;
+        self
+    }
+}
+
+impl<T: Task> Callback<T> for ShortEpoch {
+    /// After all others have seen the batch.
+    fn order(&self) -> i32 {
+        71
+    }
+
+    fn after_batch(&mut self, ctx: &mut Context<T>) -> Flow {
+        let done = (ctx.iter + 1) as f64;
+        if done < self.share * ctx.iters as f64 {
+            return Flow::Continue;
+        }
+        match ctx.training {
+            true => Flow::CancelTrain,
+            false if self.short_valid => Flow::CancelValid,
+            false => Flow::Continue,
+        }
+    }
+}
+
+/// Leaves out the epochs before this one; schedules behave as if they had been trained. Counterpart: fastai's `SkipToEpoch`, its
+/// `start_epoch`. To go on with an interrupted run use [`resume`](crate::learner::Learner::resume).
+#[derive(Clone, Copy, Debug)]
+pub struct SkipToEpoch(pub usize);
+
+impl<T: Task> Callback<T> for SkipToEpoch {
+    fn order(&self) -> i32 {
+        70
+    }
+
+    fn before_epoch(&mut self, ctx: &mut Context<T>) -> Flow {
+        if ctx.epoch < self.0 {
+            return Flow::CancelEpoch;
+        }
+        // What the left out epochs would have counted.
+        ctx.train_iter = ctx.epoch * ctx.loaders.train.len() + ctx.epoch_batches;
+        ctx.pct_train = ctx.epoch as f64 / ctx.epochs.max(1) as f64;
+        Flow::Continue
+    }
+}
+
+/// Switches the modules that `which` says yes to.
+fn switch(model: &dyn Module, training: bool, which: impl Fn(&dyn Module) -> bool) {
+    struct Set(bool);
+    impl Visitor for Set {
+        fn mode(&mut self, mode: &Mode) {
+            mode.set_training(self.0);
+        }
+    }
+    model.for_each_module(&mut |_, module| {
+        if which(module) {
+            module.visit(&mut Set(training));
+        }
+    });
+}
+
+/// Keeps the statistics of batch norms that are frozen: in training they use their running statistics and do not change them.
+/// Counterpart: fastai's `BnFreeze`. Norms are frozen with their group only if asked for
+/// ([`freeze_norms`](crate::learner::Learner::freeze_norms)).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BnFreeze;
+
+impl<T: Task> Callback<T> for BnFreeze {
+    /// After [`TrainEval`](super::TrainEval).
+    fn order(&self) -> i32 {
+        -9
+    }
+
+    fn before_train(&mut self, ctx: &mut Context<T>) -> Flow {
+        switch(&ctx.model, false, |m| {
+            let params = m.parameters();
+            m.type_name().contains("BatchNorm")
+                && !params.is_empty()
+                && params.iter().all(|p| p.is_frozen())
+        });
+        Flow::Continue
+    }
+}
+
+/// Leaves dropout on in validations and predictions, so that repeated predictions show how sure the model is. Gal and
+/// Ghahramani, <https://arxiv.org/abs/1506.02142>. Counterpart: fastai's `MCDropoutCallback`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct McDropout;
+
+impl<T: Task> Callback<T> for McDropout {
+    fn before_validate(&mut self, ctx: &mut Context<T>) -> Flow {
+        switch(&ctx.model, true, |m| m.type_name().to_lowercase().contains("dropout"));
+        Flow::Continue
+    }
+
+    fn after_validate(&mut self, ctx: &mut Context<T>) -> Flow {
+        switch(&ctx.model, false, |m| m.type_name().to_lowercase().contains("dropout"));
+        Flow::Continue
+    }
+}
