@@ -91,9 +91,10 @@ impl Series {
             Some(std::cmp::Ordering::Equal) => (low - 0.5, high + 0.5),
             _ => (0.0, 1.0),
         };
-        let step = (high - low) / bins as f64;
+        // Divided first: the difference of two huge numbers would be infinite.
+        let step = high / bins as f64 - low / bins as f64;
         let mut counts = vec![0usize; bins];
-        finite.for_each(|v| counts[(((v - low) / step) as usize).min(bins - 1)] += 1);
+        finite.for_each(|v| counts[((v / step - low / step) as usize).min(bins - 1)] += 1);
         let bar =
             |(i, n): (usize, usize)| (low + i as f64 * step, low + (i + 1) as f64 * step, n as f64);
         Series::bars(counts.into_iter().enumerate().map(bar))

@@ -50,7 +50,8 @@ impl BarChart {
     pub(crate) fn range(&self) -> (f64, f64) {
         let finite = self.bars.iter().map(|b| b.1).filter(|v| v.is_finite());
         let (low, high) = finite.fold((0f64, 0f64), |(a, b), v| (a.min(v), b.max(v)));
-        let high = self.limit.unwrap_or(high);
+        // Beyond this the length of the scale would be infinite.
+        let (low, high) = (low.max(-1e300), self.limit.unwrap_or(high).min(1e300));
         if high > low { (low, high) } else { (low, low + 1.0) }
     }
 

@@ -53,7 +53,7 @@ impl Span {
     fn outer(&self, v: f64) -> f64 {
         match self.scale {
             Scale::Linear => v,
-            Scale::Log => 10f64.powf(v),
+            Scale::Log => 10f64.powf(v.clamp(-305.0, 305.0)),
         }
     }
 

@@ -186,10 +186,13 @@ impl Pen {
                     let floor = if floor.is_nan() { h - 1.0 } else { floor.clamp(0.0, h - 1.0) };
                     for &(a, b, value) in bars {
                         let ((x0, top), (x1, _)) = (at(a, value), at(b, value));
-                        let mut px = x0;
-                        while px <= x1 {
-                            canvas.line((px, floor), (px, top), color, false);
-                            px += 1.0;
+                        // What is outside is not walked: it could be very far outside.
+                        if !(x0 < w && x1 >= 0.0) {
+                            continue;
+                        }
+                        let top = top.clamp(0.0, h - 1.0);
+                        for px in x0.max(0.0) as usize..=x1.min(w - 1.0) as usize {
+                            canvas.line((px as f64, floor), (px as f64, top), color, false);
                         }
                     }
                 }
