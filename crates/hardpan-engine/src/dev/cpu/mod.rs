@@ -9,6 +9,7 @@ pub mod pool;
 mod contract;
 mod element;
 mod index;
+mod jit;
 pub(crate) mod lanes;
 mod memory;
 mod scan;

@@ -18,7 +18,7 @@ pub const COL_SEGMENT: usize = 256;
 /// Rows of a column in one accumulator.
 pub const COL_RUN: usize = 64;
 /// Up to this length a row is folded one after the other.
-const SHORT: usize = 16;
+pub const SHORT: usize = 16;
 
 /// A fold's function with its neutral start.
 pub trait FoldOp: Map2<R = <Self as Map2>::A> {

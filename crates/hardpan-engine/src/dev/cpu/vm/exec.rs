@@ -4,6 +4,7 @@
 use super::machine::{Block, LINE, Line, Machine, Partials, Workspace};
 use super::walk::Span;
 use super::{Extent, Layout, Program};
+use crate::dev::cpu::jit::Code;
 use crate::dev::cpu::lanes::fold;
 use crate::dev::cpu::pool::parallel_for;
 use crate::dtype::Scalar;
@@ -31,6 +32,8 @@ pub struct Launch<'a> {
     pub(super) uniforms: SmallVec<[u64; 16]>,
     /// Bit per full store: computed in place.
     pub(super) direct: u64,
+    /// Generated code, if there is any by now.
+    pub(super) code: Option<&'a Code>,
 }
 // SAFETY: the pointers are to buffers that outlive the launch; tasks write disjoint parts of the outputs and of the partials,
 // and read of shared memory only what no task writes (or, in a donated buffer, what they write themselves).
@@ -48,6 +51,7 @@ impl<'a> Launch<'a> {
             buffers,
             uniforms: SmallVec::from_elem(0, program.uniform_bytes / 8),
             direct: 0,
+            code: program.code.get(program),
         };
         for (i, s) in program.full_stores.iter().enumerate().take(64) {
             if let Some(conflicts) = &s.direct {
@@ -144,9 +148,7 @@ impl<'a> Launch<'a> {
                     let block =
                         Block { full: span, row: span, whole: false, segment: n, first_row: 0 };
                     m.place_direct(&block);
-                    for step in &p.before {
-                        m.step(step, &block, n);
-                    }
+                    m.straight_steps(&block);
                     m.full_stores(&block);
                     done += n;
                 }
@@ -175,9 +177,7 @@ impl<'a> Launch<'a> {
                     let block =
                         Block { full: span, row: span, whole: false, segment: n, first_row: 0 };
                     m.place_direct(&block);
-                    for step in &p.before {
-                        m.step(step, &block, n);
-                    }
+                    m.straight_steps(&block);
                     m.full_stores(&block);
                 }
             });
@@ -199,9 +199,7 @@ impl<'a> Launch<'a> {
                     first_row: 0,
                 };
                 m.place_direct(&block);
-                for step in &p.before {
-                    m.straight_step(step, &block);
-                }
+                m.straight_steps(&block);
                 m.full_stores(&block);
                 m.row_stores(&block);
                 done += rows;
@@ -295,9 +293,7 @@ impl<'a> Launch<'a> {
                 let head = strip.head();
                 let block = strip.block(&head, 0, p.k, p.cols);
                 m.place_direct(&block);
-                for step in &p.before {
-                    m.straight_step(step, &block);
-                }
+                m.straight_steps(&block);
                 m.full_stores(&block);
                 m.row_stores(&block);
             });

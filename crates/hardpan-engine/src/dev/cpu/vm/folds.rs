@@ -9,7 +9,47 @@ use smallvec::SmallVec;
 // What makes the unsafe code sound is said in `machine`: registers and accumulators are as large as the blocks that `lower`
 // planned.
 impl Machine<'_> {
-    /// A step of a straight program with reductions.
+    /// All steps of a straight program.
+    pub(super) fn straight_steps(&mut self, block: &Block) {
+        let p = self.launch.program;
+        let (n, rows) = match p.layout {
+            Layout::Flat | Layout::Tiles => (block.full.count, 1),
+            Layout::Rows => (0, block.row.count),
+            Layout::Cols => (block.row.count, p.k),
+        };
+        self.phases(&p.before, n, rows, 0, |m, step| m.straight_step(step, block));
+    }
+
+    /// Runs steps phase by phase: by generated code where there is some, else one by one.
+    fn phases(
+        &mut self,
+        steps: &[Step],
+        n: usize,
+        rows: usize,
+        first_row: usize,
+        mut one: impl FnMut(&mut Self, &Step),
+    ) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(code) = self.launch.code {
+            for (i, phase) in self.launch.program.phases.iter().enumerate() {
+                if let Some(run) = code.entry(i) {
+                    let (table, uniforms) = (self.at.as_ptr(), self.launch.uniforms.as_ptr());
+                    // SAFETY: the code does what the steps would do, with the same registers and addresses: see the note above.
+                    unsafe { run(table, self.base, uniforms.cast(), n, rows, first_row) };
+                    continue;
+                }
+                for step in &steps[phase.steps.clone()] {
+                    one(self, step);
+                }
+            }
+            return;
+        }
+        for step in steps {
+            one(self, step);
+        }
+    }
+
+    /// A step of a straight program.
     pub(super) fn straight_step(&mut self, step: &Step, block: &Block) {
         let p = self.launch.program;
         let k = block.full.count / block.row.count;
@@ -157,19 +197,17 @@ impl Machine<'_> {
                     first_row: r,
                 };
                 self.place_direct(&block);
-                for step in &p.chunk {
-                    match &step.action {
-                        // SAFETY: see the note above.
-                        Action::Fold(f, a, slot) => unsafe {
-                            (f.more)(self.accumulator(*slot), self.at[*a], n);
-                        },
-                        // SAFETY: see the note above.
-                        Action::ArgFold(f, a, slot) => unsafe {
-                            (f.more)(self.accumulator(*slot), self.at[*a], n, k);
-                        },
-                        _ => self.step(step, &block, n),
-                    }
-                }
+                self.phases(&p.chunk, n, 1, r, |m, step| match &step.action {
+                    // SAFETY: see the note above.
+                    Action::Fold(f, a, slot) => unsafe {
+                        (f.more)(m.accumulator(*slot), m.at[*a], n);
+                    },
+                    // SAFETY: see the note above.
+                    Action::ArgFold(f, a, slot) => unsafe {
+                        (f.more)(m.accumulator(*slot), m.at[*a], n, k);
+                    },
+                    _ => m.step(step, &block, n),
+                });
                 self.full_stores(&block);
                 k += n;
             }
@@ -239,23 +277,27 @@ impl Machine<'_> {
             let n = p.block.min(to - k);
             let block = strip.block(&head, k, k + n, p.cols);
             self.place_direct(&block);
-            for step in &p.chunk {
-                match &step.action {
-                    // SAFETY: see the note above.
-                    Action::Fold(f, a, slot) => unsafe {
-                        let (run, total) = self.halves(*slot);
-                        (f.cols)(run, self.at[*a], n, c);
-                        if (k + n - from).is_multiple_of(fold::COL_RUN) || k + n == to {
-                            (f.both)(total, total, run, c);
-                            convert::fill(f.size, run, (&raw const f.start).cast::<u8>(), c);
-                        }
-                    },
-                    // SAFETY: see the note above.
-                    Action::ArgFold(f, a, slot) => unsafe {
-                        let (values, indices) = self.arg_columns(*slot);
-                        (f.cols)(values, indices, self.at[*a], (n, c), k);
-                    },
-                    _ => self.step(step, &block, n * c),
+            self.phases(&p.chunk, c, n, 0, |m, step| match &step.action {
+                // SAFETY: see the note above.
+                Action::Fold(f, a, slot) => unsafe {
+                    (f.cols)(m.halves(*slot).0, m.at[*a], n, c);
+                },
+                // SAFETY: see the note above.
+                Action::ArgFold(f, a, slot) => unsafe {
+                    let (values, indices) = m.arg_columns(*slot);
+                    (f.cols)(values, indices, m.at[*a], (n, c), k);
+                },
+                _ => m.step(step, &block, n * c),
+            });
+            if (k + n - from).is_multiple_of(fold::COL_RUN) || k + n == to {
+                for step in &p.chunk {
+                    let Action::Fold(f, _, slot) = &step.action else { continue };
+                    let (run, total) = self.halves(*slot);
+                    // SAFETY: both halves hold the strip's rows.
+                    unsafe {
+                        (f.both)(total, total, run, c);
+                        convert::fill(f.size, run, (&raw const f.start).cast::<u8>(), c);
+                    }
                 }
             }
             self.full_stores(&block);

@@ -5,6 +5,7 @@ use super::walk::Walk;
 use super::{Access, Action, Extent, Fn1, Fn2, Layout, Program, Step, StoreStep, Val, Value};
 use crate::dev::cpu::contract::result_dtype;
 use crate::dev::cpu::isa::Isa;
+use crate::dev::cpu::jit::{self, Task};
 use crate::dev::cpu::lanes::{convert, fold, ops, random};
 use crate::dtype::{DType, Lane, Scalar};
 use crate::kernel::{Affine, Fused, Guard, Instr, Level, Load, Source, V};
@@ -180,9 +181,13 @@ impl Lower<'_> {
     }
 
     fn push(&mut self, action: Action, size: usize, extent: Extent) -> Val {
+        self.push_task(action, Task::Other, size, extent)
+    }
+
+    fn push_task(&mut self, action: Action, task: Task, size: usize, extent: Extent) -> Val {
         let out = self.values.len();
         self.values.push(Value { size, extent, place: 0 });
-        let step = Step { action, out };
+        let step = Step { action, task, out };
         let after = matches!(step.action, Action::Fold(..) | Action::ArgFold(..))
             || step.operands().iter().any(|a| self.after_fold[*a]);
         self.after_fold.push(after);
@@ -198,7 +203,8 @@ impl Lower<'_> {
         if let Some((_, _, v)) = self.expanded.iter().find(|(x, e, _)| *x == a && *e == extent) {
             return *v;
         }
-        let v = self.push(Action::Expand(a), self.values[a].size, extent);
+        let size = self.values[a].size;
+        let v = self.push_task(Action::Expand(a), Task::Expand, size, extent);
         self.expanded.push((a, extent, v));
         v
     }
@@ -270,7 +276,9 @@ impl Lower<'_> {
                     None if matches!(op, UnaryOp::Floor | UnaryOp::Round) => Fn1::Copy,
                     None => Fn1::Slow(*op, dtype),
                 };
-                self.push(Action::Map1(f, a, convert::wrap(isa, dtype)), size, extent)
+                let then = convert::wrap(isa, dtype);
+                let task = if then.is_none() { Task::Unary(*op, lane) } else { Task::Other };
+                self.push_task(Action::Map1(f, a, then), task, size, extent)
             }
             Instr::Binary(op, a, b) => {
                 let operand_dtype = self.fused.values[*a].dtype;
@@ -289,19 +297,27 @@ impl Lower<'_> {
                             | BinaryOp::Xor
                     );
                 let then = if safe { None } else { convert::wrap(isa, dtype) };
-                self.push(Action::Map2(f, a, b, then), size, extent)
+                let task = match then {
+                    None => Task::Binary(*op, operand_dtype.lane()),
+                    Some(_) => Task::Other,
+                };
+                self.push_task(Action::Map2(f, a, b, then), task, size, extent)
             }
             Instr::Where(c, a, b) => {
                 let c = self.operand(*c, extent);
                 let c = self.raised(c, extent);
                 let (a, b) = (self.operand(*a, extent), self.operand(*b, extent));
-                self.push(Action::Select(ops::select(isa, size), c, a, b), size, extent)
+                let action = Action::Select(ops::select(isa, size), c, a, b);
+                self.push_task(action, Task::Select, size, extent)
             }
             Instr::Cast(a) => {
                 let from = self.fused.values[*a].dtype;
                 let a = self.operand(*a, extent);
                 match Option::from(convert::cast(isa, from, dtype)) {
-                    Some((f, then)) => self.push(Action::Map1(f, a, then), size, extent),
+                    Some((f, then)) => {
+                        let task = Task::Cast(from, dtype);
+                        self.push_task(Action::Map1(f, a, then), task, size, extent)
+                    }
                     None => a,
                 }
             }
@@ -324,7 +340,8 @@ impl Lower<'_> {
                 } else {
                     let f = fold::fold(isa, *op, lane);
                     let action = Action::Fold(f, a, slot);
-                    let sum = self.push(action, size, Extent::Row);
+                    let task = Task::Fold(*op, lane);
+                    let sum = self.push_task(action, task, size, Extent::Row);
                     match convert::wrap(isa, dtype) {
                         Some(w) => {
                             self.push(Action::Map1(Fn1::Fast(w), sum, None), size, Extent::Row)
@@ -363,6 +380,25 @@ impl Lower<'_> {
         (full, row)
     }
 
+    /// Puts steps in the order that suits generated code, where this machine can have it.
+    fn arrange(
+        &self,
+        steps: Vec<Step>,
+        straight: bool,
+        k: usize,
+    ) -> (Vec<Step>, Vec<jit::arrange::Phase>) {
+        // The order of a fold: see `lanes::fold`. Code does not join segments, nor sum short rows one after the other.
+        let may_fold = match self.layout {
+            _ if !straight => true,
+            Layout::Rows => k > fold::SHORT && k <= fold::ROW_SEGMENT,
+            _ => k <= fold::COL_RUN,
+        };
+        if self.isa != Isa::Avx512 || (!may_fold && self.layout == Layout::Rows) {
+            return (steps, Vec::new());
+        }
+        jit::arrange::arrange(steps, &self.values, may_fold)
+    }
+
     fn finish(mut self, k: usize) -> Program {
         let size = |from_end: usize| {
             self.kept.len().checked_sub(from_end).map_or(0, |d| self.fused.dims[self.kept[d]])
@@ -397,7 +433,13 @@ impl Lower<'_> {
                 Extent::Row => before.push(step),
             }
         }
+        let (sorted, phases) = self.arrange(
+            std::mem::take(if straight { &mut before } else { &mut chunk }),
+            straight,
+            k,
+        );
         // A row value of the second phase may also be needed by full ones and the reverse, so both run `before`.
+        *(if straight { &mut before } else { &mut chunk }) = sorted;
         let full_steps = if straight { &before } else { &chunk };
         mark_direct(&mut full_stores, full_steps, &self.values);
         let (registers, count4, count8) = registers(full_steps, &full_stores, &self.values);
@@ -439,7 +481,9 @@ impl Lower<'_> {
                 (k, c, k * c)
             }
             Layout::Cols => {
-                let strips = cols.div_ceil(1024);
+                // Wide strips read memory in long runs; with many registers narrow ones stay in the cache.
+                let widest = if pressure <= 3 { 4096 } else { 1024 };
+                let strips = cols.div_ceil(widest);
                 let c = if strips == 1 { cols } else { cols.div_ceil(strips).next_multiple_of(16) };
                 let chunk = if c == cols { (lanes / c).clamp(1, fold::COL_RUN) } else { 1 };
                 let chunk = 1usize << chunk.ilog2();
@@ -504,6 +548,8 @@ impl Lower<'_> {
             before,
             chunk,
             after,
+            phases,
+            code: jit::Lazy::default(),
             full_stores,
             row_stores,
             folds: self.folds,

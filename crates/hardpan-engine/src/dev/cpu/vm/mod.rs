@@ -15,9 +15,10 @@ mod machine;
 mod registers;
 mod shape;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 pub mod walk;
 
+use super::jit::{self, Task, arrange::Phase};
 use super::lanes::convert::Cast;
 use super::lanes::fold::{ArgFold, Fold};
 use super::lanes::ops::Forms2;
@@ -154,6 +155,8 @@ pub enum Action {
 pub struct Step {
     /// What it does.
     pub action: Action,
+    /// The same in words that generated code understands.
+    pub task: Task,
     /// What it writes.
     pub out: Val,
 }
@@ -218,6 +221,10 @@ pub struct Program {
     pub chunk: Vec<Step>,
     /// Not straight: row values after the reductions.
     pub after: Vec<Step>,
+    /// The steps `before` (straight) or `chunk` in runs that one machine takes over.
+    pub phases: Vec<Phase>,
+    /// Generated code for some of the phases.
+    pub code: jit::Lazy,
     /// Writes of full values.
     pub full_stores: Vec<StoreStep>,
     /// Writes of row values.

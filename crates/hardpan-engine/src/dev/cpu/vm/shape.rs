@@ -123,11 +123,12 @@ pub fn choose_layout(fused: &Fused, extents: &[Extent]) -> Layout {
     let kept = fused.kept - 1;
     let Some(reduced) = last(fused.kept..fused.dims.len()) else { return Layout::Rows };
     let (mut by_row, mut by_col) = (0usize, 0usize);
+    // Memory that does not vary along the other dimension is a single line, read again and again from the cache: no vote.
     let mut vote = |at: &Affine, size: usize| {
-        if at.coef[reduced].abs() == 1 {
+        if at.coef[reduced].abs() == 1 && at.coef[kept] != 0 {
             by_row += size;
         }
-        if at.coef[kept].abs() == 1 {
+        if at.coef[kept].abs() == 1 && at.coef[reduced] != 0 {
             by_col += size;
         }
     };

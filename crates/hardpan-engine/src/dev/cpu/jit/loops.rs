@@ -1,0 +1,586 @@
+//! The loops around the steps: which registers hold addresses and counters, and when a value is in a register.
+//!
+//! A phase becomes one function. It gets the table of where each value is in memory, and computes in its loops what the
+//! interpreter would have computed one block at a time. Values that only these steps read never leave the registers.
+//!
+//! Three nests of loops cover the interpreter's layouts. *Line*: 16 positions at a time along a block; folds go on from the
+//! accumulators in memory. *Rows*: whole rows, each in one or more passes, with what the row needs between them. *Columns*: 16
+//! neighbouring rows at a time, the reduced index inside.
+//!
+//! Where folds need it, 64 positions make a turn of the loop, so that element `i` meets accumulator `i % 64` as in
+//! [`lanes::fold`](crate::dev::cpu::lanes::fold).
+
+use super::Task;
+use super::encode::*;
+use super::functions::{Emit, SCRATCH};
+use super::registers::{Full, Registers};
+use crate::dev::cpu::vm::{Action, Extent, Step, Val, Value};
+use smallvec::SmallVec;
+use std::ops::Range;
+
+/// How the loops enumerate positions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Nest {
+    /// A run of positions; folds continue in memory.
+    Line,
+    /// Whole rows of `k` positions, stored one after the other.
+    Rows { k: usize },
+    /// Strips of neighbouring rows. `whole`: all of the reduced index at once; else folds continue in memory.
+    Columns { whole: bool },
+}
+
+/// What to generate code for.
+pub struct Job<'a> {
+    pub nest: Nest,
+    pub values: &'a [Value],
+    pub steps: &'a [Step],
+    /// By step: its pass.
+    pub passes: &'a [usize],
+    /// By value: something else reads it.
+    pub kept: &'a [bool],
+    /// By value: its address is in the table; else it is at its place in the workspace.
+    pub in_table: &'a [bool],
+    /// Byte offset of the accumulators in the workspace, and bytes of each.
+    pub folds: (usize, usize),
+}
+
+// What the function is called with, see `Entry`.
+const TABLE: G = RDI;
+const WORKSPACE: G = RSI;
+const UNIFORMS: G = RDX;
+/// Line: positions left. Rows: bytes before this row. Columns: bytes of a row of the strip.
+const COUNT: G = RCX;
+const ROWS: G = R8;
+/// Bytes before this row's element in row values.
+const ROW_AT: G = R9;
+/// Bytes before this position in full values.
+const FULL_AT: G = R10;
+/// Where a loop ends, or turns left.
+const LIMIT: G = R11;
+/// Registers for addresses out of the table; the rest is read again at each use.
+const POINTERS: [G; 6] = [RBX, RBP, R12, R13, R14, R15];
+const TAIL: K = K(1);
+/// Masks that hold conditions.
+const CONDITIONS: Range<u8> = 3..8;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Where {
+    Memory,
+    Register(Z),
+    Mask(K),
+}
+
+struct Loops<'a> {
+    job: &'a Job<'a>,
+    e: Emit,
+    pointers: Vec<Option<G>>,
+    /// By value: what it repeats.
+    alias: Vec<Val>,
+    place: Vec<Where>,
+    /// Row values stay in their register until the last step that reads them.
+    resident: Vec<bool>,
+    last_use: Vec<usize>,
+    /// Reads still to come in the body at hand.
+    uses: Vec<usize>,
+    /// Bit per mask register.
+    masks: u8,
+    /// Which part of a turn the body computes, and in which lanes.
+    part: usize,
+    mask: K,
+    /// Accumulators of the pass at hand, by slot.
+    accumulators: Vec<(usize, SmallVec<[Z; 4]>)>,
+}
+
+/// Machine code for the steps, or `Full` when they need more registers than there are.
+pub fn generate(job: &Job) -> Result<Vec<u8>, Full> {
+    let n = job.values.len();
+    let mut alias: Vec<Val> = (0..n).collect();
+    for s in job.steps {
+        if let Action::Expand(a) = s.action {
+            alias[s.out] = alias[a];
+        }
+    }
+    let mut last_use = vec![0; n];
+    for (i, s) in job.steps.iter().enumerate() {
+        for a in s.operands() {
+            last_use[alias[a]] = i;
+        }
+    }
+    let mut l = Loops {
+        job,
+        e: Emit { asm: Assembler::default(), free: Registers::default() },
+        pointers: vec![None; n],
+        alias,
+        place: vec![Where::Memory; n],
+        resident: vec![false; n],
+        last_use,
+        uses: vec![0; n],
+        masks: 0,
+        part: 0,
+        mask: ALL,
+        accumulators: Vec::new(),
+    };
+    let saved = l.enter();
+    match job.nest {
+        Nest::Line => l.line()?,
+        Nest::Rows { k } => l.rows(k)?,
+        Nest::Columns { .. } => l.columns()?,
+    }
+    for g in saved.iter().rev() {
+        l.e.asm.pop(*g);
+    }
+    l.e.asm.ret();
+    Ok(l.e.asm.finish())
+}
+
+impl Loops<'_> {
+    /// Saves registers and loads addresses; which registers were saved.
+    fn enter(&mut self) -> SmallVec<[G; 6]> {
+        let job = self.job;
+        let mut wanted: SmallVec<[Val; 16]> = SmallVec::new();
+        for s in job.steps {
+            for v in s.operands().into_iter().map(|a| self.alias[a]).chain([s.out]) {
+                if job.in_table[v] && !wanted.contains(&v) {
+                    wanted.push(v);
+                }
+            }
+        }
+        let mut saved = SmallVec::new();
+        for (v, g) in wanted.into_iter().zip(POINTERS) {
+            self.e.asm.push(g);
+            self.e.asm.read(g, TABLE, v as i32 * 8);
+            self.pointers[v] = Some(g);
+            saved.push(g);
+        }
+        self.e.asm.shl(ROW_AT, 2);
+        saved
+    }
+
+    /// Steps of a pass: those before its loop, and those in it.
+    fn pass(&self, pass: usize) -> (Range<usize>, Range<usize>) {
+        let of = |p: &usize| *p == pass;
+        let begin = self.job.passes.iter().position(of).unwrap_or(self.job.steps.len());
+        let end = self.job.passes.iter().rposition(of).map_or(begin, |e| e + 1);
+        let in_loop = |s: &Step| {
+            matches!(s.action, Action::Fold(..)) || self.job.values[s.out].extent == Extent::Full
+        };
+        let middle = (begin..end).find(|i| in_loop(&self.job.steps[*i])).unwrap_or(end);
+        (begin..middle, middle..end)
+    }
+
+    fn passes(&self) -> usize {
+        self.job.passes.iter().max().map_or(0, |p| p + 1)
+    }
+
+    fn folds(&self, range: Range<usize>) -> usize {
+        self.job.steps[range].iter().filter(|s| matches!(s.action, Action::Fold(..))).count()
+    }
+
+    fn line(&mut self) -> Result<(), Full> {
+        debug_assert!(self.passes() <= 1);
+        let (_, steps) = self.pass(0);
+        let parts = if self.folds(steps.clone()) > 0 { 4 } else { 1 };
+        let turn = 16 * parts;
+        self.begin_folds(&steps)?;
+        let (tail, done) = (self.e.asm.label(), self.e.asm.label());
+        let asm = &mut self.e.asm;
+        asm.mov_imm(FULL_AT, 0);
+        asm.mov(LIMIT, COUNT);
+        asm.and_imm(LIMIT, -(turn as i32));
+        asm.shl(LIMIT, 2);
+        asm.jump_if(When::Zero, tail);
+        self.turns(&steps, parts)?;
+        self.e.asm.bind(tail);
+        self.e.asm.and_imm(COUNT, turn as i32 - 1);
+        self.e.asm.jump_if(When::Zero, done);
+        for part in 0..parts {
+            self.e.asm.first_lanes(TAIL, COUNT);
+            self.body(&steps, part, TAIL)?;
+            if part + 1 < parts {
+                self.e.asm.sub_imm(COUNT, 16);
+                self.e.asm.jump_if(When::NotAbove, done);
+            }
+        }
+        self.e.asm.bind(done);
+        self.end_folds(&steps)
+    }
+
+    /// The loop over whole turns, from `FULL_AT` up to `LIMIT`.
+    fn turns(&mut self, steps: &Range<usize>, parts: usize) -> Result<(), Full> {
+        let start = self.e.asm.loop_start();
+        for part in 0..parts {
+            self.body(steps, part, ALL)?;
+        }
+        self.e.asm.add_imm(FULL_AT, 64 * parts as i32);
+        self.e.asm.cmp(FULL_AT, LIMIT);
+        self.e.asm.jump_if(When::Below, start);
+        Ok(())
+    }
+
+    fn rows(&mut self, k: usize) -> Result<(), Full> {
+        if !k.is_multiple_of(16) {
+            self.e.asm.first_lanes_of(TAIL, k % 16);
+        }
+        self.e.asm.mov_imm(COUNT, 0);
+        let next_row = self.e.asm.loop_start();
+        for pass in 0..self.passes() {
+            let (before, steps) = self.pass(pass);
+            self.row_steps(before)?;
+            if steps.is_empty() {
+                continue;
+            }
+            let parts = if self.folds(steps.clone()) > 0 { 4 } else { 1 };
+            self.begin_folds(&steps)?;
+            let whole = k / (16 * parts) * (16 * parts);
+            self.e.asm.mov(FULL_AT, COUNT);
+            if whole > 0 {
+                self.e.asm.mov(LIMIT, COUNT);
+                self.e.asm.add_imm(LIMIT, whole as i32 * 4);
+                self.turns(&steps, parts)?;
+            }
+            for (part, at) in (whole..k).step_by(16).enumerate() {
+                self.body(&steps, part, if k - at >= 16 { ALL } else { TAIL })?;
+            }
+            self.end_folds(&steps)?;
+            self.release_rows(steps.end);
+        }
+        self.e.asm.add_imm(COUNT, k as i32 * 4);
+        self.e.asm.add_imm(ROW_AT, 4);
+        self.e.asm.sub_imm(ROWS, 1);
+        self.e.asm.jump_if(When::NotZero, next_row);
+        Ok(())
+    }
+
+    fn columns(&mut self) -> Result<(), Full> {
+        let (tail, done) = (self.e.asm.label(), self.e.asm.label());
+        self.e.asm.shl(COUNT, 2);
+        let next = self.e.asm.loop_start();
+        let asm = &mut self.e.asm;
+        asm.mov(LIMIT, COUNT);
+        asm.sub(LIMIT, ROW_AT);
+        asm.sub_imm(LIMIT, 64);
+        asm.jump_if(When::Below, tail);
+        self.strip(ALL)?;
+        self.e.asm.add_imm(ROW_AT, 64);
+        self.e.asm.jump(next);
+        let asm = &mut self.e.asm;
+        asm.bind(tail);
+        asm.add_imm(LIMIT, 64);
+        asm.shr(LIMIT, 2);
+        asm.jump_if(When::Zero, done);
+        asm.first_lanes(TAIL, LIMIT);
+        self.strip(TAIL)?;
+        self.e.asm.bind(done);
+        Ok(())
+    }
+
+    /// All passes over 16 neighbouring rows.
+    fn strip(&mut self, mask: K) -> Result<(), Full> {
+        for pass in 0..self.passes() {
+            let (before, steps) = self.pass(pass);
+            self.mask = mask;
+            self.row_steps(before)?;
+            if steps.is_empty() {
+                continue;
+            }
+            self.begin_folds(&steps)?;
+            self.e.asm.mov(FULL_AT, ROW_AT);
+            self.e.asm.mov(LIMIT, ROWS);
+            let start = self.e.asm.loop_start();
+            self.body(&steps, 0, mask)?;
+            self.e.asm.add(FULL_AT, COUNT);
+            self.e.asm.sub_imm(LIMIT, 1);
+            self.e.asm.jump_if(When::NotZero, start);
+            self.mask = mask;
+            self.end_folds(&steps)?;
+            self.release_rows(steps.end);
+        }
+        Ok(())
+    }
+
+    fn in_memory(&self) -> bool {
+        matches!(self.job.nest, Nest::Line | Nest::Columns { whole: false })
+    }
+
+    fn accumulator(&self, slot: usize, part: usize) -> Mem {
+        let (at, bytes) = self.job.folds;
+        let columns = matches!(self.job.nest, Nest::Columns { .. });
+        let disp = (at + slot * bytes + part * 64) as i32;
+        Mem::At { base: WORKSPACE, index: columns.then_some(ROW_AT), disp }
+    }
+
+    fn begin_folds(&mut self, steps: &Range<usize>) -> Result<(), Full> {
+        let parts = if matches!(self.job.nest, Nest::Columns { .. }) { 1 } else { 4 };
+        for s in &self.job.steps[steps.clone()] {
+            let Action::Fold(f, _, slot) = &s.action else { continue };
+            let mut list = SmallVec::new();
+            for part in 0..parts {
+                let z = self.e.free.take()?;
+                if self.in_memory() {
+                    let mask = if parts == 1 { self.mask } else { ALL };
+                    self.e.asm.load(mask, z, Src::Vector(self.accumulator(*slot, part)));
+                } else {
+                    self.e.asm.load(ALL, z, bits(f.start as u32));
+                }
+                list.push(z);
+            }
+            self.accumulators.push((*slot, list));
+        }
+        Ok(())
+    }
+
+    fn end_folds(&mut self, steps: &Range<usize>) -> Result<(), Full> {
+        let folds = std::mem::take(&mut self.accumulators);
+        let steps =
+            self.job.steps[steps.clone()].iter().filter(|s| matches!(s.action, Action::Fold(..)));
+        for (s, (slot, list)) in steps.zip(folds) {
+            if self.in_memory() {
+                for (part, z) in list.iter().enumerate() {
+                    let mask = if list.len() == 1 { self.mask } else { ALL };
+                    self.e.asm.store(mask, self.accumulator(slot, part), *z);
+                    self.e.free.give(*z);
+                }
+                continue;
+            }
+            if let [a, b, c, d] = list[..] {
+                let Task::Fold(op, lane) = s.task else { unreachable!("folds alone are here") };
+                self.e.tree(op, lane, [a, b, c, d]);
+                [b, c, d].into_iter().for_each(|z| self.e.free.give(z));
+            }
+            self.row_result(s.out, list[0]);
+        }
+        Ok(())
+    }
+
+    /// Takes the register of a finished row value, and writes it out if others read it.
+    fn row_result(&mut self, v: Val, z: Z) {
+        self.place[v] = Where::Register(z);
+        self.resident[v] = true;
+        if self.job.kept[v] {
+            let to = self.address(v);
+            match self.job.nest {
+                Nest::Columns { .. } => self.e.asm.store(self.mask, to, z),
+                _ => self.e.asm.store_one(to, z),
+            }
+        }
+    }
+
+    fn row_steps(&mut self, range: Range<usize>) -> Result<(), Full> {
+        for i in range {
+            let s = &self.job.steps[i];
+            if matches!(s.action, Action::Expand(_)) && !self.job.kept[s.out] {
+                continue;
+            }
+            for a in s.operands() {
+                self.uses[self.alias[a]] += 1;
+            }
+            self.part = 0;
+            let z = self.compute(s)?;
+            self.row_result(s.out, z);
+            self.release_rows(i + 1);
+        }
+        Ok(())
+    }
+
+    /// Gives back row values that no step from `position` on reads.
+    fn release_rows(&mut self, position: usize) {
+        for v in 0..self.place.len() {
+            if self.resident[v]
+                && self.last_use[v] < position
+                && let Where::Register(z) = self.place[v]
+            {
+                self.e.free.give(z);
+                self.place[v] = Where::Memory;
+                self.resident[v] = false;
+            }
+        }
+    }
+
+    /// The steps of a pass once, on 16 positions.
+    fn body(&mut self, range: &Range<usize>, part: usize, mask: K) -> Result<(), Full> {
+        let before = self.e.free;
+        (self.part, self.mask) = (part, mask);
+        let steps = &self.job.steps[range.clone()];
+        for s in steps {
+            if matches!(s.action, Action::Expand(_)) && !self.job.kept[s.out] {
+                continue;
+            }
+            for a in s.operands() {
+                self.uses[self.alias[a]] += 1;
+            }
+        }
+        for s in steps {
+            match &s.action {
+                Action::Expand(_) if !self.job.kept[s.out] => {}
+                Action::Fold(_, a, slot) => {
+                    let Task::Fold(op, lane) = s.task else { unreachable!("it folds") };
+                    let x = self.source(*a)?;
+                    let list = self.accumulators.iter().find(|(s, _)| s == slot);
+                    let list = &list.expect("begun before the loop").1;
+                    let acc = list[part.min(list.len() - 1)];
+                    self.e.fold(op, lane, acc, x, mask);
+                    self.done(*a);
+                }
+                _ if self.stays_mask(steps, s) => {
+                    let [a, b] = s.operands()[..] else { unreachable!("comparisons have two") };
+                    let (op, predicate) = s.task.comparison().expect("checked");
+                    let (x, y) = (self.register(a)?, self.source(b)?);
+                    let k = CONDITIONS.clone().find(|k| self.masks >> k & 1 == 0).ok_or(Full)?;
+                    self.e.asm.compare(op, K(k), ALL, x, y, predicate);
+                    self.masks |= 1 << k;
+                    self.place[s.out] = Where::Mask(K(k));
+                    self.done(a);
+                    self.done(b);
+                }
+                _ => {
+                    let z = self.compute(s)?;
+                    if self.job.kept[s.out] {
+                        let to = self.address(s.out);
+                        self.e.asm.store(mask, to, z);
+                    }
+                    if self.uses[s.out] > 0 {
+                        self.place[s.out] = Where::Register(z);
+                    } else {
+                        self.e.free.give(z);
+                    }
+                }
+            }
+        }
+        debug_assert!(self.e.free == before, "a body leaves no value behind");
+        Ok(())
+    }
+
+    /// True for a comparison that only selections of this body read, as their condition.
+    fn stays_mask(&self, steps: &[Step], s: &Step) -> bool {
+        let free = CONDITIONS.clone().any(|k| self.masks >> k & 1 == 0);
+        free && s.task.comparison().is_some()
+            && !self.job.kept[s.out]
+            && self.uses[s.out] > 0
+            && steps.iter().all(|u| match u.action {
+                Action::Select(_, _, a, b) => self.alias[a] != s.out && self.alias[b] != s.out,
+                _ => u.operands().iter().all(|a| self.alias[*a] != s.out),
+            })
+    }
+
+    /// The result of a step in a new register; its operands count as read.
+    fn compute(&mut self, s: &Step) -> Result<Z, Full> {
+        let operands = s.operands();
+        let z = match (s.task, &operands[..]) {
+            (Task::Unary(op, lane), &[a]) => {
+                let a = self.register(a)?;
+                self.e.unary(op, lane, a)?
+            }
+            (Task::Binary(op, lane), &[a, b]) => {
+                let (a, b) = (self.register(a)?, self.source(b)?);
+                self.e.binary(op, lane, a, b)?
+            }
+            (Task::Cast(from, to), &[a]) => {
+                let a = self.register(a)?;
+                self.e.cast(from, to, a)?
+            }
+            (Task::Select, &[c, a, b]) => {
+                let no = self.register(b)?;
+                let k = match self.place[self.alias[c]] {
+                    Where::Mask(k) => k,
+                    _ => {
+                        let c = self.register(c)?;
+                        self.e.asm.test(SCRATCH, c, Src::Reg(c));
+                        SCRATCH
+                    }
+                };
+                let yes = self.source(a)?;
+                let z = self.e.free.take()?;
+                self.e.asm.blend(k, z, no, yes);
+                z
+            }
+            (Task::Expand, &[a]) => {
+                let a = self.source(a)?;
+                let z = self.e.free.take()?;
+                self.e.asm.load(ALL, z, a);
+                z
+            }
+            _ => unreachable!("arranged as a known task"),
+        };
+        operands.iter().for_each(|a| self.done(*a));
+        Ok(z)
+    }
+
+    /// Where a value is in memory, at the position at hand.
+    fn address(&mut self, v: Val) -> Mem {
+        let value = &self.job.values[v];
+        let (index, part) = match value.extent {
+            Extent::One => {
+                return Mem::At { base: UNIFORMS, index: None, disp: value.place as i32 };
+            }
+            Extent::Row => (ROW_AT, 0),
+            Extent::Full => (FULL_AT, self.part * 64),
+        };
+        if !self.job.in_table[v] {
+            let disp = (value.place + part) as i32;
+            return Mem::At { base: WORKSPACE, index: Some(index), disp };
+        }
+        let base = self.pointers[v].unwrap_or_else(|| {
+            self.e.asm.read(RAX, TABLE, v as i32 * 8);
+            RAX
+        });
+        Mem::At { base, index: Some(index), disp: part as i32 }
+    }
+
+    /// True when memory holds one element for all 16 positions.
+    fn repeats(&self, v: Val) -> bool {
+        match self.job.values[v].extent {
+            Extent::One => true,
+            Extent::Row => !matches!(self.job.nest, Nest::Columns { .. }),
+            Extent::Full => false,
+        }
+    }
+
+    /// An operand in a register.
+    fn register(&mut self, v: Val) -> Result<Z, Full> {
+        let v = self.alias[v];
+        match self.place[v] {
+            Where::Register(z) => Ok(z),
+            Where::Mask(_) => unreachable!("only conditions stay masks"),
+            Where::Memory => {
+                let z = self.e.free.take()?;
+                let at = self.address(v);
+                if self.repeats(v) {
+                    self.e.asm.load(ALL, z, Src::Each(at));
+                } else {
+                    self.e.asm.load(self.mask, z, Src::Vector(at));
+                }
+                self.place[v] = Where::Register(z);
+                Ok(z)
+            }
+        }
+    }
+
+    /// An operand as the last one of an instruction.
+    fn source(&mut self, v: Val) -> Result<Src, Full> {
+        let a = self.alias[v];
+        if self.place[a] == Where::Memory && self.uses[a] == 1 {
+            if self.repeats(a) {
+                return Ok(Src::Each(self.address(a)));
+            }
+            if self.mask == ALL {
+                return Ok(Src::Vector(self.address(a)));
+            }
+        }
+        Ok(Src::Reg(self.register(v)?))
+    }
+
+    /// Counts a read; after the last one the register is free.
+    fn done(&mut self, v: Val) {
+        let v = self.alias[v];
+        self.uses[v] -= 1;
+        if self.uses[v] > 0 || self.resident[v] {
+            return;
+        }
+        match self.place[v] {
+            Where::Register(z) => self.e.free.give(z),
+            Where::Mask(k) => self.masks &= !(1 << k.0),
+            Where::Memory => {}
+        }
+        self.place[v] = Where::Memory;
+    }
+}

@@ -1,0 +1,186 @@
+//! Machine code for fused programs, made while the program runs.
+//!
+//! The interpreter in [`vm`](super::vm) passes over a block of elements once for every step. Here the steps that have simple
+//! instructions become one loop that keeps everything in registers: [`arrange`] decides which steps share a loop, [`loops`]
+//! generates the loops, [`functions`] the instructions of each operation, and [`encode`] turns those into bytes. What reads
+//! scattered memory, converts storage types, draws random numbers or uses rarer operations stays with the interpreter, block by
+//! block, before or after the generated part.
+//!
+//! The interpreter is the definition: generated code gives the same bits (a test compares random programs), and it takes over
+//! wherever code cannot be had: on other processors, when a program needs too many registers, or with `HARDPAN_JIT=0`.
+//!
+//! Code is made at a program's second launch, or at once for large ones: a few microseconds, most of them the system's for a page
+//! of memory. The page is writable first and executable after, never both.
+
+pub mod arrange;
+#[cfg(target_arch = "x86_64")]
+mod encode;
+#[cfg(target_arch = "x86_64")]
+mod functions;
+#[cfg(target_arch = "x86_64")]
+mod loops;
+#[cfg(target_arch = "x86_64")]
+mod registers;
+mod task;
+#[cfg(test)]
+mod tests;
+
+pub use task::Task;
+
+use super::vm::{Extent, Layout, Program};
+use std::cell::Cell;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+/// The table of addresses by value, the workspace, the uniform values, positions (width of the strip), rows (reduced index), first
+/// row. What must be valid is what the interpreter's machine keeps: see `vm::machine`.
+pub type Entry = unsafe extern "sysv64" fn(*const *mut u8, *mut u8, *const u8, usize, usize, usize);
+
+/// Executable functions, by phase.
+pub struct Code {
+    memory: memmap2::Mmap,
+    starts: Vec<Option<usize>>,
+}
+
+impl Code {
+    /// The function of a phase, if it has one.
+    #[cfg(target_arch = "x86_64")]
+    pub fn entry(&self, phase: usize) -> Option<Entry> {
+        let start = self.starts[phase]?;
+        // SAFETY: a function of that signature was written there, and the memory is executable and stays while `self` lives.
+        Some(unsafe { std::mem::transmute::<*const u8, Entry>(self.memory.as_ptr().add(start)) })
+    }
+}
+
+/// When code is used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Use {
+    /// Never.
+    Off,
+    /// From the second launch on, or at once for large programs.
+    Auto,
+    /// From the first launch on.
+    Always,
+}
+
+thread_local! {
+    static CHOSEN: Cell<Option<Use>> = const { Cell::new(None) };
+}
+
+/// Runs `f` with another choice on this thread (tests compare both).
+#[cfg(test)]
+pub fn with_use<R>(choice: Use, f: impl FnOnce() -> R) -> R {
+    let before = CHOSEN.replace(Some(choice));
+    let out = f();
+    CHOSEN.set(before);
+    out
+}
+
+fn choice() -> Use {
+    static ENVIRONMENT: OnceLock<Use> = OnceLock::new();
+    CHOSEN.get().unwrap_or_else(|| {
+        *ENVIRONMENT.get_or_init(|| match std::env::var("HARDPAN_JIT").as_deref() {
+            Ok("0") => Use::Off,
+            _ => Use::Auto,
+        })
+    })
+}
+
+/// The code of a program, made when it pays.
+#[derive(Default)]
+pub struct Lazy {
+    launches: AtomicU32,
+    code: OnceLock<Option<Code>>,
+}
+
+/// Programs of this many positions are compiled at once.
+const LARGE: usize = 1 << 16;
+
+impl Lazy {
+    /// The code of the program that this belongs to, to be called once a launch.
+    pub fn get(&self, program: &Program) -> Option<&Code> {
+        if !program.phases.iter().any(|p| p.passes.is_some()) {
+            return None;
+        }
+        match choice() {
+            Use::Off => return None,
+            Use::Auto
+                if self.code.get().is_none()
+                    && program.rows * program.k < LARGE
+                    && self.launches.fetch_add(1, Relaxed) == 0 =>
+            {
+                return None;
+            }
+            _ => {}
+        }
+        self.code.get_or_init(|| compile(program)).as_ref()
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn compile(_: &Program) -> Option<Code> {
+    None
+}
+
+#[cfg(target_arch = "x86_64")]
+fn compile(p: &Program) -> Option<Code> {
+    use super::vm::Action;
+    use loops::{Job, Nest, generate};
+    let nest = match (p.layout, p.straight) {
+        (Layout::Flat | Layout::Tiles, _) | (Layout::Rows, false) => Nest::Line,
+        (Layout::Rows, true) => Nest::Rows { k: p.k },
+        (Layout::Cols, straight) => Nest::Columns { whole: straight },
+    };
+    let steps = if p.straight { &p.before } else { &p.chunk };
+    let mut in_table = vec![false; p.values.len()];
+    for s in steps.iter().chain(&p.before) {
+        in_table[s.out] |= matches!(s.action, Action::Load { .. });
+    }
+    for s in p.full_stores.iter().filter(|s| s.direct.is_some()) {
+        in_table[s.value] = true;
+    }
+    let stored = || p.full_stores.iter().chain(&p.row_stores).map(|s| s.value);
+    let mut bytes: Vec<u8> = Vec::new();
+    let mut starts = vec![None; p.phases.len()];
+    for (number, phase) in p.phases.iter().enumerate() {
+        let Some(passes) = &phase.passes else { continue };
+        // What later phases, other passes and stores read goes to memory.
+        let mut kept = vec![false; p.values.len()];
+        stored().for_each(|v| kept[v] = true);
+        let inside = &steps[phase.steps.clone()];
+        for (i, s) in steps.iter().enumerate() {
+            if !phase.steps.contains(&i) {
+                s.operands().iter().for_each(|a| kept[*a] = true);
+            }
+        }
+        for (s, pass) in inside.iter().zip(passes) {
+            for a in s.operands() {
+                let maker = inside.iter().position(|m| m.out == a);
+                let full = p.values[a].extent == Extent::Full;
+                kept[a] |= full && maker.is_some_and(|m| passes[m] != *pass);
+            }
+        }
+        let job = Job {
+            nest,
+            values: &p.values,
+            steps: inside,
+            passes,
+            kept: &kept,
+            in_table: &in_table,
+            folds: (p.fold_at, p.fold_bytes),
+        };
+        if let Ok(code) = generate(&job) {
+            bytes.resize(bytes.len().next_multiple_of(64), 0);
+            starts[number] = Some(bytes.len());
+            bytes.extend(code);
+        }
+    }
+    if bytes.is_empty() {
+        return None;
+    }
+    let mut memory = memmap2::MmapMut::map_anon(bytes.len()).ok()?;
+    memory[..bytes.len()].copy_from_slice(&bytes);
+    // A system that forbids this keeps the interpreter.
+    let memory = memory.make_exec().ok()?;
+    Some(Code { memory, starts })
+}

@@ -1,0 +1,235 @@
+//! Generated code against the interpreter, bit for bit.
+use super::{Use, with_use};
+use crate::dev::cpu::isa::{Isa, isa};
+use crate::dev::cpu::vm::tests::{Rng, random_program_of, run, same_bits};
+use crate::dtype::{DType, Scalar};
+use crate::host::HostArray;
+use crate::kernel::*;
+use crate::op::{BinaryOp, ReduceOp, UnaryOp};
+use smallvec::SmallVec;
+
+/// Runs a program by the interpreter alone and with generated code, on as many outputs as it has stores.
+fn both(f: &Fused, inputs: &[HostArray], args: &[Scalar], sizes: &[usize], what: &str) {
+    let plain = with_use(Use::Off, || run(f, isa(), inputs, args, sizes));
+    let coded = with_use(Use::Always, || run(f, isa(), inputs, args, sizes));
+    for (i, (a, b)) in plain.iter().zip(&coded).enumerate() {
+        if same_bits(a, b) {
+            continue;
+        }
+        let at = (0..a.len())
+            .find(|i| {
+                let (x, y) = (a.get(*i).as_f64(), b.get(*i).as_f64());
+                x.to_bits() != y.to_bits() && !(x.is_nan() && y.is_nan())
+            })
+            .unwrap();
+        panic!(
+            "{what}: store {i}, element {at}: the interpreter gives {:?}, code {:?}\n{f:#?}",
+            a.get(at),
+            b.get(at)
+        );
+    }
+}
+
+#[test]
+fn random_programs_have_the_same_bits() {
+    for seed in 0..1500 {
+        let mut rng = Rng(seed * 104_729 + 3);
+        let dtypes: &[DType] = match seed % 4 {
+            0 | 1 => &[DType::F32],
+            2 => &[DType::F32, DType::BF16, DType::Bool],
+            _ => &[DType::F32, DType::I32, DType::I64],
+        };
+        let (f, inputs, sizes) = random_program_of(&mut rng, dtypes, true);
+        let args = [
+            Scalar::Float(1.25),
+            Scalar::Int(0x1234_5678_9abc_def0),
+            Scalar::Int(rng.below(1000) as i64),
+        ];
+        both(&f, &inputs, &args, &sizes, &format!("seed {seed}"));
+    }
+}
+
+fn line() -> Affine {
+    Affine { coef: SmallVec::from_slice(&[1]), base: 0 }
+}
+
+/// One elementwise operation over an array.
+fn elementwise(n: usize, instr: Instr, loads: usize) -> Fused {
+    let value = |instr, dtype| Value { instr, dtype, level: Level::Full };
+    let dtype = match instr {
+        Instr::Binary(op, ..) if op.is_comparison() => DType::Bool,
+        _ => DType::F32,
+    };
+    let mut values: Vec<Value> = (0..loads).map(|i| value(Instr::Load(i), DType::F32)).collect();
+    values.push(value(instr, dtype));
+    Fused {
+        dims: SmallVec::from_slice(&[n]),
+        kept: 1,
+        loads: (0..loads)
+            .map(|i| Load {
+                source: Source::Input(i),
+                dtype: DType::F32,
+                at: line(),
+                guards: vec![],
+            })
+            .collect(),
+        values,
+        stores: vec![Store { output: 0, dtype, value: loads, level: Level::Full, at: line() }],
+    }
+}
+
+/// Every exponent, both signs, subnormal numbers, infinities and NaN.
+fn all_kinds(step: usize) -> HostArray {
+    let x: Vec<f32> = (0..=u32::MAX).step_by(step).map(f32::from_bits).collect();
+    HostArray::new(&x, &[x.len()])
+}
+
+#[test]
+fn functions_have_the_same_bits_everywhere() {
+    use UnaryOp::*;
+    let x = all_kinds(10_007);
+    for op in [Neg, Abs, Sqrt, Recip, Floor, Round, Not, Exp, Log, Tanh, Erf] {
+        let f = elementwise(x.len(), Instr::Unary(op, 0), 1);
+        both(&f, std::slice::from_ref(&x), &[], &[x.len()], op.name());
+    }
+    let x = all_kinds(1_000_003);
+    let n = x.len();
+    let y: Vec<f32> = {
+        let v: Vec<f32> = x.to_vec();
+        (0..n).map(|i| if i % 5 == 0 { v[i] } else { v[(i * 7919 + 13) % n] }).collect()
+    };
+    let y = HostArray::new(&y, &[n]);
+    use BinaryOp as B;
+    for op in [B::Add, B::Sub, B::Mul, B::Div, B::Max, B::Min, B::Lt, B::Le, B::Eq] {
+        let f = elementwise(n, Instr::Binary(op, 0, 1), 2);
+        both(&f, &[x.clone(), y.clone()], &[], &[n], op.name());
+    }
+}
+
+/// Normalised rows: `(x - mean) * w + b` beside the row's sum of squares, along the last dimension or down the first.
+fn norm(rows: usize, k: usize, columns: bool) -> (Fused, [usize; 2]) {
+    let of = |r: isize, c: isize| Affine { coef: SmallVec::from_slice(&[r, c]), base: 0 };
+    let at = if columns { of(1, rows as isize) } else { of(k as isize, 1) };
+    let value = |instr, level| Value { instr, dtype: DType::F32, level };
+    let load = |i, at| Load { source: Source::Input(i), dtype: DType::F32, at, guards: vec![] };
+    let values = vec![
+        value(Instr::Load(0), Level::Full),
+        value(Instr::Load(1), Level::Full),
+        value(Instr::Load(2), Level::Row),
+        value(Instr::Scalar(0), Level::Uniform),
+        value(Instr::Reduce(ReduceOp::Sum, 0), Level::Row),
+        value(Instr::Binary(BinaryOp::Mul, 4, 3), Level::Row),
+        value(Instr::Binary(BinaryOp::Sub, 0, 5), Level::Full),
+        value(Instr::Binary(BinaryOp::Mul, 6, 6), Level::Full),
+        value(Instr::Reduce(ReduceOp::Sum, 7), Level::Row),
+        value(Instr::Reduce(ReduceOp::Max, 6), Level::Row),
+        value(Instr::Binary(BinaryOp::Mul, 6, 1), Level::Full),
+        value(Instr::Binary(BinaryOp::Add, 10, 2), Level::Full),
+        value(Instr::Binary(BinaryOp::Div, 11, 8), Level::Full),
+        value(Instr::Binary(BinaryOp::Min, 12, 9), Level::Full),
+    ];
+    let store = |output, value, level, at| Store { output, dtype: DType::F32, value, level, at };
+    let f = Fused {
+        dims: SmallVec::from_slice(&[rows, k]),
+        kept: 1,
+        loads: vec![load(0, at.clone()), load(1, of(0, 1)), load(2, of(1, 0))],
+        values,
+        stores: vec![store(0, 13, Level::Full, at), store(1, 8, Level::Row, of(1, 0))],
+    };
+    (f, [rows * k, rows])
+}
+
+#[test]
+fn rows_and_columns_of_all_lengths_have_the_same_bits() {
+    let mut rng = Rng(11);
+    let mut array = |n: usize| {
+        let x: Vec<f32> = (0..n).map(|_| (rng.below(2001) as f32 - 1000.0) / 313.0).collect();
+        HostArray::new(&x, &[n])
+    };
+    for k in [2, 7, 16, 17, 31, 32, 47, 48, 63, 64, 65, 79, 80, 127, 128, 130, 600, 1024] {
+        for rows in [1, 2, 15, 16, 17, 70] {
+            for columns in [false, true] {
+                let (f, sizes) = norm(rows, k, columns);
+                let inputs = [array(rows * k), array(k), array(rows)];
+                let args = [Scalar::Float(1.0 / k as f64)];
+                both(&f, &inputs, &args, &sizes, &format!("{rows}x{k}, columns {columns}"));
+            }
+        }
+    }
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn the_assembler_writes_known_bytes() {
+    use super::encode::*;
+    // As a common assembler and disassembler agree.
+    let at = |base, index, disp| Mem::At { base, index, disp };
+    let cases: &[(&dyn Fn(&mut Assembler), &[u8])] = &[
+        (
+            // vaddps zmm1, zmm2, zmm3
+            &|a| a.op(Op::ADD, Z(1), Z(2), Src::Reg(Z(3))),
+            &[0x62, 0xf1, 0x6c, 0x48, 0x58, 0xcb],
+        ),
+        (
+            // vmulps zmm17, zmm30, [rbx + r10]
+            &|a| a.op(Op::MUL, Z(17), Z(30), Src::Vector(at(RBX, Some(R10), 0))),
+            &[0x62, 0xa1, 0x0c, 0x40, 0x59, 0x0c, 0x13],
+        ),
+        (
+            // vsubps zmm9{k1}, zmm9, [rdx + r9 + 0x44]{1to16}
+            &|a| a.op_where(Op::SUB, K(1), Z(9), Z(9), Src::Each(at(RDX, Some(R9), 0x44))),
+            &[0x62, 0x31, 0x34, 0x59, 0x5c, 0x8c, 0x0a, 0x44, 0, 0, 0],
+        ),
+        (
+            // vmovups zmm31{k1}{z}, [r13 + r10 + 0x40]
+            &|a| a.load(K(1), Z(31), Src::Vector(at(R13, Some(R10), 0x40))),
+            &[0x62, 0x01, 0x7c, 0xc9, 0x10, 0xbc, 0x15, 0x40, 0, 0, 0],
+        ),
+        (
+            // vfmadd213ps zmm8, zmm24, zmm16
+            &|a| a.op(Op::FMA213, Z(8), Z(24), Src::Reg(Z(16))),
+            &[0x62, 0x32, 0x3d, 0x40, 0xa8, 0xc0],
+        ),
+        (
+            // vcmpps k3, zmm18, zmm4, 17
+            &|a| a.compare(Op::COMPARE, K(3), ALL, Z(18), Src::Reg(Z(4)), LT),
+            &[0x62, 0xf1, 0x6c, 0x40, 0xc2, 0xdc, 0x11],
+        ),
+        (
+            // vpternlogd zmm2, zmm21, zmm12, 0xd8
+            &|a| a.op_imm(Op::TERNARY, Z(2), Z(21), Src::Reg(Z(12)), 0xd8),
+            &[0x62, 0xd3, 0x55, 0x40, 0x25, 0xd4, 0xd8],
+        ),
+        (
+            // vpsrad zmm19, zmm11, 23
+            &|a| a.shift(4, Z(19), Z(11), 23),
+            &[0x62, 0xd1, 0x65, 0x40, 0x72, 0xe3, 0x17],
+        ),
+        (
+            // mov eax, -1; bzhi eax, eax, r11d; kmovw k1, eax
+            &|a| a.first_lanes(K(1), R11),
+            &[0xb8, 0xff, 0xff, 0xff, 0xff, 0xc4, 0xe2, 0x20, 0xf5, 0xc0, 0xc5, 0xf8, 0x92, 0xc8],
+        ),
+        (&|a| a.cmp(R10, R11), &[0x4d, 0x39, 0xda]),
+        (&|a| a.shl(RCX, 2), &[0x48, 0xc1, 0xe1, 0x02]),
+    ];
+    for (emit, want) in cases {
+        let mut a = Assembler::default();
+        emit(&mut a);
+        assert_eq!(&a.finish()[..want.len()], *want);
+    }
+}
+
+#[test]
+fn a_softmax_becomes_one_function() {
+    if isa() != Isa::Avx512 {
+        return;
+    }
+    let (f, _) = norm(64, 256, false);
+    let program = crate::dev::cpu::vm::lower::lower(&f, isa(), false);
+    let code = with_use(Use::Always, || program.code.get(&program).is_some());
+    assert!(code);
+    // Loads, then everything else.
+    assert_eq!(program.phases.len(), 2);
+    assert!(with_use(Use::Off, || program.code.get(&program).is_none()));
+}
