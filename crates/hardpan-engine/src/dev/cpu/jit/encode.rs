@@ -271,6 +271,11 @@ impl Assembler {
         self.evex(Op::STREAM, src.0, 0, Src::Vector(dst), (ALL, false), None);
     }
 
+    /// Streamed writes become visible before later ones.
+    pub fn fence(&mut self) {
+        self.code.extend([0x0f, 0xae, 0xf8]);
+    }
+
     /// Writes the first lane.
     pub fn store_one(&mut self, dst: Mem, src: Z) {
         self.evex(Op::STORE_ONE, src.0, 0, Src::Vector(dst), (ALL, false), None);

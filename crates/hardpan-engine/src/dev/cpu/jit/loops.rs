@@ -42,6 +42,8 @@ pub struct Job<'a> {
     pub in_table: &'a [bool],
     /// Byte offset of the accumulators in the workspace, and bytes of each.
     pub folds: (usize, usize),
+    /// Values with addresses in the table are written past the caches; these addresses are multiples of 64.
+    pub stream: bool,
 }
 
 // What the function is called with, see `Entry`.
@@ -125,6 +127,9 @@ pub fn generate(job: &Job) -> Result<Vec<u8>, Full> {
         Nest::Line => l.line()?,
         Nest::Rows { k } => l.rows(k)?,
         Nest::Columns { .. } => l.columns()?,
+    }
+    if job.stream {
+        l.e.asm.fence();
     }
     for g in saved.iter().rev() {
         l.e.asm.pop(*g);
@@ -436,7 +441,11 @@ impl Loops<'_> {
                     let z = self.compute(s)?;
                     if self.job.kept[s.out] {
                         let to = self.address(s.out);
-                        self.e.asm.store(mask, to, z);
+                        if self.job.stream && self.job.in_table[s.out] && mask == ALL {
+                            self.e.asm.stream(to, z);
+                        } else {
+                            self.e.asm.store(mask, to, z);
+                        }
                     }
                     if self.uses[s.out] > 0 {
                         self.place[s.out] = Where::Register(z);

@@ -40,13 +40,24 @@ pub type Entry = unsafe extern "sysv64" fn(*const *mut u8, *mut u8, *const u8, u
 pub struct Code {
     memory: memmap2::Mmap,
     starts: Vec<Option<usize>>,
+    /// The same for outputs that are written past the caches, see [`Code::can_stream`].
+    streaming: Vec<Option<usize>>,
 }
 
 impl Code {
+    /// True when the outputs are so large that nobody will find them in a cache: writing past it spares reading them first. They
+    /// must not be the memory of an input, and start at multiples of 64 bytes.
+    pub fn can_stream(&self) -> bool {
+        self.streaming.iter().any(Option::is_some)
+    }
+
     /// The function of a phase, if it has one.
     #[cfg(target_arch = "x86_64")]
-    pub fn entry(&self, phase: usize) -> Option<Entry> {
-        let start = self.starts[phase]?;
+    pub fn entry(&self, phase: usize, stream: bool) -> Option<Entry> {
+        let start = match self.streaming[phase] {
+            Some(start) if stream => start,
+            _ => self.starts[phase]?,
+        };
         // SAFETY: a function of that signature was written there, and the memory is executable and stays while `self` lives.
         Some(unsafe { std::mem::transmute::<*const u8, Entry>(self.memory.as_ptr().add(start)) })
     }
@@ -95,6 +106,8 @@ pub struct Lazy {
 
 /// Programs of this many positions are compiled at once.
 const LARGE: usize = 1 << 16;
+/// Outputs of this many positions are written past the caches: larger than a usual share of the last one.
+const STREAM: usize = 8 << 20;
 
 impl Lazy {
     /// The code of the program that this belongs to, to be called once a launch.
@@ -142,6 +155,8 @@ fn compile(p: &Program) -> Option<Code> {
     let stored = || p.full_stores.iter().chain(&p.row_stores).map(|s| s.value);
     let mut bytes: Vec<u8> = Vec::new();
     let mut starts = vec![None; p.phases.len()];
+    let mut streaming = starts.clone();
+    let large = p.layout == Layout::Flat && p.rows >= STREAM;
     for (number, phase) in p.phases.iter().enumerate() {
         let Some(passes) = &phase.passes else { continue };
         // What later phases, other passes and stores read goes to memory.
@@ -160,7 +175,7 @@ fn compile(p: &Program) -> Option<Code> {
                 kept[a] |= full && maker.is_some_and(|m| passes[m] != *pass);
             }
         }
-        let job = Job {
+        let mut job = Job {
             nest,
             values: &p.values,
             steps: inside,
@@ -168,11 +183,17 @@ fn compile(p: &Program) -> Option<Code> {
             kept: &kept,
             in_table: &in_table,
             folds: (p.fold_at, p.fold_bytes),
+            stream: false,
         };
-        if let Ok(code) = generate(&job) {
-            bytes.resize(bytes.len().next_multiple_of(64), 0);
-            starts[number] = Some(bytes.len());
-            bytes.extend(code);
+        for (stream, list) in [(false, &mut starts), (true, &mut streaming)] {
+            job.stream = stream;
+            if (large || !stream)
+                && let Ok(code) = generate(&job)
+            {
+                bytes.resize(bytes.len().next_multiple_of(64), 0);
+                list[number] = Some(bytes.len());
+                bytes.extend(code);
+            }
         }
     }
     if bytes.is_empty() {
@@ -182,5 +203,5 @@ fn compile(p: &Program) -> Option<Code> {
     memory[..bytes.len()].copy_from_slice(&bytes);
     // A system that forbids this keeps the interpreter.
     let memory = memory.make_exec().ok()?;
-    Some(Code { memory, starts })
+    Some(Code { memory, starts, streaming })
 }

@@ -34,6 +34,8 @@ pub struct Launch<'a> {
     pub(super) direct: u64,
     /// Generated code, if there is any by now.
     pub(super) code: Option<&'a Code>,
+    /// Outputs computed in place may be written past the caches, where they are aligned.
+    pub(super) stream: bool,
 }
 // SAFETY: the pointers are to buffers that outlive the launch; tasks write disjoint parts of the outputs and of the partials,
 // and read of shared memory only what no task writes (or, in a donated buffer, what they write themselves).
@@ -52,7 +54,12 @@ impl<'a> Launch<'a> {
             uniforms: SmallVec::from_elem(0, program.uniform_bytes / 8),
             direct: 0,
             code: program.code.get(program),
+            stream: false,
         };
+        if launch.code.is_some_and(Code::can_stream) {
+            let Buffers { inputs, outputs, .. } = &launch.buffers;
+            launch.stream = outputs.iter().all(|o| !inputs.contains(&o.cast_const()));
+        }
         for (i, s) in program.full_stores.iter().enumerate().take(64) {
             if let Some(conflicts) = &s.direct {
                 let out = launch.buffers.outputs[s.output];

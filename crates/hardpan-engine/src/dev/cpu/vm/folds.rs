@@ -31,8 +31,12 @@ impl Machine<'_> {
     ) {
         #[cfg(target_arch = "x86_64")]
         if let Some(code) = self.launch.code {
-            for (i, phase) in self.launch.program.phases.iter().enumerate() {
-                if let Some(run) = code.entry(i) {
+            let p = self.launch.program;
+            let aligned = |v: usize| (self.at[v] as usize).is_multiple_of(64);
+            let stream = self.launch.stream
+                && p.full_stores.iter().all(|s| s.direct.is_none() || aligned(s.value));
+            for (i, phase) in p.phases.iter().enumerate() {
+                if let Some(run) = code.entry(i, stream) {
                     let (table, uniforms) = (self.at.as_ptr(), self.launch.uniforms.as_ptr());
                     // SAFETY: the code does what the steps would do, with the same registers and addresses: see the note above.
                     unsafe { run(table, self.base, uniforms.cast(), n, rows, first_row) };

@@ -477,7 +477,11 @@ impl Lower<'_> {
                 (lanes, m, lanes)
             }
             Layout::Cols if straight => {
-                let c = if cols * k <= 2 * lanes { cols } else { (lanes / k).max(16).min(cols) };
+                let c = if cols * k <= 2 * lanes {
+                    cols
+                } else {
+                    (lanes / k / 16 * 16).max(16).min(cols)
+                };
                 (k, c, k * c)
             }
             Layout::Cols => {

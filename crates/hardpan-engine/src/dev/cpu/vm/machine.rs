@@ -150,11 +150,11 @@ impl Machine<'_> {
                 }
                 None => src,
             };
-            match walk.steps() {
-                Some((1, step)) if p.layout == Layout::Tiles && step != 1 => {
+            match walk.transposed(span) {
+                Some((step, cols)) if matches!(p.layout, Layout::Tiles | Layout::Cols) => {
                     let offset = walk.single(Span { count: 1, ..span }).expect("one").0;
                     let dst = out.offset(offset * size as isize);
-                    let (rows, cols) = (span.count / span.inner, span.inner);
+                    let rows = span.count / cols;
                     convert::transpose(size, dst, step, packed, cols as isize, cols, rows);
                 }
                 _ => walk.plain_runs(span, |offset, at, len, step| {
@@ -228,11 +228,11 @@ impl Machine<'_> {
                     }
                     // Elements of a narrow type are gathered at the end of the register and widened from there.
                     let packed = dst.add((out.size - size) * n);
-                    match walk.steps() {
-                        Some((1, step)) if p.layout == Layout::Tiles && step != 1 => {
+                    match walk.transposed(span) {
+                        Some((step, cols)) if matches!(p.layout, Layout::Tiles | Layout::Cols) => {
                             let offset = walk.single(Span { count: 1, ..span }).expect("one").0;
                             let src = src.offset(offset * size as isize);
-                            let (rows, cols) = (n / span.inner, span.inner);
+                            let rows = n / cols;
                             convert::transpose(size, packed, cols as isize, src, step, rows, cols);
                         }
                         _ => walk.plain_runs(span, |offset, at, len, step| {

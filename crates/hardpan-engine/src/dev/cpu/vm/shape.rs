@@ -1,5 +1,6 @@
 //! What a program looks like before it is lowered: merged dimensions, what values depend on, the block layout.
 use super::{Extent, Layout};
+use crate::dev::cpu::lanes::fold;
 use crate::kernel::{Affine, Fused, Guard, Instr, Level, Source};
 use smallvec::SmallVec;
 
@@ -113,7 +114,7 @@ pub fn extents(fused: &Fused) -> Vec<Extent> {
     out
 }
 
-/// Columns when more of the full reads and writes are contiguous along the last kept dimension than along the last reduced one.
+/// Columns when rows are short, or more of the full reads and writes are contiguous along the last kept dimension than along the last reduced one.
 pub fn choose_layout(fused: &Fused, extents: &[Extent]) -> Layout {
     let last = |range: std::ops::Range<usize>| range.rev().find(|d| fused.dims[*d] != 1);
     // Columns take the very last kept dimension as the strip.
@@ -122,6 +123,10 @@ pub fn choose_layout(fused: &Fused, extents: &[Extent]) -> Layout {
     }
     let kept = fused.kept - 1;
     let Some(reduced) = last(fused.kept..fused.dims.len()) else { return Layout::Rows };
+    // A short row is too little for a vector: many of them side by side are not. Their folds go one after the other either way.
+    if fused.row_len() <= fold::SHORT && fused.dims[kept] >= 16 {
+        return Layout::Cols;
+    }
     let (mut by_row, mut by_col) = (0usize, 0usize);
     // Memory that does not vary along the other dimension is a single line, read again and again from the cache: no vote.
     let mut vote = |at: &Affine, size: usize| {

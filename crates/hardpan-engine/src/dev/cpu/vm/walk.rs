@@ -162,10 +162,14 @@ impl Walk {
         }
     }
 
-    /// The steps of the outer and the inner dimension, for an unguarded walk over two.
-    pub fn steps(&self) -> Option<(isize, isize)> {
+    /// For a block of an unguarded walk over two dimensions that is contiguous along the outer one alone: elements between
+    /// neighbours along the inner one, and how many of those the block spans.
+    pub fn transposed(&self, span: Span) -> Option<(isize, usize)> {
         match self.lines[0].body[..] {
-            [outer, inner] if !self.is_guarded() => Some((outer, inner)),
+            [1, step] if !self.is_guarded() && step > 1 => {
+                let inner = if span.inner != 0 { span.inner } else { self.sizes[1] };
+                (span.start % inner == 0 && span.count % inner == 0).then_some((step, inner))
+            }
             _ => None,
         }
     }
