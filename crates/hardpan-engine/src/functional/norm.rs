@@ -8,7 +8,16 @@ use crate::shape::{Dims, numel};
 fn standardise(x: &Tensor, axes: &Dims, eps: f64) -> (Tensor, Tensor, Tensor) {
     let mean = x.mean_keepdim(axes);
     let centred = x - &mean;
-    let var = (&centred * &centred).mean_keepdim(axes);
+    let var = if mean.0.requires_grad {
+        // The mean of squares around any fixed point less the square of its distance from the mean: here that distance is zero,
+        // but the gradient reaches the mean through it, not through a sum over `centred` whose value is known to be zero. So
+        // both sums of the backward pass, over the gradient and over the gradient times `centred`, take one pass over memory.
+        let fixed = mean.detach();
+        let (around, off) = (x - &fixed, &mean - &fixed);
+        (&around * &around).mean_keepdim(axes) - &off * &off
+    } else {
+        (&centred * &centred).mean_keepdim(axes)
+    };
     let y = centred * (&var + eps).sqrt().reciprocal();
     (y, mean, var)
 }

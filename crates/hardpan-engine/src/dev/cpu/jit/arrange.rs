@@ -59,7 +59,7 @@ pub fn arrange(steps: Vec<Step>, values: &[Value], may_fold: bool) -> (Vec<Step>
     // Within a pass: what the row needs first, then the loop. A fold stands at the end of its loop.
     let key = |i: usize| {
         let s = &steps[i];
-        if phase[i] % 2 == 0 {
+        if phase[i].is_multiple_of(2) {
             return (phase[i], 0, false);
         }
         let fold = is_fold(s);

@@ -42,8 +42,8 @@ pub struct Job<'a> {
     pub in_table: &'a [bool],
     /// Byte offset of the accumulators in the workspace, and bytes of each.
     pub folds: (usize, usize),
-    /// Values with addresses in the table are written past the caches; these addresses are multiples of 64.
-    pub stream: bool,
+    /// By value: written past the caches, at addresses that are multiples of 64. Empty for none.
+    pub stream: &'a [bool],
 }
 
 // What the function is called with, see `Entry`.
@@ -128,7 +128,7 @@ pub fn generate(job: &Job) -> Result<Vec<u8>, Full> {
         Nest::Rows { k } => l.rows(k)?,
         Nest::Columns { .. } => l.columns()?,
     }
-    if job.stream {
+    if !job.stream.is_empty() {
         l.e.asm.fence();
     }
     for g in saved.iter().rev() {
@@ -441,7 +441,7 @@ impl Loops<'_> {
                     let z = self.compute(s)?;
                     if self.job.kept[s.out] {
                         let to = self.address(s.out);
-                        if self.job.stream && self.job.in_table[s.out] && mask == ALL {
+                        if mask == ALL && self.job.stream.get(s.out) == Some(&true) {
                             self.e.asm.stream(to, z);
                         } else {
                             self.e.asm.store(mask, to, z);

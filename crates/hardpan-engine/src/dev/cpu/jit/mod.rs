@@ -71,7 +71,11 @@ pub enum Use {
     /// From the second launch on, or at once for large programs.
     Auto,
     /// From the first launch on.
+    #[cfg(test)]
     Always,
+    /// The same, and outputs of any size are written past the caches.
+    #[cfg(test)]
+    Streaming,
 }
 
 thread_local! {
@@ -137,7 +141,7 @@ fn compile(_: &Program) -> Option<Code> {
 
 #[cfg(target_arch = "x86_64")]
 fn compile(p: &Program) -> Option<Code> {
-    use super::vm::Action;
+    use super::vm::{Action, Step};
     use loops::{Job, Nest, generate};
     let nest = match (p.layout, p.straight) {
         (Layout::Flat | Layout::Tiles, _) | (Layout::Rows, false) => Nest::Line,
@@ -156,7 +160,16 @@ fn compile(p: &Program) -> Option<Code> {
     let mut bytes: Vec<u8> = Vec::new();
     let mut starts = vec![None; p.phases.len()];
     let mut streaming = starts.clone();
-    let large = p.layout == Layout::Flat && p.rows >= STREAM;
+    let aligned = match p.layout {
+        Layout::Flat => true,
+        Layout::Rows => p.straight && p.k.is_multiple_of(16),
+        _ => false,
+    };
+    #[cfg(test)]
+    let smallest = if choice() == Use::Streaming { 0 } else { STREAM };
+    #[cfg(not(test))]
+    let smallest = STREAM;
+    let large = aligned && p.rows * p.k >= smallest;
     for (number, phase) in p.phases.iter().enumerate() {
         let Some(passes) = &phase.passes else { continue };
         // What later phases, other passes and stores read goes to memory.
@@ -168,11 +181,21 @@ fn compile(p: &Program) -> Option<Code> {
                 s.operands().iter().for_each(|a| kept[*a] = true);
             }
         }
+        // What is read again should stay in the cache.
+        let mut stream = vec![false; p.values.len()];
+        for s in p.full_stores.iter().filter(|s| s.direct.is_some()) {
+            let again = |t: &Step| t.operands().contains(&s.value);
+            stream[s.value] =
+                !steps.iter().enumerate().any(|(i, t)| again(t) && !phase.steps.contains(&i));
+        }
         for (s, pass) in inside.iter().zip(passes) {
             for a in s.operands() {
                 let maker = inside.iter().position(|m| m.out == a);
                 let full = p.values[a].extent == Extent::Full;
-                kept[a] |= full && maker.is_some_and(|m| passes[m] != *pass);
+                if full && maker.is_some_and(|m| passes[m] != *pass) {
+                    kept[a] = true;
+                    stream[a] = false;
+                }
             }
         }
         let mut job = Job {
@@ -183,11 +206,13 @@ fn compile(p: &Program) -> Option<Code> {
             kept: &kept,
             in_table: &in_table,
             folds: (p.fold_at, p.fold_bytes),
-            stream: false,
+            stream: &[],
         };
-        for (stream, list) in [(false, &mut starts), (true, &mut streaming)] {
-            job.stream = stream;
-            if (large || !stream)
+        for (past_caches, list) in [(false, &mut starts), (true, &mut streaming)] {
+            if past_caches {
+                job.stream = &stream;
+            }
+            if (large || !past_caches)
                 && let Ok(code) = generate(&job)
             {
                 bytes.resize(bytes.len().next_multiple_of(64), 0);

@@ -12,7 +12,9 @@ use smallvec::SmallVec;
 fn both(f: &Fused, inputs: &[HostArray], args: &[Scalar], sizes: &[usize], what: &str) {
     let plain = with_use(Use::Off, || run(f, isa(), inputs, args, sizes));
     let coded = with_use(Use::Always, || run(f, isa(), inputs, args, sizes));
-    for (i, (a, b)) in plain.iter().zip(&coded).enumerate() {
+    let streamed = with_use(Use::Streaming, || run(f, isa(), inputs, args, sizes));
+    for (i, ((a, b), c)) in plain.iter().zip(&coded).zip(&streamed).enumerate() {
+        assert!(b.bytes() == c.bytes(), "{what}: store {i} differs where it is streamed\n{f:#?}");
         if same_bits(a, b) {
             continue;
         }
@@ -164,7 +166,8 @@ fn the_assembler_writes_known_bytes() {
     use super::encode::*;
     // As a common assembler and disassembler agree.
     let at = |base, index, disp| Mem::At { base, index, disp };
-    let cases: &[(&dyn Fn(&mut Assembler), &[u8])] = &[
+    type Emit<'a> = &'a dyn Fn(&mut Assembler);
+    let cases: &[(Emit, &[u8])] = &[
         (
             // vaddps zmm1, zmm2, zmm3
             &|a| a.op(Op::ADD, Z(1), Z(2), Src::Reg(Z(3))),

@@ -29,7 +29,7 @@ pub struct Launch<'a> {
     pub(super) program: &'a Program,
     pub(super) buffers: Buffers<'a>,
     /// The values of extent One.
-    pub(super) uniforms: SmallVec<[u64; 16]>,
+    pub(super) uniforms: SmallVec<[u64; 12]>,
     /// Bit per full store: computed in place.
     pub(super) direct: u64,
     /// Generated code, if there is any by now.

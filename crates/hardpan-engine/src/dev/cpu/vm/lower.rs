@@ -8,7 +8,7 @@ use crate::dev::cpu::isa::Isa;
 use crate::dev::cpu::jit::{self, Task};
 use crate::dev::cpu::lanes::{convert, fold, ops, random};
 use crate::dtype::{DType, Lane, Scalar};
-use crate::kernel::{Affine, Fused, Guard, Instr, Level, Load, Source, V};
+use crate::kernel::{Affine, Fused, Guard, Instr, Level, Source, V};
 use crate::op::{BinaryOp, ReduceOp, UnaryOp};
 use smallvec::SmallVec;
 
@@ -131,7 +131,7 @@ impl Lower<'_> {
 
     /// After how many positions a block's worth of loaded values repeats: the size of the innermost dimension (the row) when
     /// the address depends on nothing else. 0 when it does not repeat.
-    fn period(&self, load: &Load) -> usize {
+    fn period(&self, at: &Affine, guards: &[Guard]) -> usize {
         let dims = &self.fused.dims;
         let inner = match self.layout {
             Layout::Flat if dims.len() > 1 => dims.len() - 1..dims.len(),
@@ -139,7 +139,7 @@ impl Lower<'_> {
             _ => return 0,
         };
         let fixed = |a: &Affine| (0..inner.start).all(|d| a.coef[d] == 0);
-        if fixed(&load.at) && load.guards.iter().all(|g| fixed(&g.at)) {
+        if fixed(at) && guards.iter().all(|g| fixed(&g.at)) {
             dims[inner].iter().product()
         } else {
             0
@@ -241,7 +241,10 @@ impl Lower<'_> {
                     Source::Result => result_dtype(load.dtype),
                     Source::Input(_) => load.dtype,
                 };
-                let period = if extent == Extent::Full { self.period(load) } else { 0 };
+                let period = match extent {
+                    Extent::Full => self.period(&load.at, &load.guards),
+                    _ => 0,
+                };
                 let action = Action::Load {
                     period,
                     source: load.source,
@@ -254,7 +257,8 @@ impl Lower<'_> {
             }
             Instr::Scalar(arg) => self.push(Action::Scalar { arg: *arg, dtype }, size, Extent::One),
             Instr::Index(at) => {
-                let action = Action::Index(self.access(at, &[], extent));
+                let period = if extent == Extent::Full { self.period(at, &[]) } else { 0 };
+                let action = Action::Index(self.access(at, &[], extent), period);
                 self.push(action, size, extent)
             }
             Instr::Inside(guards) => {

@@ -198,12 +198,8 @@ impl Machine<'_> {
                 }
                 Action::Select(f, c, a, b) => self.select(f, step.out, [*c, *a, *b], block, n),
                 Action::Load { source, dtype, convert, period, in_place, access } => {
-                    if *period > 0 {
-                        let key = (span.start % period, n);
-                        if self.cached[step.out] == key {
-                            return;
-                        }
-                        self.cached[step.out] = key;
+                    if self.holds(step.out, *period, span, n) {
+                        return;
                     }
                     let src = self.launch.source(*source);
                     let size = dtype.size();
@@ -250,7 +246,10 @@ impl Machine<'_> {
                     }
                 }
                 Action::Expand(a) => self.expand(*a, step.out, block, n),
-                Action::Index(access) => {
+                Action::Index(access, period) => {
+                    if self.holds(step.out, *period, span, n) {
+                        return;
+                    }
                     let dst = dst.cast::<i64>();
                     access.pick(block.whole).runs(span, |run| {
                         for i in 0..run.len {
@@ -292,6 +291,15 @@ impl Machine<'_> {
                 }
             }
         }
+    }
+
+    /// True when a value that repeats with the period is in its register from an earlier block; else it will be from now on.
+    fn holds(&mut self, v: Val, period: usize, span: Span, n: usize) -> bool {
+        if period == 0 {
+            return false;
+        }
+        let key = (span.start % period, n);
+        std::mem::replace(&mut self.cached[v], key) == key
     }
 
     /// The value's own register.

@@ -122,8 +122,8 @@ pub enum Action {
         /// Addresses.
         access: Access,
     },
-    /// The position, i64.
-    Index(Access),
+    /// The position, i64; with a period as for loads.
+    Index(Access, usize),
     /// Whether all guards hold, 0 or 1.
     Inside(Access),
     /// Random numbers.

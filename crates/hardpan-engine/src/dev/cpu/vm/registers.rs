@@ -57,7 +57,8 @@ pub fn registers(
     let mut count = [0usize; 2];
     // Values that are kept from block to block have registers to themselves.
     for step in steps {
-        if matches!(step.action, Action::Load { period, .. } if period > 0) {
+        if matches!(step.action, Action::Load { period, .. } | Action::Index(_, period) if period > 0)
+        {
             let c = (values[step.out].size == 8) as usize;
             out[step.out] = Some(count[c]);
             count[c] += 1;

@@ -123,8 +123,9 @@ pub fn choose_layout(fused: &Fused, extents: &[Extent]) -> Layout {
     }
     let kept = fused.kept - 1;
     let Some(reduced) = last(fused.kept..fused.dims.len()) else { return Layout::Rows };
-    // A short row is too little for a vector: many of them side by side are not. Their folds go one after the other either way.
-    if fused.row_len() <= fold::SHORT && fused.dims[kept] >= 16 {
+    // A short row is too little for a vector, many of them side by side are not; and their folds go one after the other either
+    // way. Turning them round pays only where more than a fold is done.
+    if fused.row_len() <= fold::SHORT && fused.dims[kept] >= 16 && uses_folds(fused, extents) {
         return Layout::Cols;
     }
     let (mut by_row, mut by_col) = (0usize, 0usize);
@@ -148,6 +149,21 @@ pub fn choose_layout(fused: &Fused, extents: &[Extent]) -> Layout {
         }
     }
     if by_col > by_row { Layout::Cols } else { Layout::Rows }
+}
+
+/// True when a full value depends on a fold.
+fn uses_folds(fused: &Fused, extents: &[Extent]) -> bool {
+    let mut folded: Vec<bool> = Vec::with_capacity(fused.values.len());
+    for value in &fused.values {
+        folded.push(match &value.instr {
+            Instr::Reduce(..) => true,
+            Instr::Unary(_, a) | Instr::Cast(a) => folded[*a],
+            Instr::Binary(_, a, b) => folded[*a] || folded[*b],
+            Instr::Where(c, a, b) => folded[*c] || folded[*a] || folded[*b],
+            _ => false,
+        });
+    }
+    folded.iter().zip(extents).any(|(f, e)| *f && *e == Extent::Full)
 }
 
 /// The dimension that some access is contiguous along while another is contiguous along the last: a block is then a tile of

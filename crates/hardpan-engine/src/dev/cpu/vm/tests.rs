@@ -30,6 +30,14 @@ impl Rng {
     }
 }
 
+#[derive(Clone, Copy, Default)]
+#[repr(C, align(64))]
+struct Aligned([u64; 8]);
+// SAFETY: eight plain numbers, of the size of the alignment.
+unsafe impl bytemuck::Zeroable for Aligned {}
+// SAFETY: as above.
+unsafe impl bytemuck::Pod for Aligned {}
+
 /// Runs a program.
 pub fn run(
     f: &Fused,
@@ -39,14 +47,14 @@ pub fn run(
     sizes: &[usize],
 ) -> Vec<HostArray> {
     let program = lower(f, isa, false);
-    // Aligned memory, and outputs filled with a pattern so that an unwritten element shows.
+    // Memory aligned to 64 bytes, as that of the device.
     let hold = |bytes: &[u8]| {
-        let mut v = vec![0u64; bytes.len() / 8 + 1];
+        let mut v = vec![Aligned::default(); bytes.len() / 64 + 1];
         bytemuck::cast_slice_mut(&mut v)[..bytes.len()].copy_from_slice(bytes);
         v
     };
-    let ins: Vec<Vec<u64>> = inputs.iter().map(|a| hold(a.bytes())).collect();
-    let mut outs: Vec<Vec<u64>> = f
+    let ins: Vec<Vec<Aligned>> = inputs.iter().map(|a| hold(a.bytes())).collect();
+    let mut outs: Vec<Vec<Aligned>> = f
         .stores
         .iter()
         .zip(sizes)
@@ -62,7 +70,7 @@ pub fn run(
         .zip(sizes)
         .zip(&outs)
         .map(|((s, n), o)| {
-            let bytes = bytemuck::cast_slice::<u64, u8>(o)[..n * s.dtype.size()].to_vec();
+            let bytes = bytemuck::cast_slice::<Aligned, u8>(o)[..n * s.dtype.size()].to_vec();
             HostArray::from_bytes(s.dtype, &[*n], bytes).unwrap()
         })
         .collect()

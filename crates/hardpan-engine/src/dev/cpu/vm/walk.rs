@@ -168,7 +168,8 @@ impl Walk {
         match self.lines[0].body[..] {
             [1, step] if !self.is_guarded() && step > 1 => {
                 let inner = if span.inner != 0 { span.inner } else { self.sizes[1] };
-                (span.start % inner == 0 && span.count % inner == 0).then_some((step, inner))
+                (span.start.is_multiple_of(inner) && span.count.is_multiple_of(inner))
+                    .then_some((step, inner))
             }
             _ => None,
         }
