@@ -6,6 +6,7 @@
 
 use crate::{Module, Visit, Visitor};
 use hardpan_engine::Tensor;
+use std::any::Any;
 use std::sync::Arc;
 
 /// The computation of a module: from `&X` to `Output`.
@@ -158,7 +159,12 @@ pub mod kind {
 
 impl<L: Layer> IntoLayer<kind::IsLayer> for L {
     fn into_layer(self) -> Box<dyn Layer> {
-        Box::new(self)
+        // What is boxed already is not boxed twice.
+        let any: Box<dyn Any> = Box::new(self);
+        match any.downcast::<Box<dyn Layer>>() {
+            Ok(layer) => *layer,
+            Err(any) => any.downcast::<L>().expect("it is what was boxed"),
+        }
     }
 }
 

@@ -76,7 +76,7 @@ pub use hardpan_derive::Module;
 pub use layers::*;
 pub use losses::*;
 pub use module::{Module, Visit, Visitor, evaluating, visit_field};
-pub use param::{Buffer, Param};
+pub use param::{Buffer, Lent, Param};
 pub use sequential::Sequential;
 pub use state::{Mode, Reset, State};
 pub use state_dict::{Loaded, StateDict, StateDictError};

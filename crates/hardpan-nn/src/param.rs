@@ -29,6 +29,8 @@ struct ParamState {
     /// A leaf that sends its gradient to the cell, or a plain tensor while frozen.
     leaf: Tensor,
     frozen: bool,
+    /// What is shown in place of it, the newest last.
+    lent: Vec<(u64, Tensor)>,
 }
 
 impl Param {
@@ -50,14 +52,36 @@ impl Param {
         Param(Arc::new(ParamCell {
             id: next_id(),
             grad,
-            state: RwLock::new(ParamState { leaf, frozen: false }),
+            state: RwLock::new(ParamState { leaf, frozen: false, lent: Vec::new() }),
         }))
     }
 
     /// The value, for use in a forward pass: `backward` will find its way from results to this parameter
     /// (unless it is frozen).
     pub fn value(&self) -> Tensor {
-        self.read(|s| s.leaf.clone())
+        self.read(|s| s.lent.last().map_or(&s.leaf, |(_, t)| t).clone())
+    }
+
+    /// Shows `value` in place of the parameter's own until the guard is dropped: a weight computed from other parameters, which gradients
+    /// flow through. Everyone who holds the parameter sees it; it is not saved by keeping it, and not trained.
+    ///
+    /// Counterpart: what `torch.nn.utils.parametrize` does on access.
+    ///
+    /// # Panics
+    /// If the shape is not that of the parameter.
+    #[track_caller]
+    #[must_use = "the value is shown as long as this guard lives"]
+    pub fn lend(&self, value: Tensor) -> Lent {
+        let mut s = self.0.state.write().unwrap_or_else(|e| e.into_inner());
+        assert!(
+            value.shape() == s.leaf.shape(),
+            "Param::lend: the parameter has shape {:?}, the value {:?}",
+            s.leaf.shape(),
+            value.shape()
+        );
+        let id = next_id();
+        s.lent.push((id, value));
+        Lent { param: self.clone(), id }
     }
 
     /// Replaces the value. Its history is dropped; a gradient already collected stays.
@@ -171,6 +195,19 @@ impl Param {
 
     fn read<R>(&self, f: impl FnOnce(&ParamState) -> R) -> R {
         f(&self.0.state.read().unwrap_or_else(|e| e.into_inner()))
+    }
+}
+
+/// A value shown in place of a parameter's own; see [`Param::lend`].
+pub struct Lent {
+    param: Param,
+    id: u64,
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let mut s = self.param.0.state.write().unwrap_or_else(|e| e.into_inner());
+        s.lent.retain(|(id, _)| *id != self.id);
     }
 }
 

@@ -108,6 +108,8 @@ pub struct EmbeddingBagOptions<'a> {
     pub padding_idx: Option<isize>,
     /// Rows longer than this are used at this length.
     pub max_norm: Option<f64>,
+    /// Which norm `max_norm` means. Default 2.
+    pub norm_type: Option<f64>,
     /// Divide a row's gradient by how often it was chosen. Default false.
     pub scale_grad_by_freq: bool,
 }
@@ -161,6 +163,7 @@ pub fn embedding_bag(index: &Tensor, weight: &Tensor, options: EmbeddingBagOptio
         weight,
         EmbeddingOptions {
             max_norm: o.max_norm,
+            norm_type: o.norm_type.unwrap_or(2.0),
             scale_grad_by_freq: o.scale_grad_by_freq,
             ..Default::default()
         },

@@ -7,6 +7,18 @@ use crate::op::{ReduceOp, ScatterOp};
 use crate::shape::{Dims, numel};
 use std::panic::Location;
 
+/// The value that loses against every other: what padding holds when the largest wins.
+fn lowest(dtype: DType) -> f64 {
+    match dtype {
+        DType::I8 => i8::MIN.into(),
+        DType::I16 => i16::MIN.into(),
+        DType::I32 => i32::MIN.into(),
+        DType::I64 => i64::MIN as f64,
+        DType::U8 | DType::Bool => 0.0,
+        _ => f64::NEG_INFINITY,
+    }
+}
+
 /// Options of the `max_pool` functions.
 #[derive(Clone, Debug)]
 pub struct MaxPoolOptions {
@@ -134,8 +146,7 @@ fn max_pool(
     if !with_index && x.dtype().is_float() && is_small(&g) {
         return (max_of_small(x, &g), None);
     }
-    let lowest = if x.dtype().is_float() { f64::NEG_INFINITY } else { i64::MIN as f64 };
-    let w = windows(x, &g, lowest);
+    let w = windows(x, &g, lowest(x.dtype()));
     let (value, best) = first_max(&w, n, with_index);
     if !with_index {
         return (value, None);
@@ -194,6 +205,11 @@ max_pools! {
 
 #[track_caller]
 fn avg_pool(op: &str, n: usize, x: &Tensor, kernel: Spatial, options: &AvgPoolOptions) -> Tensor {
+    if !x.dtype().is_float() {
+        // As in PyTorch, means of whole numbers are cut to whole numbers.
+        let mean = avg_pool(op, n, &x.to_dtype(DType::F64), kernel, options);
+        return mean.trunc().to_dtype(x.dtype());
+    }
     let o = options;
     let g = geometry(op, n, x, &kernel, &o.stride, &o.padding, &1usize.into(), o.ceil_mode);
     let divisor = match o.divisor_override {

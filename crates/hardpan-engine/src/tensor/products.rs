@@ -58,11 +58,15 @@ impl Tensor {
         rows(self).matmul(&rows(other).t()).reshape(&shape)
     }
 
-    /// All products of the elements of two vectors. Counterpart: `torch.outer`.
+    /// All products of the elements of two vectors; of bools, whether both are true. Counterpart: `torch.outer`.
     #[track_caller]
     pub fn outer(&self, other: &Tensor) -> Tensor {
         expect_ranks("outer", self, 1, other, 1);
-        self.unsqueeze(1) * other.unsqueeze(0)
+        let (column, row) = (self.unsqueeze(1), other.unsqueeze(0));
+        if self.dtype() == DType::Bool && other.dtype() == DType::Bool {
+            return column.logical_and(&row);
+        }
+        column * row
     }
 
     /// `beta self + alpha (a @ b)`, `self` broadcast; with `beta` 0 nothing of `self` is used. Counterpart: `torch.addmm`.

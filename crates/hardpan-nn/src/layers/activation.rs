@@ -54,6 +54,9 @@ plain_activations! {
     Softmax2d = |x: &Tensor| f::softmax(x, -3);
 }
 
+/// Another name of [`SiLU`], fastai's.
+pub use SiLU as Swish;
+
 macro_rules! activations {
     ($($(#[$doc:meta])* $name:ident($($p:ident: $t:ty = $default:expr),*) = |$s:ident, $x:ident| $e:expr;)*) => {$(
         $(#[$doc])*

@@ -55,7 +55,14 @@ impl Embedding {
         self
     }
 
-    /// With the table filled this way.
+    /// Which norm [`max_norm`](Embedding::max_norm) means. Default 2.
+    #[must_use]
+    pub fn norm_type(mut self, p: f64) -> Embedding {
+        self.options.norm_type = p;
+        self
+    }
+
+    /// With the table filled this way. fastai fills it by `Init::TruncatedNormal { std: 0.01 }`.
     #[must_use]
     pub fn init(self, init: Init) -> Embedding {
         init.fill(&self.weight);
@@ -84,13 +91,21 @@ pub struct EmbeddingBag {
     pub weight: Param,
     #[module(skip)]
     mode: f::BagMode,
+    #[module(skip)]
+    options: f::EmbeddingOptions,
+    include_last_offset: bool,
 }
 
 impl EmbeddingBag {
     /// `count` rows of `size` numbers; means of bags.
     pub fn new(count: usize, size: usize) -> EmbeddingBag {
         let weight = Param::new(Tensor::randn([count, size]));
-        EmbeddingBag { weight, mode: f::BagMode::Mean }
+        EmbeddingBag {
+            weight,
+            mode: f::BagMode::Mean,
+            options: Default::default(),
+            include_last_offset: false,
+        }
     }
 
     /// What is taken of each bag. Default: the mean.
@@ -100,13 +115,69 @@ impl EmbeddingBag {
         self
     }
 
+    /// A row that bags leave out. Negative counts from the end. Default none.
+    #[must_use]
+    pub fn padding_idx(mut self, row: isize) -> EmbeddingBag {
+        self.options.padding_idx = Some(row);
+        self
+    }
+
+    /// Rows of a larger norm than this are looked up as if scaled down to it. Default none.
+    #[must_use]
+    pub fn max_norm(mut self, norm: f64) -> EmbeddingBag {
+        self.options.max_norm = Some(norm);
+        self
+    }
+
+    /// Which norm [`max_norm`](EmbeddingBag::max_norm) means. Default 2.
+    #[must_use]
+    pub fn norm_type(mut self, p: f64) -> EmbeddingBag {
+        self.options.norm_type = p;
+        self
+    }
+
+    /// Scales each gradient by one over how often its row is used in the batch. Default no.
+    #[must_use]
+    pub fn scale_grad_by_freq(mut self, scale: bool) -> EmbeddingBag {
+        self.options.scale_grad_by_freq = scale;
+        self
+    }
+
+    /// Whether the last offset is the end of the last bag rather than the start of another. Default no.
+    #[must_use]
+    pub fn include_last_offset(mut self, include: bool) -> EmbeddingBag {
+        self.include_last_offset = include;
+        self
+    }
+
     /// Bags of different sizes: flat indices `[n]`, and where each bag starts.
     #[track_caller]
     pub fn forward_offsets(&self, x: &Tensor, offsets: &Tensor) -> Tensor {
+        self.look_up(x, Some(offsets), None)
+    }
+
+    /// With a factor for each index (of the shape of `x`), which needs the sum.
+    #[track_caller]
+    pub fn forward_weighted(
+        &self,
+        x: &Tensor,
+        offsets: Option<&Tensor>,
+        factors: &Tensor,
+    ) -> Tensor {
+        self.look_up(x, offsets, Some(factors))
+    }
+
+    #[track_caller]
+    fn look_up(&self, x: &Tensor, offsets: Option<&Tensor>, factors: Option<&Tensor>) -> Tensor {
         let options = f::EmbeddingBagOptions {
-            offsets: Some(offsets),
+            offsets,
+            include_last_offset: self.include_last_offset,
             mode: self.mode,
-            ..Default::default()
+            per_sample_weights: factors,
+            padding_idx: self.options.padding_idx,
+            max_norm: self.options.max_norm,
+            norm_type: Some(self.options.norm_type),
+            scale_grad_by_freq: self.options.scale_grad_by_freq,
         };
         f::embedding_bag(x, &self.weight.value(), options)
     }
@@ -117,8 +188,7 @@ impl Forward for EmbeddingBag {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
         hooked!(self, x => {
-            let options = f::EmbeddingBagOptions { mode: self.mode, ..Default::default() };
-            f::embedding_bag(x, &self.weight.value(), options)
+            self.look_up(x, None, None)
         })
     }
 }

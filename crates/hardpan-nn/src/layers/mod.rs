@@ -5,36 +5,52 @@
 //! checked where a layer is applied.
 //!
 //! One file a family: [`Linear`] and relatives, convolutions, normalization, activations, pooling, padding, reshaping, dropout,
-//! embeddings, recurrent layers, attention and transformers.
+//! embeddings, recurrent layers, attention and transformers; and fastai's: [`ConvLayer`], [`ResBlock`], [`SelfAttention`], ...
 
 mod activation;
 mod adaptive_softmax;
 mod attention;
+mod blocks;
+mod compose;
 mod conv;
+mod conv_layer;
 mod dropout;
 mod embedding;
 mod linear;
 mod norm;
 mod pad;
+mod parametrize;
 mod pool;
+mod positions;
 mod resize;
 mod rnn;
+mod running_norm;
+mod self_attention;
 mod shape;
+mod text_dropout;
 mod transformer;
 
 pub use activation::*;
 pub use adaptive_softmax::*;
 pub use attention::*;
+pub use blocks::*;
+pub use compose::*;
 pub use conv::*;
+pub use conv_layer::*;
 pub use dropout::*;
 pub use embedding::*;
 pub use linear::*;
 pub use norm::*;
 pub use pad::*;
+pub use parametrize::*;
 pub use pool::*;
+pub use positions::*;
 pub use resize::*;
 pub use rnn::*;
+pub use running_norm::*;
+pub use self_attention::*;
 pub use shape::*;
+pub use text_dropout::*;
 pub use transformer::*;
 
 use crate::{Visit, Visitor};

@@ -191,6 +191,20 @@ impl Stack {
         h0: Option<&Tensor>,
         c0: Option<&Tensor>,
     ) -> (Tensor, Tensor, Option<Tensor>) {
+        self.run_lengths(what, x, h0, c0, None)
+    }
+
+    /// As [`run`](Stack::run), where sequence `b` has `lengths[b]` steps: after them its state stays and its output is zero, and the other
+    /// direction begins at its own end. The same as PyTorch's packed sequences.
+    #[track_caller]
+    fn run_lengths(
+        &self,
+        what: &str,
+        x: &Tensor,
+        h0: Option<&Tensor>,
+        c0: Option<&Tensor>,
+        lengths: Option<&Tensor>,
+    ) -> (Tensor, Tensor, Option<Tensor>) {
         assert!(
             (x.rank() == 2 || x.rank() == 3) && x.size(-1) == self.input,
             "{what}({}, {}): expected {} or [T, {0}], got shape {:?}",
@@ -207,6 +221,16 @@ impl Stack {
         };
         let (steps, batch, d) = (x.size(0), x.size(1), self.directions());
         let count = self.layers * d;
+        // [T, B, 1]: whether there is a step.
+        let alive = lengths.map(|n| {
+            assert!(
+                !alone && n.shape() == [batch],
+                "{what}: lengths of shape [{batch}], one for each sequence of a batch, were expected, got {:?}",
+                n.shape()
+            );
+            let n = n.to_dtype(hardpan_engine::DType::I64).reshape([1, batch, 1]);
+            Tensor::iota(steps).reshape([steps, 1, 1]).lt(n)
+        });
         let start = |given: Option<&Tensor>, size: usize| -> Tensor {
             let Some(t) = given else {
                 return hardpan_engine::with_device(x.device(), || {
@@ -237,8 +261,17 @@ impl Stack {
                 let mut out = Vec::with_capacity(steps);
                 for i in 0..steps {
                     let t = if side == 0 { i } else { steps - 1 - i };
-                    (h, c) = step.run(&share.select(0, t as isize), &h, c.as_ref());
-                    out.push(h.clone());
+                    let (mut h1, mut c1) = step.run(&share.select(0, t as isize), &h, c.as_ref());
+                    match &alive {
+                        None => out.push(h1.clone()),
+                        Some(alive) => {
+                            let alive = alive.select(0, t as isize);
+                            out.push(h1.where_(&alive, 0.0));
+                            h1 = h1.where_(&alive, &h);
+                            c1 = c1.map(|c1| c1.where_(&alive, c.as_ref().expect("a cell state")));
+                        }
+                    }
+                    (h, c) = (h1, c1);
                 }
                 if side == 1 {
                     out.reverse();
@@ -403,6 +436,45 @@ macro_rules! without_cell_state {
     )*};
 }
 without_cell_state!(RNN, GRU);
+
+macro_rules! lengths_without_cell_state {
+    ($($name:ident),*) => {$(
+        impl $name {
+            /// As `forward` for sequences of different lengths, padded to one: `lengths: [B]`. Outputs past a sequence's end are zeros, the last
+            /// state is that of its last step, and the other direction begins there. Counterpart: packed sequences.
+            #[track_caller]
+            pub fn forward_lengths(&self, x: &Tensor, lengths: &Tensor, h: Option<&Tensor>) -> (Tensor, Tensor) {
+                let given = &(x.clone(), lengths.clone());
+                hooked!(self, given => {
+                    let (x, lengths) = given;
+                    let (y, h, _) = self.stack.run_lengths(stringify!($name), x, h, None, Some(lengths));
+                    (y, h)
+                })
+            }
+        }
+    )*};
+}
+lengths_without_cell_state!(RNN, GRU);
+
+impl LSTM {
+    /// As `forward` for sequences of different lengths, padded to one: `lengths: [B]`. Outputs past a sequence's end are zeros, the last
+    /// state is that of its last step, and the other direction begins there. Counterpart: packed sequences.
+    #[track_caller]
+    pub fn forward_lengths(
+        &self,
+        x: &Tensor,
+        lengths: &Tensor,
+        state: Option<(&Tensor, &Tensor)>,
+    ) -> (Tensor, (Tensor, Tensor)) {
+        let given = &(x.clone(), lengths.clone());
+        hooked!(self, given => {
+            let (x, lengths) = given;
+            let (h, c) = state.unzip();
+            let (y, h, c) = self.stack.run_lengths("LSTM", x, h, c, Some(lengths));
+            (y, (h, c.expect("an LSTM has a cell state")))
+        })
+    }
+}
 
 impl Forward for LSTM {
     type Output = (Tensor, (Tensor, Tensor));

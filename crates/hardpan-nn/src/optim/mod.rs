@@ -26,6 +26,7 @@
 
 mod clip;
 mod hyper;
+mod newer;
 mod recipes;
 mod save;
 pub mod scheduler;
@@ -34,6 +35,7 @@ pub mod steps;
 
 pub use clip::{clip_grad_norm, clip_grad_norm_of, clip_grad_value, grad_norm};
 pub use hyper::{Hyper, Hypers};
+pub use newer::{Lion, Muon, Sam};
 pub use recipes::{
     ASGD, Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, LARS, Lamb, Lookahead, NAdam, QHAdam,
     RAdam, RMSprop, Recipe, Rprop, SGD, ranger,

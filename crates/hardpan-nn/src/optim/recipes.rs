@@ -22,12 +22,12 @@ pub trait Recipe {
     }
 }
 
-fn list(steps: &[Option<fn(&mut Update<'_>)>]) -> Vec<Step> {
+pub(super) fn list(steps: &[Option<fn(&mut Update<'_>)>]) -> Vec<Step> {
     steps.iter().flatten().map(|f| Arc::new(*f) as Step).collect()
 }
 
 /// `Some(f)` if `condition`.
-fn when(condition: bool, f: fn(&mut Update<'_>)) -> Option<fn(&mut Update<'_>)> {
+pub(super) fn when(condition: bool, f: fn(&mut Update<'_>)) -> Option<fn(&mut Update<'_>)> {
     condition.then_some(f)
 }
 
@@ -60,6 +60,8 @@ macro_rules! settings {
         }
     };
 }
+
+pub(super) use settings;
 
 settings! {
     /// Stochastic gradient descent, with momentum if asked for. Counterpart: `torch.optim.SGD`.
@@ -463,8 +465,8 @@ settings! {
         lr: f64 = 1e-2,
         /// Exponent of the decay of the second moment. Default -0.8.
         beta2_decay: f64 = -0.8,
-        /// Lower bounds of the second moment and of the parameter scale. Default (the epsilon of f32, 0.001).
-        eps: (f64, f64) = (f32::EPSILON as f64, 1e-3),
+        /// Lower bounds of the second moment (0: the epsilon of the parameter's dtype) and of the parameter scale. Default (0, 0.001).
+        eps: (f64, f64) = (0.0, 1e-3),
         /// Largest size of an update. Default 1.
         d: f64 = 1.0,
         /// Weight decay (decoupled). Default 0.

@@ -4,7 +4,7 @@
 //! the formulas of `torch.optim`.
 
 use super::{Hyper, Update};
-use hardpan_engine::Tensor;
+use hardpan_engine::{DType, Tensor};
 
 /// `average + weight (x - average)`
 pub(super) fn lerp(average: &Tensor, x: &Tensor, weight: f64) -> Tensor {
@@ -61,7 +61,11 @@ pub fn nesterov_momentum(u: &mut Update<'_>) {
 
 /// Keeps the decaying average of gradients in the state as `exp_avg`.
 pub fn average_grad(u: &mut Update<'_>) {
-    let mom = u.hyper(Hyper::Mom);
+    average_grad_by(u, u.hyper(Hyper::Mom));
+}
+
+/// As [`average_grad`] with this decay.
+pub fn average_grad_by(u: &mut Update<'_>, mom: f64) {
     let old = u.take_or_zeros("exp_avg");
     u.state.set("exp_avg", old * mom + &u.grad * (1.0 - mom));
 }
@@ -88,7 +92,12 @@ fn state<'u>(u: &'u Update<'_>, name: &str) -> &'u Tensor {
 
 /// Adam's step from `exp_avg` and `exp_avg_sq` (or its maximum, if that is kept): <https://arxiv.org/abs/1412.6980>, algorithm 1.
 pub fn adam_step(u: &mut Update<'_>) {
-    let debias = 1.0 - u.power(u.hyper(Hyper::Mom));
+    adam_step_by(u, u.hyper(Hyper::Mom));
+}
+
+/// As [`adam_step`] where `exp_avg` decays by `mom`.
+pub fn adam_step_by(u: &mut Update<'_>, mom: f64) {
+    let debias = 1.0 - u.power(mom);
     let denom = adam_denominator(u);
     u.value = &u.value - state(u, "exp_avg") / denom * (u.lr() / debias);
 }
@@ -220,7 +229,13 @@ pub fn rprop_step(u: &mut Update<'_>) {
 pub fn adafactor_step(u: &mut Update<'_>) {
     let t = u.step() as f64;
     let fresh = t.powf(u.hyper(Hyper::Beta2Decay));
-    let eps1 = u.hyper(Hyper::Eps);
+    let eps1 = match (u.hyper(Hyper::Eps), u.value.dtype()) {
+        (0.0, DType::F64) => f64::EPSILON,
+        (0.0, DType::BF16) => 2f64.powi(-7),
+        (0.0, DType::F16) => 2f64.powi(-10),
+        (0.0, _) => f32::EPSILON as f64,
+        (eps, _) => eps,
+    };
     let n = (u.value.numel() as f64).sqrt();
     let norm = |x: &Tensor| (x * x).sum(..).sqrt();
     let scale = (norm(&u.value) * (1.0 / n)).maximum(u.hyper(Hyper::Eps2));
@@ -290,6 +305,42 @@ pub fn lamb_step(u: &mut Update<'_>) {
     let both = r1.gt(0.0).to_dtype(step.dtype()) * r2.gt(0.0).to_dtype(step.dtype());
     let ratio = (&r1 / &r2).minimum(10.0).where_(&both.gt(0.0), r1.ones_like());
     u.value = &u.value - step * (ratio * u.lr());
+}
+
+/// Lion: a step of the sign of `mom exp_avg + (1 - mom) grad`, then `exp_avg` follows by `sqr_mom`: <https://arxiv.org/abs/2302.06675>,
+/// algorithm 2.
+pub fn lion_step(u: &mut Update<'_>) {
+    let (mix, mom) = (u.hyper(Hyper::Mom), u.hyper(Hyper::SqrMom));
+    let average = u.take_or_zeros("exp_avg");
+    let sign = (&average * mix + &u.grad * (1.0 - mix)).sign();
+    u.value = &u.value - sign * u.lr();
+    u.state.set("exp_avg", average * mom + &u.grad * (1.0 - mom));
+}
+
+/// Muon: momentum, then the nearest orthogonal matrix by Newton-Schulz iterations of degree five, `x <- a x + (b x x^T + c (x x^T)^2) x`.
+pub(super) fn muon_step(u: &mut Update<'_>, settings: &super::Muon) {
+    let mom = u.hyper(Hyper::Mom);
+    let average = lerp(&u.take_or_zeros("momentum_buffer"), &u.grad, 1.0 - mom);
+    let step = if settings.nesterov { lerp(&u.grad, &average, mom) } else { average.clone() };
+    u.state.set("momentum_buffer", average);
+    let (rows, columns) = (step.size(0), step.size(1));
+    let tall = rows > columns;
+    let mut x = if tall { step.t() } else { step };
+    let norm = (&x * &x).sum(..).sqrt().maximum(u.hyper(Hyper::Eps));
+    x /= norm;
+    let (a, b, c) = settings.coefficients;
+    for _ in 0..settings.rounds {
+        let gram = x.matmul(&x.t());
+        let square = gram.matmul(&gram);
+        x = &x * a + (gram * b + square * c).matmul(&x);
+    }
+    let x = if tall { x.t() } else { x };
+    let ratio = if settings.match_adam {
+        0.2 * (rows.max(columns) as f64).sqrt()
+    } else {
+        (rows as f64 / columns.max(1) as f64).max(1.0).sqrt()
+    };
+    u.value = &u.value - x * (u.lr() * ratio);
 }
 
 /// LARS: rescales the gradient by `trust_coeff` times the ratio of norms, at most 1: <https://arxiv.org/abs/1708.03888>.

@@ -620,8 +620,6 @@ fn tables(name: &str, a: &Args) -> Option<Vec<Output>> {
         }
         "embedding_bag" => {
             a.bool(7, "sparse", false);
-            let norm = a.float(4, "norm_type", 2.0);
-            assert!(norm == 2.0 || !a.has(3, "max_norm"), "only the 2-norm");
             f::embedding_bag(
                 &a.tensor(0, "input"),
                 &a.tensor(1, "weight"),
@@ -636,6 +634,7 @@ fn tables(name: &str, a: &Args) -> Option<Vec<Output>> {
                     per_sample_weights: a.opt_tensor(8, "per_sample_weights").as_ref(),
                     padding_idx: a.opt_int(10, "padding_idx").map(|i| i as isize),
                     max_norm: a.opt_float(3, "max_norm"),
+                    norm_type: a.opt_float(4, "norm_type"),
                     scale_grad_by_freq: a.bool(5, "scale_grad_by_freq", false),
                 },
             )

@@ -178,10 +178,18 @@ pub(super) fn build(name: &str, a: &Args, groups: Vec<Group>) -> Option<Optimize
             .build(groups),
         "Adafactor" => Adafactor::new(float("lr", 1e-2))
             .beta2_decay(float("beta2_decay", -0.8))
-            .eps(pair("eps", (f32::EPSILON as f64, 1e-3)))
+            .eps(pair("eps", (0.0, 1e-3)))
             .d(float("d", 1.0))
             .weight_decay(wd(0.0))
             .maximize(max)
+            .build(groups),
+        "Muon" => Muon::new(float("lr", 1e-3))
+            .weight_decay(wd(0.1))
+            .momentum(float("momentum", 0.95))
+            .nesterov(a.bool(usize::MAX, "nesterov", true))
+            .eps(float("eps", 1e-7))
+            .rounds(a.int(usize::MAX, "ns_steps", 5) as usize)
+            .match_adam(a.opt_str(usize::MAX, "adjust_lr_fn") == Some("match_rms_adamw"))
             .build(groups),
         _ => return None,
     };

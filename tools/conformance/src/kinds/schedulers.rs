@@ -186,6 +186,8 @@ pub(super) fn build(name: &str, kwargs: &Value, opt: &mut Optimizer) -> Option<B
         "CyclicLR" => {
             let up = int("step_size_up", 2000);
             let down = a.opt_int(usize::MAX, "step_size_down").map_or(up, |n| n as usize);
+            // Without a function of one's own the mode says what `scale_mode` would, and only one mode has a gamma.
+            let _ = (a.named("scale_mode"), a.named("gamma"));
             let mode = match a.str(usize::MAX, "mode", "triangular") {
                 "triangular2" => CyclicMode::Triangular2,
                 "exp_range" => CyclicMode::ExpRange(float("gamma", 1.0)),

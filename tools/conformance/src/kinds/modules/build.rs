@@ -154,7 +154,7 @@ fn norm(name: &str, a: &Args) -> Option<Built> {
             let bias = a.bool(6, "bias", true);
             layer(if affine { m.bias(bias) } else { m })
         }
-        "LocalResponseNorm" => layer(
+        "LocalResponseNorm" | "CrossMapLRN2d" => layer(
             LocalResponseNorm::new(size(a, 0, "size"))
                 .alpha(a.float(1, "alpha", 1e-4))
                 .beta(a.float(2, "beta", 0.75))
@@ -435,7 +435,11 @@ fn rest(name: &str, a: &Args) -> Option<Built> {
             if let Some(norm) = a.opt_float(3, "max_norm") {
                 m = m.max_norm(norm);
             }
-            layer(m.scale_grad_by_freq(a.bool(5, "scale_grad_by_freq", false)))
+            layer(m.norm_type(a.float(4, "norm_type", 2.0)).scale_grad_by_freq(a.bool(
+                5,
+                "scale_grad_by_freq",
+                false,
+            )))
         }
         "EmbeddingBag" => {
             let mode = match a.str(5, "mode", "mean") {
@@ -443,13 +447,24 @@ fn rest(name: &str, a: &Args) -> Option<Built> {
                 "max" => f::BagMode::Max,
                 _ => f::BagMode::Mean,
             };
-            let m = EmbeddingBag::new(size(a, 0, "num_embeddings"), size(a, 1, "embedding_dim"))
-                .mode(mode);
+            let mut m =
+                EmbeddingBag::new(size(a, 0, "num_embeddings"), size(a, 1, "embedding_dim"))
+                    .mode(mode)
+                    .norm_type(a.float(3, "norm_type", 2.0))
+                    .scale_grad_by_freq(a.bool(4, "scale_grad_by_freq", false))
+                    .include_last_offset(a.bool(8, "include_last_offset", false));
+            if let Some(norm) = a.opt_float(2, "max_norm") {
+                m = m.max_norm(norm);
+            }
+            if let Some(row) = a.opt_int(9, "padding_idx") {
+                m = m.padding_idx(row as isize);
+            }
             with(m, |m, a| {
-                let x = a.tensor(0, "input");
-                vec![match a.opt_tensor(1, "offsets") {
-                    Some(offsets) => m.forward_offsets(&x, &offsets),
-                    None => m.forward(&x),
+                let (x, offsets) = (a.tensor(0, "input"), a.opt_tensor(1, "offsets"));
+                vec![match (a.opt_tensor(2, "per_sample_weights"), &offsets) {
+                    (Some(factors), _) => m.forward_weighted(&x, offsets.as_ref(), &factors),
+                    (None, Some(offsets)) => m.forward_offsets(&x, offsets),
+                    (None, None) => m.forward(&x),
                 }]
             })
         }

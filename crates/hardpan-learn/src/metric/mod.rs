@@ -3,6 +3,23 @@
 //! A [`Metric`] keeps its sums as tensors that are computed along with the batch, and reads them once, at the end. Each batch
 //! counts by its number of items, so a small last batch weighs what it should. Counterpart: fastai's `AvgMetric`,
 //! `AccumMetric`.
+//!
+//! What is a mean over items is a function wrapped in [`Mean`] ([`accuracy`], [`mse`], ...). What follows from counts is a
+//! [`ConfusionMetric`] ([`f1_score`], [`dice`], ...) or a [`MultiLabelMetric`], what follows from moments a [`MomentMetric`]
+//! ([`r2_score`], ...); only what needs all predictions at once, a [`RankMetric`] ([`roc_auc`], ...), keeps them. Names and definitions are
+//! scikit-learn's and fastai's.
+
+mod confusion;
+mod curve;
+mod multilabel;
+mod regression;
+mod text;
+
+pub use confusion::*;
+pub use curve::*;
+pub use multilabel::*;
+pub use regression::*;
+pub use text::*;
 
 use hardpan_engine::{DType, Tensor};
 
@@ -64,6 +81,7 @@ pub struct Mean<F> {
     name: String,
     f: F,
     sum: RunningMean,
+    then: fn(f64) -> f64,
 }
 
 impl<F> Mean<F> {
@@ -72,7 +90,14 @@ impl<F> Mean<F> {
     where
         F: Fn(&P, &Y) -> Tensor + Send,
     {
-        Mean { name: name.into(), f, sum: RunningMean::default() }
+        Mean { name: name.into(), f, sum: RunningMean::default(), then: |x| x }
+    }
+
+    /// With this done to the mean over everything, such as a square root.
+    #[must_use]
+    pub fn then(mut self, then: fn(f64) -> f64) -> Mean<F> {
+        self.then = then;
+        self
     }
 }
 
@@ -87,7 +112,7 @@ impl<P, Y, F: Fn(&P, &Y) -> Tensor + Send> Metric<P, Y> for Mean<F> {
         self.sum.add(&(self.f)(pred, y), items);
     }
     fn value(&self) -> Option<f64> {
-        self.sum.value()
+        self.sum.value().map(self.then)
     }
 }
 
@@ -140,32 +165,34 @@ pub fn mae(pred: &Tensor, y: &Tensor) -> Tensor {
     (pred - y).abs().mean(..)
 }
 
-/// `e` to the mean loss. Counterpart: fastai's `Perplexity`.
-pub struct Perplexity<F> {
-    loss: Mean<F>,
+/// Mean of squared differences of `ln(1 + x)`. Counterpart: fastai's `msle`.
+pub fn msle(pred: &Tensor, y: &Tensor) -> Tensor {
+    mse(&pred.log1p(), &y.log1p())
 }
 
-impl<F> Perplexity<F> {
-    /// Of this loss (the mean of cross entropies, usually).
-    pub fn new<P, Y>(loss: F) -> Perplexity<F>
-    where
-        F: Fn(&P, &Y) -> Tensor + Send,
-    {
-        Perplexity { loss: Mean::new("perplexity", loss) }
-    }
+/// A [`Mean`] of a plain function of predictions and targets.
+pub type TensorMean = Mean<fn(&Tensor, &Tensor) -> Tensor>;
+
+/// Root of the mean of squared differences, over all batches. Counterpart: fastai's `rmse`.
+pub fn rmse() -> TensorMean {
+    Mean::new("rmse", mse as fn(&Tensor, &Tensor) -> Tensor).then(f64::sqrt)
 }
 
-impl<P, Y, F: Fn(&P, &Y) -> Tensor + Send> Metric<P, Y> for Perplexity<F> {
-    fn name(&self) -> &str {
-        &self.loss.name
+/// Root of the mean squared share by which `e^pred` misses `e^y`: for predictions of logarithms. Counterpart: fastai's `exp_rmspe`.
+pub fn exp_rmspe() -> TensorMean {
+    fn missed(pred: &Tensor, y: &Tensor) -> Tensor {
+        let y = y.exp();
+        let share = (&y - pred.exp()) / y;
+        (&share * &share).mean(..)
     }
-    fn reset(&mut self) {
-        self.loss.sum = RunningMean::default();
-    }
-    fn accumulate(&mut self, pred: &P, y: &Y, items: usize) {
-        self.loss.accumulate(pred, y, items);
-    }
-    fn value(&self) -> Option<f64> {
-        self.loss.sum.value().map(f64::exp)
-    }
+    Mean::new("exp_rmspe", missed as fn(&Tensor, &Tensor) -> Tensor).then(f64::sqrt)
+}
+
+/// Share of rows whose label is among the `k` largest outputs, as a metric. Counterpart: fastai's `top_k_accuracy` (k 5).
+pub fn top_k_accuracy(k: usize) -> Mean<impl Fn(&Tensor, &Tensor) -> Tensor + Send> {
+    Mean::new(format!("top_{k}_accuracy"), move |pred: &Tensor, y: &Tensor| {
+        let best = pred.detach().topk(k.min(pred.size(-1)), -1, true).1;
+        let hit = best.eq(y.to_dtype(DType::I64).unsqueeze(-1)).to_dtype(DType::F32).sum(-1);
+        hit.to_dtype(DType::F32).mean(..)
+    })
 }

@@ -13,6 +13,10 @@
 //! assert!((std - (2.0f32 / 256.0).sqrt()).abs() < 0.002);
 //! ```
 
+mod lsuv;
+
+pub use lsuv::{Lsuv, LsuvLayer, lsuv};
+
 use crate::{Module, Param};
 use hardpan_engine::Tensor;
 
@@ -244,15 +248,74 @@ pub fn orthogonal(shape: &[usize], gain: f64) -> Tensor {
     if rows <= cols { t.reshape(shape) } else { t.t().reshape(shape) }
 }
 
+/// Normal with this mean and deviation, within `low..=high`, f32. Counterpart: `torch.nn.init.trunc_normal_`.
+///
+/// # Panics
+/// If there is no probability between the bounds.
+#[track_caller]
+pub fn truncated_normal_within(
+    shape: &[usize],
+    mean: f64,
+    std: f64,
+    low: f64,
+    high: f64,
+) -> Tensor {
+    // Uniform numbers between the distribution function at the bounds go through its inverse.
+    let at = |x: f64| {
+        let t = Tensor::scalar(-(x - mean) / (std * std::f64::consts::SQRT_2));
+        0.5 * t.erfc().item::<f64>()
+    };
+    let (from, to) = (at(low), at(high));
+    assert!(
+        low < high && std > 0.0 && to > from,
+        "truncated_normal_within: nothing of a normal distribution with mean {mean} and deviation {std} is in {low}..={high}"
+    );
+    let x = uniform(shape, from, to).ndtri() * std + mean;
+    x.maximum(low).minimum(high)
+}
+
+/// Ones on the diagonal of a matrix, f32. Counterpart: `torch.nn.init.eye_`.
+pub fn eye(rows: usize, columns: usize) -> Tensor {
+    let (i, j) = (Tensor::iota(rows).unsqueeze(1), Tensor::iota(columns));
+    i.eq(j).to_dtype(hardpan_engine::DType::F32)
+}
+
+/// A matrix of normal numbers in whose columns this share of rows, drawn anew for each, is zero, f32.
+/// Counterpart: `torch.nn.init.sparse_`; Martens 2010.
+///
+/// # Panics
+/// If `sparsity` is not in 0..=1.
+#[track_caller]
+pub fn sparse(rows: usize, columns: usize, sparsity: f64, std: f64) -> Tensor {
+    assert!((0.0..=1.0).contains(&sparsity), "sparse: the share {sparsity} is not in 0..=1");
+    let zeros = (sparsity * rows as f64).ceil() as usize;
+    // The ranks of random numbers are a random order of the rows.
+    let rank = Tensor::rand([columns, rows]).argsort(-1, false).argsort(-1, false).t();
+    normal(&[rows, columns], 0.0, std) * rank.ge(zeros as i64).to_dtype(hardpan_engine::DType::F32)
+}
+
 /// A convolution `[out, in, window..]` that passes channel `i` of its input on as channel `i`. Counterpart: `torch.nn.init.dirac_`.
 #[track_caller]
 pub fn dirac(shape: &[usize]) -> Tensor {
-    assert!(shape.len() >= 2, "dirac: needs at least 2 dimensions, got {shape:?}");
+    dirac_groups(shape, 1)
+}
+
+/// As [`dirac`], each of so many groups of outputs passing on the first inputs. Counterpart: `torch.nn.init.dirac_(groups=..)`.
+///
+/// # Panics
+/// If the outputs do not divide into the groups.
+#[track_caller]
+pub fn dirac_groups(shape: &[usize], groups: usize) -> Tensor {
+    assert!(
+        shape.len() >= 2 && groups > 0 && shape[0].is_multiple_of(groups),
+        "dirac: needs at least 2 dimensions and outputs that divide into {groups} groups, got {shape:?}"
+    );
     let window: usize = shape[2..].iter().product();
     let middle = shape[2..].iter().fold(0, |at, n| at * n + n / 2);
     let mut v = vec![0f32; shape.iter().product()];
-    for c in 0..shape[0].min(shape[1]) {
-        v[(c * shape[1] + c) * window + middle] = 1.0;
+    let each = shape[0] / groups;
+    for (group, c) in (0..groups).flat_map(|g| (0..each.min(shape[1])).map(move |c| (g, c))) {
+        v[((group * each + c) * shape[1] + c) * window + middle] = 1.0;
     }
     Tensor::from_vec(v, shape)
 }

@@ -1,7 +1,13 @@
 //! Losses as modules, with PyTorch's names: thin shells around the functions in `hardpan_engine::functional`.
 //!
 //! Each takes a tuple: `loss.forward(&(prediction, target))`. All but a few have [`Reduction`]s: the mean (default), the sum, or
-//! one value for each element.
+//! one value for each element. [`Decode`] says what a prediction means under a loss.
+
+mod decode;
+mod focal;
+
+pub use decode::Decode;
+pub use focal::{BinaryFocalLoss, DiceLoss, FocalLoss};
 
 use crate::{Buffer, Forward, Module};
 use hardpan_engine::Tensor;

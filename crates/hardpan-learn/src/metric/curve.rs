@@ -1,0 +1,179 @@
+//! Metrics of how well scores rank: they need all scores at once, so those are kept until the value is asked for.
+
+use super::{Metric, RunningMean};
+use hardpan_engine::{DType, Tensor, functional as f};
+
+/// How scores and truths of columns become one number.
+type OfColumns = fn(&[f64], &[bool]) -> Option<f64>;
+
+/// What the columns of scores are made of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scores {
+    /// The share of class 1 among two, or one logit.
+    Binary,
+    /// Softmax over classes; each class against the rest.
+    Classes,
+    /// Sigmoids of labels.
+    Labels,
+}
+
+/// A metric of ranked scores. Made by the functions of this module.
+pub struct RankMetric {
+    name: &'static str,
+    scores: Scores,
+    of: OfColumns,
+    kept: Vec<(Tensor, Tensor)>,
+}
+
+impl Metric<Tensor, Tensor> for RankMetric {
+    fn name(&self) -> &str {
+        self.name
+    }
+    fn reset(&mut self) {
+        self.kept.clear();
+    }
+    fn accumulate(&mut self, pred: &Tensor, y: &Tensor, _: usize) {
+        let (pred, y) = (pred.detach(), y.detach().to_dtype(DType::I64));
+        let pair = match self.scores {
+            Scores::Binary => {
+                let p = positive(&pred).reshape([-1, 1]);
+                (p, y.reshape([-1, 1]))
+            }
+            Scores::Classes => {
+                let n = pred.size(-1);
+                let p = f::softmax(&pred, -1).reshape([-1, n as isize]);
+                (p, y.reshape([-1, 1]).eq(Tensor::iota(n)).to_dtype(DType::I64))
+            }
+            Scores::Labels => {
+                let n = pred.size(-1) as isize;
+                (pred.reshape([-1, n]), y.reshape([-1, n]))
+            }
+        };
+        self.kept.push(pair);
+    }
+    fn value(&self) -> Option<f64> {
+        let columns = self.kept.first()?.0.size(1);
+        let mut scores: Vec<Vec<f64>> = vec![Vec::new(); columns];
+        let mut truths: Vec<Vec<bool>> = vec![Vec::new(); columns];
+        for (s, t) in &self.kept {
+            let (s, t) = (s.to_dtype(DType::F64).to_vec::<f64>(), t.to_vec::<i64>());
+            for (i, (s, t)) in s.iter().zip(&t).enumerate() {
+                scores[i % columns].push(*s);
+                truths[i % columns].push(*t != 0);
+            }
+        }
+        let each: Option<Vec<f64>> =
+            scores.iter().zip(&truths).map(|(s, t)| (self.of)(s, t)).collect();
+        let each = each?;
+        Some(each.iter().sum::<f64>() / each.len() as f64)
+    }
+}
+
+/// A score that grows with the probability of yes: the second of two logits over the first, or the only one.
+fn positive(pred: &Tensor) -> Tensor {
+    if pred.rank() > 1 && pred.size(-1) == 2 {
+        f::sigmoid(&(pred.select(-1, 1) - pred.select(-1, 0)))
+    } else {
+        f::sigmoid(pred)
+    }
+}
+
+/// Indices from the highest score down.
+fn descending(scores: &[f64]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
+    order
+}
+
+/// Area under the receiver operating characteristic: the chance that a yes is scored above a no, a tie counting half. `None` if
+/// one of them does not occur.
+pub fn roc_auc_of(scores: &[f64], truths: &[bool]) -> Option<f64> {
+    let yes = truths.iter().filter(|t| **t).count() as f64;
+    let no = truths.len() as f64 - yes;
+    let (mut area, mut above) = (0.0, 0.0);
+    let order = descending(scores);
+    for tie in order.chunk_by(|a, b| scores[*a] == scores[*b]) {
+        let hits = tie.iter().filter(|i| truths[**i]).count() as f64;
+        let misses = tie.len() as f64 - hits;
+        area += misses * (above + hits / 2.0);
+        above += hits;
+    }
+    (yes > 0.0 && no > 0.0).then(|| area / (yes * no))
+}
+
+/// Average precision: the precision at each threshold, weighed by the recall it adds. 0 if there is no yes.
+pub fn average_precision_of(scores: &[f64], truths: &[bool]) -> Option<f64> {
+    let yes = truths.iter().filter(|t| **t).count() as f64;
+    let (mut sum, mut hits, mut seen) = (0.0, 0.0, 0.0);
+    let order = descending(scores);
+    for tie in order.chunk_by(|a, b| scores[*a] == scores[*b]) {
+        let more = tie.iter().filter(|i| truths[**i]).count() as f64;
+        seen += tie.len() as f64;
+        hits += more;
+        sum += more / yes.max(1.0) * hits / seen;
+    }
+    (!truths.is_empty()).then_some(sum)
+}
+
+fn rank(name: &'static str, scores: Scores, of: OfColumns) -> RankMetric {
+    RankMetric { name, scores, of, kept: Vec::new() }
+}
+
+/// Area under the ROC curve of two classes (logits `[N, 2]`, or one logit `[N]`). Counterpart: fastai's `RocAucBinary`.
+pub fn roc_auc_binary() -> RankMetric {
+    rank("roc_auc_score", Scores::Binary, roc_auc_of)
+}
+
+/// Mean over classes of the area under the ROC curve of each against the rest, from logits `[N, C]`. Counterpart: fastai's `RocAuc`.
+pub fn roc_auc() -> RankMetric {
+    rank("roc_auc_score", Scores::Classes, roc_auc_of)
+}
+
+/// Mean over labels of the area under the ROC curve, from logits `[N, L]`. Counterpart: fastai's `RocAucMulti`.
+pub fn roc_auc_multi() -> RankMetric {
+    rank("roc_auc_score", Scores::Labels, roc_auc_of)
+}
+
+/// Average precision of two classes. Counterpart: fastai's `APScoreBinary`.
+pub fn average_precision_binary() -> RankMetric {
+    rank("average_precision_score", Scores::Binary, average_precision_of)
+}
+
+/// Mean over labels of the average precision. Counterpart: fastai's `APScoreMulti`.
+pub fn average_precision_multi() -> RankMetric {
+    rank("average_precision_score", Scores::Labels, average_precision_of)
+}
+
+/// Mean of `(p - y)^2` for probabilities: of class 1 ([`brier_score`]) or of all labels ([`brier_score_multi`]).
+pub struct BrierScore {
+    labels: bool,
+    sum: RunningMean,
+}
+
+/// Mean squared difference of the probability of class 1 (logits `[N, 2]`, or one logit `[N]`) and the truth. Counterpart: fastai's `BrierScore`.
+pub fn brier_score() -> BrierScore {
+    BrierScore { labels: false, sum: RunningMean::default() }
+}
+
+/// As [`brier_score`] over all labels, from logits `[N, L]`. Counterpart: fastai's `BrierScoreMulti`.
+pub fn brier_score_multi() -> BrierScore {
+    BrierScore { labels: true, sum: RunningMean::default() }
+}
+
+impl Metric<Tensor, Tensor> for BrierScore {
+    fn name(&self) -> &str {
+        "brier_score"
+    }
+    fn reset(&mut self) {
+        self.sum = RunningMean::default();
+    }
+    fn accumulate(&mut self, pred: &Tensor, y: &Tensor, items: usize) {
+        let pred = pred.detach();
+        let p = if self.labels { f::sigmoid(&pred) } else { positive(&pred) };
+        let d = p.flatten(0, -1) - y.detach().to_dtype(p.dtype()).flatten(0, -1);
+        self.sum.add(&(&d * &d).mean(..), items);
+    }
+    fn value(&self) -> Option<f64> {
+        self.sum.value()
+    }
+}

@@ -1,0 +1,220 @@
+//! Metrics of multi-label classification: any number of labels for each item, each a yes or no.
+
+use super::confusion::ratio;
+use super::{Average, Metric};
+use hardpan_engine::{DType, Tensor, functional as f};
+
+/// Counts of one label.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LabelCounts {
+    /// Yes, and taken for it.
+    pub true_positive: f64,
+    /// No, but taken for yes.
+    pub false_positive: f64,
+    /// Yes, but taken for no.
+    pub false_negative: f64,
+    /// No, and taken for it.
+    pub true_negative: f64,
+}
+
+impl LabelCounts {
+    fn plus(self, o: LabelCounts) -> LabelCounts {
+        LabelCounts {
+            true_positive: self.true_positive + o.true_positive,
+            false_positive: self.false_positive + o.false_positive,
+            false_negative: self.false_negative + o.false_negative,
+            true_negative: self.true_negative + o.true_negative,
+        }
+    }
+
+    fn total(self) -> f64 {
+        self.true_positive + self.false_positive + self.false_negative + self.true_negative
+    }
+
+    fn precision(self) -> f64 {
+        ratio(self.true_positive, self.true_positive + self.false_positive)
+    }
+
+    fn recall(self) -> f64 {
+        ratio(self.true_positive, self.true_positive + self.false_negative)
+    }
+
+    fn f_beta(self, beta: f64) -> f64 {
+        let b = beta * beta;
+        let tp = (1.0 + b) * self.true_positive;
+        ratio(tp, tp + b * self.false_negative + self.false_positive)
+    }
+
+    fn jaccard(self) -> f64 {
+        ratio(self.true_positive, self.true_positive + self.false_positive + self.false_negative)
+    }
+
+    fn matthews(self) -> f64 {
+        let LabelCounts {
+            true_positive: tp,
+            false_positive: fp,
+            false_negative: fneg,
+            true_negative: tn,
+        } = self;
+        let under = ((tp + fp) * (tp + fneg) * (tn + fp) * (tn + fneg)).sqrt();
+        ratio(tp * tn - fp * fneg, under)
+    }
+}
+
+/// From the counts of each label.
+type Value = Box<dyn Fn(&[LabelCounts]) -> f64 + Send>;
+
+/// A metric that is a function of the [`LabelCounts`] over all batches: logits `[N, L]` (or probabilities, see
+/// [`probabilities`](MultiLabelMetric::probabilities)) and targets of zeros and ones.
+pub struct MultiLabelMetric {
+    name: String,
+    threshold: f64,
+    sigmoid: bool,
+    value: Value,
+    counts: Option<Tensor>,
+}
+
+impl MultiLabelMetric {
+    /// This function of the counts of each label, with the threshold 0.5 on the sigmoid of what the model gives.
+    pub fn new(
+        name: impl Into<String>,
+        value: impl Fn(&[LabelCounts]) -> f64 + Send + 'static,
+    ) -> MultiLabelMetric {
+        MultiLabelMetric {
+            name: name.into(),
+            threshold: 0.5,
+            sigmoid: true,
+            value: Box::new(value),
+            counts: None,
+        }
+    }
+
+    /// The probability above which a label counts as given. Default 0.5.
+    #[must_use]
+    pub fn threshold(mut self, threshold: f64) -> MultiLabelMetric {
+        self.threshold = threshold;
+        self
+    }
+
+    /// The model gives probabilities rather than logits.
+    #[must_use]
+    pub fn probabilities(mut self) -> MultiLabelMetric {
+        self.sigmoid = false;
+        self
+    }
+
+    /// With another name.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> MultiLabelMetric {
+        self.name = name.into();
+        self
+    }
+}
+
+impl Metric<Tensor, Tensor> for MultiLabelMetric {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn reset(&mut self) {
+        self.counts = None;
+    }
+    fn accumulate(&mut self, pred: &Tensor, y: &Tensor, _: usize) {
+        let pred = pred.detach();
+        let labels = pred.size(-1);
+        let p = if self.sigmoid { f::sigmoid(&pred) } else { pred };
+        let guess = p.gt(self.threshold).reshape([-1, labels as isize]);
+        let truth = y.detach().to_dtype(DType::F32).gt(0.5).reshape([-1, labels as isize]);
+        let count = |both: Tensor| both.to_dtype(DType::F32).sum(0).to_dtype(DType::F64);
+        let (not_guess, not_truth) = (guess.logical_not(), truth.logical_not());
+        let counts = Tensor::stack(
+            &[
+                count(guess.logical_and(&truth)),
+                count(guess.logical_and(&not_truth)),
+                count(not_guess.logical_and(&truth)),
+                count(not_guess.logical_and(&not_truth)),
+            ],
+            0,
+        );
+        self.counts = Some(match self.counts.take() {
+            Some(old) => old + counts,
+            None => counts,
+        });
+    }
+    fn value(&self) -> Option<f64> {
+        let counts = self.counts.as_ref()?;
+        let (labels, v) = (counts.size(1), counts.to_vec::<f64>());
+        let list: Vec<LabelCounts> = (0..labels)
+            .map(|l| LabelCounts {
+                true_positive: v[l],
+                false_positive: v[labels + l],
+                false_negative: v[2 * labels + l],
+                true_negative: v[3 * labels + l],
+            })
+            .collect();
+        Some((self.value)(&list))
+    }
+}
+
+fn averaged(list: &[LabelCounts], average: Average, value: impl Fn(LabelCounts) -> f64) -> f64 {
+    match average {
+        Average::Class(label) => value(list[label]),
+        Average::Micro => value(all(list)),
+        Average::Macro => list.iter().map(|c| value(*c)).sum::<f64>() / list.len() as f64,
+        Average::Weighted => {
+            let support = |c: &LabelCounts| c.true_positive + c.false_negative;
+            let sum = list.iter().map(|c| value(*c) * support(c)).sum();
+            ratio(sum, list.iter().map(support).sum())
+        }
+    }
+}
+
+/// All labels as one.
+fn all(list: &[LabelCounts]) -> LabelCounts {
+    list.iter().fold(LabelCounts::default(), |a, b| a.plus(*b))
+}
+
+/// Share of labels that are right. Counterpart: fastai's `accuracy_multi`.
+pub fn accuracy_multi() -> MultiLabelMetric {
+    MultiLabelMetric::new("accuracy_multi", |l| {
+        let c = all(l);
+        ratio(c.true_positive + c.true_negative, c.total())
+    })
+}
+
+/// Share of labels that are wrong. Counterpart: fastai's `HammingLossMulti`.
+pub fn hamming_loss_multi() -> MultiLabelMetric {
+    MultiLabelMetric::new("hamming_loss", |l| {
+        let c = all(l);
+        ratio(c.false_positive + c.false_negative, c.total())
+    })
+}
+
+/// Counterpart: fastai's `PrecisionMulti`.
+pub fn precision_multi(average: Average) -> MultiLabelMetric {
+    MultiLabelMetric::new("precision_score", move |l| averaged(l, average, LabelCounts::precision))
+}
+
+/// Counterpart: fastai's `RecallMulti`.
+pub fn recall_multi(average: Average) -> MultiLabelMetric {
+    MultiLabelMetric::new("recall_score", move |l| averaged(l, average, LabelCounts::recall))
+}
+
+/// Counterpart: fastai's `F1ScoreMulti`.
+pub fn f1_multi(average: Average) -> MultiLabelMetric {
+    MultiLabelMetric::new("f1_score", move |l| averaged(l, average, |c| c.f_beta(1.0)))
+}
+
+/// Counterpart: fastai's `FBetaMulti`.
+pub fn fbeta_multi(beta: f64, average: Average) -> MultiLabelMetric {
+    MultiLabelMetric::new("fbeta_score", move |l| averaged(l, average, |c| c.f_beta(beta)))
+}
+
+/// Counterpart: fastai's `JaccardMulti`.
+pub fn jaccard_multi(average: Average) -> MultiLabelMetric {
+    MultiLabelMetric::new("jaccard_score", move |l| averaged(l, average, LabelCounts::jaccard))
+}
+
+/// Matthews' coefficient of all labels as one. Counterpart: fastai's `MatthewsCorrCoefMulti`.
+pub fn matthews_corrcoef_multi() -> MultiLabelMetric {
+    MultiLabelMetric::new("matthews_corrcoef", |l| all(l).matthews())
+}

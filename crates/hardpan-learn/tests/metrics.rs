@@ -1,0 +1,180 @@
+//! Metrics against scikit-learn 1.7 and SciPy on given vectors, in uneven batches.
+
+use hardpan_engine::Tensor;
+use hardpan_learn::metric::*;
+
+/// The value over batches of 4, 1 and the rest; and the same again after a reset.
+fn over(mut metric: impl Metric<Tensor, Tensor>, pred: &Tensor, y: &Tensor) -> f64 {
+    assert_eq!(metric.value(), None, "nothing measured yet");
+    let n = pred.size(0);
+    let mut values = Vec::new();
+    for _ in 0..2 {
+        metric.reset();
+        for (from, to) in [(0, 4.min(n)), (4.min(n), 5.min(n)), (5.min(n), n)] {
+            if from < to {
+                let part = |t: &Tensor| t.narrow(0, from, to - from);
+                metric.accumulate(&part(pred), &part(y), to - from);
+            }
+        }
+        values.push(metric.value().unwrap());
+    }
+    assert_eq!(values[0], values[1], "a reset starts anew");
+    values[0]
+}
+
+#[track_caller]
+fn near(got: f64, want: f64) {
+    assert!((got - want).abs() < 2e-6 * want.abs().max(1.0), "got {got}, want {want}");
+}
+
+fn ints(v: &[i64]) -> Tensor {
+    Tensor::from_slice(v, [v.len()])
+}
+
+fn floats(v: &[f32], shape: &[usize]) -> Tensor {
+    Tensor::from_slice(v, shape)
+}
+
+/// Outputs whose largest is at these classes.
+fn outputs(labels: &[i64], classes: usize) -> Tensor {
+    let one_hot = ints(labels).unsqueeze(1).eq(Tensor::iota(classes));
+    one_hot.to_dtype(hardpan_engine::DType::F32) * 2.0 - 0.5
+}
+
+#[test]
+fn single_label_classification() {
+    let y = ints(&[0, 2, 1, 1, 0, 2, 2, 0, 1, 2, 0]);
+    let pred = outputs(&[0, 2, 1, 0, 0, 1, 2, 2, 1, 2, 0], 3);
+    let third = 0.722_222_222_222_222_2;
+    let (micro, weighted) = (Average::Micro, Average::Weighted);
+    near(over(precision_score(Average::Macro), &pred, &y), third);
+    near(over(recall_score(Average::Macro), &pred, &y), third);
+    near(over(f1_score(micro), &pred, &y), 0.727_272_727_272_727_3);
+    near(over(fbeta_score(2.0, weighted), &pred, &y), 0.727_272_727_272_727_3);
+    near(over(jaccard_score(Average::Macro), &pred, &y), 0.566_666_666_666_666_8);
+    near(over(jaccard_score(micro), &pred, &y), 0.571_428_571_428_571_4);
+    near(over(jaccard_score(weighted), &pred, &y), 0.572_727_272_727_272_8);
+    near(over(f1_score(Average::Class(1)), &pred, &y), 2.0 / 3.0);
+    near(over(balanced_accuracy(), &pred, &y), third);
+    near(over(cohen_kappa(0), &pred, &y), 0.5875);
+    near(over(cohen_kappa(1), &pred, &y), 0.607_142_857_142_857_2);
+    near(over(cohen_kappa(2), &pred, &y), 0.625);
+    near(over(matthews_corrcoef(), &pred, &y), 0.5875);
+    near(over(hamming_loss(), &pred, &y), 0.272_727_272_727_272_7);
+    near(over(Mean::new("accuracy", accuracy), &pred, &y), 8.0 / 11.0);
+    near(over(Mean::new("error_rate", error_rate), &pred, &y), 3.0 / 11.0);
+}
+
+#[test]
+fn classes_that_do_not_occur() {
+    // Class 2 is nowhere, class 3 is never predicted, of five classes the model knows.
+    let (pred, y) = (outputs(&[0, 1, 1, 1], 5), ints(&[0, 0, 1, 3]));
+    near(over(f1_score(Average::Macro), &pred, &y), 0.388_888_888_888_888_8);
+    near(over(precision_score(Average::Macro), &pred, &y), 0.444_444_444_444_444_4);
+    near(over(balanced_accuracy(), &pred, &y), 0.5);
+    near(over(matthews_corrcoef(), &outputs(&[1, 1], 2), &ints(&[1, 1])), 0.0);
+}
+
+#[test]
+fn multi_label_classification() {
+    #[rustfmt::skip]
+    let pred = floats(&[
+        2.0, -1.0, 0.3,  -0.5, 0.2, -3.0,  0.1, 1.5, 0.7,  -2.0, -0.3, 0.4,  1.2, 0.6, -0.8,
+    ], &[5, 3]);
+    let y = ints(&[1, 0, 1, 0, 0, 1, 1, 1, 0, 0, 1, 1, 0, 1, 0]).reshape([5, 3]);
+    let (plain, micro, weighted) = (Average::Macro, Average::Micro, Average::Weighted);
+    near(over(precision_multi(plain), &pred, &y), 0.666_666_666_666_666_6);
+    near(over(recall_multi(plain), &pred, &y), 0.777_777_777_777_777_7);
+    near(over(f1_multi(plain), &pred, &y), 0.711_111_111_111_111_1);
+    near(over(f1_multi(micro), &pred, &y), 0.705_882_352_941_176_5);
+    near(over(f1_multi(weighted), &pred, &y), 0.7);
+    near(over(fbeta_multi(0.5, micro), &pred, &y), 0.681_818_181_818_181_8);
+    near(over(fbeta_multi(0.5, weighted), &pred, &y), 0.678_571_428_571_428_6);
+    near(over(jaccard_multi(plain), &pred, &y), 0.555_555_555_555_555_5);
+    near(over(jaccard_multi(weighted), &pred, &y), 0.541_666_666_666_666_6);
+    near(over(hamming_loss_multi(), &pred, &y), 1.0 / 3.0);
+    near(over(accuracy_multi(), &pred, &y), 2.0 / 3.0);
+    near(over(matthews_corrcoef_multi(), &pred, &y), 0.327_326_835_353_988_5);
+    near(over(roc_auc_multi(), &pred, &y), 0.666_666_666_666_666_6);
+    near(over(average_precision_multi(), &pred, &y), 0.779_629_629_629_629_6);
+    near(over(brier_score_multi(), &pred, &y), 0.242_855_956_125_337);
+    // Probabilities in place of logits, and a threshold nothing passes.
+    let p = pred.sigmoid();
+    near(over(f1_multi(plain).probabilities(), &p, &y), 0.711_111_111_111_111_1);
+    near(over(recall_multi(micro).threshold(0.99), &pred, &y), 0.0);
+}
+
+#[test]
+fn ranked_scores() {
+    let scores = floats(&[0.1, 0.4, 0.35, 0.8, 0.4, 0.2, 0.9, 0.4], &[8]);
+    let y = ints(&[0, 0, 1, 1, 1, 0, 1, 0]);
+    // One logit, or two whose difference it is.
+    let two = Tensor::stack(&[scores.zeros_like() + 0.3, &scores + 0.3], 1);
+    for pred in [&scores, &two] {
+        near(over(roc_auc_binary(), pred, &y), 0.8125);
+        near(over(average_precision_binary(), pred, &y), 0.816_666_666_666_666_7);
+        near(over(brier_score(), pred, &y), 0.225_797_129_152_440_8);
+    }
+    #[rustfmt::skip]
+    let pred = floats(&[
+        1.0, 0.2, -0.3,  0.1, 0.9, 0.3,  -0.2, 0.4, 1.1,  0.5, 0.6, 0.1,  0.3, -0.1, 0.2,  0.0, 0.7, 0.8,
+        0.9, 1.0, -1.0,
+    ], &[7, 3]);
+    near(over(roc_auc(), &pred, &ints(&[0, 1, 2, 0, 2, 1, 0])), 0.872_222_222_222_222_2);
+    assert_eq!(roc_auc_of(&[0.1, 0.2], &[true, true]), None, "one class alone has no curve");
+}
+
+#[test]
+fn regression() {
+    let pred = floats(&[1000.5, 1001.0, 999.2, 1003.3, 1000.0, 998.7, 1002.0], &[7]);
+    let y = floats(&[1000.0, 1001.5, 999.0, 1002.0, 1000.9, 998.0, 1002.0], &[7]);
+    // f32 holds these to 3e-5.
+    let close = |got: f64, want: f64| assert!((got - want).abs() < 1e-4, "got {got}, want {want}");
+    close(over(r2_score(), &pred, &y), 0.755_006_940_313_310_6);
+    close(over(explained_variance(), &pred, &y), 0.771_762_839_579_622_1);
+    close(over(pearson_corrcoef(), &pred, &y), 0.889_772_029_870_959);
+    near(over(spearman_corrcoef(), &pred, &y), 0.954_993_710_457_292_5);
+    close(over(rmse(), &pred, &y), 0.710_130_772_664_939);
+    let (tied, other) = (floats(&[1., 2., 2., 3., 5.], &[5]), floats(&[2., 1., 4., 4., 3.], &[5]));
+    near(over(spearman_corrcoef(), &tied, &other), 0.394_736_842_105_263_2);
+    let (a, b) = (floats(&[0.5, 1., 2.], &[3]), floats(&[1., 1.5, 1.], &[3]));
+    near(over(Mean::new("msle", msle), &a, &b), 0.098_985_324_398_811_54);
+    near(over(exp_rmspe(), &a, &b), 1.042_773_335_150_855);
+    near(over(Mean::new("mse", mse), &a, &b), 0.5);
+    near(over(Mean::new("mae", mae), &a, &b), 2.0 / 3.0);
+}
+
+#[test]
+fn segmentation() {
+    // Two images of 2x2 pixels and three classes; 255 is void.
+    let labels = [0i64, 1, 2, 1, 1, 1, 0, 2];
+    let pred = outputs(&labels, 3).reshape([2, 2, 2, 3]).permute([0, 3, 1, 2]);
+    let y = ints(&[0, 1, 1, 255, 1, 0, 0, 2]).reshape([2, 2, 2]);
+    // Without the void pixel: class 0: 2 of 3 found, none wrong; class 1: 2 of 3, one wrong; class 2: 1 of 1, one wrong.
+    let mean = |a: f64, b: f64, c: f64| (a + b + c) / 3.0;
+    near(over(dice().ignore(255), &pred, &y), 2.0 / 3.0);
+    near(over(dice_multi().ignore(255), &pred, &y), mean(0.8, 2.0 / 3.0, 2.0 / 3.0));
+    near(over(jaccard_coeff().ignore(255), &pred, &y), 0.5);
+    near(over(jaccard_coeff_multi().ignore(255), &pred, &y), mean(2.0 / 3.0, 0.5, 0.5));
+    near(over(foreground_acc(0).ignore(255), &pred, &y), 0.75);
+}
+
+#[test]
+fn likeliest_labels_and_sequences() {
+    let pred = floats(&[0.1, 0.5, 0.3, 0.9, 0.2, 0.4, 0.3, 0.1, 0.7], &[3, 3]);
+    // The labels come third, first and third.
+    let y = ints(&[0, 0, 1]);
+    for (k, want) in [(1, 1.0 / 3.0), (2, 1.0 / 3.0), (3, 1.0), (9, 1.0)] {
+        near(over(top_k_accuracy(k), &pred, &y), want);
+    }
+    let pairs = [
+        (vec![2i64, 3, 4, 5, 6, 7], vec![2, 3, 4, 5, 6, 8, 9]),
+        (vec![3, 3, 4, 5, 6], vec![3, 4, 5, 6, 7]),
+    ];
+    near(corpus_bleu(&pairs), 0.659_858_515_800_358);
+    // The same as padded batches of logits.
+    let pred = outputs(&[2, 3, 4, 5, 6, 7, 1, 3, 3, 4, 5, 6, 1, 9], 10).reshape([2, 7, 10]);
+    let y = ints(&[2, 3, 4, 5, 6, 8, 9, 3, 4, 5, 6, 7, 1, 1]).reshape([2, 7]);
+    near(over(CorpusBleu::new(1), &pred, &y), 0.659_858_515_800_358);
+    assert_eq!(corpus_bleu(&[(vec![1, 2, 3], vec![1, 2, 3])]), 0.0, "no run of four");
+}
