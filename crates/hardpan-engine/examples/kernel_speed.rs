@@ -3,7 +3,10 @@
 //! `cargo run --release -p hardpan-engine --example kernel_speed [filter]` prints, for each shape and
 //! 1 and 2 threads, the best and the median rate and the best as a share of the measured
 //! fused-multiply-add peak of as many threads. On a busy machine trust the best of the runs.
-use hardpan_engine::dev::cpu::conv::{ConvShape, conv_forward, conv_input_grad, conv_weight_grad};
+use half::bf16;
+use hardpan_engine::dev::cpu::conv::{
+    ConvShape, PairConv, PairMode, conv_forward, conv_input_grad, conv_weight_grad,
+};
 use hardpan_engine::dev::cpu::gemm::{
     Batch, GemmShape, Operand, gemm, gemm_generic, measured_peak_gflops,
 };
@@ -47,7 +50,7 @@ impl Bench {
             f();
             let start = Instant::now();
             f();
-            let reps = (0.15 / start.elapsed().as_secs_f64()).clamp(5.0, 5000.0) as usize;
+            let reps = (0.06 / start.elapsed().as_secs_f64()).clamp(5.0, 5000.0) as usize;
             let mut times: Vec<f64> = (0..reps)
                 .map(|_| {
                     let start = Instant::now();
@@ -93,11 +96,19 @@ fn gemms(bench: &Bench) {
         ("64x512x512 B^T", 1, 64, 512, 512, false, true),
         ("64x512x512", 1, 64, 512, 512, false, false),
         ("512x64x512 A^T", 1, 512, 64, 512, true, false),
+        ("128x512x512 B^T", 1, 128, 512, 512, false, true),
+        ("128x512x512", 1, 128, 512, 512, false, false),
         ("256x512x512 B^T", 1, 256, 512, 512, false, true),
         ("512^3 B^T", 1, 512, 512, 512, false, true),
+        ("512x784x512", 1, 512, 784, 512, false, false),
+        ("512x784x512 B^T", 1, 512, 784, 512, false, true),
+        ("4096x384x1536", 1, 4096, 384, 1536, false, false),
         ("4096x384x1536 B^T", 1, 4096, 384, 1536, false, true),
+        ("1536x4096x384 A^T", 1, 1536, 4096, 384, true, false),
         ("96x(256x64x256)", 96, 256, 64, 256, false, false),
         ("96x(256x64x256) B^T", 96, 256, 64, 256, false, true),
+        ("96x(256x256x64)", 96, 256, 256, 64, false, false),
+        ("96x(256x256x64) A^T", 96, 256, 256, 64, true, false),
         ("gemv 1x1024x1024", 1, 1, 1024, 1024, false, false),
         ("gemv 1x1024x1024 B^T", 1, 1, 1024, 1024, false, true),
         ("gemv 1024x1024x1", 1, 1024, 1024, 1, false, false),
@@ -110,17 +121,26 @@ fn gemms(bench: &Bench) {
         let (a, b) = (values(batch * m * k), values(batch * k * n));
         let mut c = vec![0.0; batch * m * n];
         let shape = GemmShape { batch, m, n, k };
-        let matrix = |data, rows: usize, cols: usize, transposed| Operand {
-            data,
-            base: 0,
-            batch: Batch::Stride(rows * cols),
-            row_stride: if transposed { 1 } else { cols },
-            col_stride: if transposed { rows } else { 1 },
-        };
-        let (a, b) = (matrix(&a[..], m, k, at), matrix(&b[..], k, n, bt));
+        let (am, bm) = (matrix(&a, m, k, at), matrix(&b, k, n, bt));
         bench.run(&format!("gemm {name}"), shape.flops(), || {
+            gemm(shape, am, bm, SharedMut::new(&mut c), false, None);
+        });
+        let half = |v: &[f32]| v.iter().map(|v| bf16::from_f32(*v)).collect::<Vec<_>>();
+        let (a, b) = (half(&a), half(&b));
+        let (a, b) = (matrix(&a, m, k, at), matrix(&b, k, n, bt));
+        bench.run(&format!("bgemm {name}"), shape.flops(), || {
             gemm(shape, a, b, SharedMut::new(&mut c), false, None);
         });
+    }
+}
+
+fn matrix<T>(data: &[T], rows: usize, cols: usize, transposed: bool) -> Operand<'_, T> {
+    Operand {
+        data,
+        base: 0,
+        batch: Batch::Stride(rows * cols),
+        row_stride: if transposed { 1 } else { cols },
+        col_stride: if transposed { rows } else { 1 },
     }
 }
 
@@ -143,12 +163,35 @@ fn convs(bench: &Bench) {
         (64, 8, 16, 14, 3, 2, 1),
         (64, 16, 32, 7, 3, 2, 1),
         (64, 32, 64, 4, 3, 2, 1),
+        (512, 1, 8, 28, 5, 2, 1),
+        (512, 8, 16, 14, 3, 2, 1),
         (32, 64, 64, 32, 3, 1, 1),
         (32, 128, 128, 16, 3, 1, 1),
+        (32, 256, 256, 8, 3, 1, 1),
+        (32, 512, 512, 4, 3, 1, 1),
         (16, 512, 512, 7, 3, 1, 1),
         (4, 3, 64, 224, 7, 2, 1),
         (4, 256, 64, 56, 1, 1, 1),
+        (32, 3, 32, 64, 3, 2, 1),
+        (32, 32, 64, 32, 3, 1, 1),
+        (32, 64, 64, 16, 3, 1, 1),
+        (32, 64, 128, 16, 3, 2, 1),
+        (32, 64, 256, 16, 1, 1, 1),
+        (32, 256, 64, 16, 1, 1, 1),
+        (32, 128, 512, 8, 1, 1, 1),
+        (32, 1024, 256, 4, 1, 1, 1),
+        (32, 512, 2048, 2, 1, 1, 1),
+        (32, 512, 512, 2, 3, 1, 1),
+        (32, 256, 512, 8, 3, 2, 1),
+        (32, 256, 512, 16, 1, 2, 1),
+        (32, 3, 32, 128, 3, 2, 1),
+        (32, 32, 32, 64, 3, 1, 1),
+        (32, 64, 64, 32, 1, 1, 1),
         (16, 64, 64, 28, 3, 1, 64),
+        (16, 128, 128, 28, 3, 1, 32),
+        (16, 96, 96, 56, 7, 1, 96),
+        (16, 144, 144, 28, 3, 2, 144),
+        (16, 512, 512, 7, 3, 1, 512),
     ];
     for (batch, from, to, size, kernel, stride, groups) in layers {
         let padding = kernel / 2;
@@ -179,5 +222,19 @@ fn convs(bench: &Bench) {
         bench.run(&format!("conv dw  {name}"), shape.flops(), || {
             conv_weight_grad(&shape, &x, &y, SharedMut::new(&mut w));
         });
+        let half = |v: &[f32]| v.iter().map(|v| bf16::from_f32(*v)).collect::<Vec<_>>();
+        let (xh, wh, gh) = (half(&x), half(&w), half(&y));
+        let (mut x, mut w) = (x, w);
+        for (kind, mode, a, b, to) in [
+            ("fwd", PairMode::Forward, &xh, &wh, &mut y),
+            ("dx ", PairMode::InputGrad, &gh, &wh, &mut x),
+            ("dw ", PairMode::WeightGrad, &xh, &gh, &mut w),
+        ] {
+            let Some(conv) = PairConv::new(&shape, mode) else { continue };
+            let [mut wa, mut wb] = conv.working().map(|len| vec![0u32; len]);
+            bench.run(&format!("bconv {kind} {name}"), shape.flops(), || {
+                conv.run(a, b, [&mut wa, &mut wb], SharedMut::new(to), None);
+            });
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! the epilogue's first output where that is its plain image, else in scratch memory. The fast kernels tell when a tile of the
 //! result is final, and the epilogue runs on it while it is in cache.
 use super::conv::{
-    ConvShape, ConvTile, conv_forward, conv_forward_reference, conv_input_grad,
+    ConvShape, ConvTile, PairConv, PairMode, conv_forward, conv_forward_reference, conv_input_grad,
     conv_input_grad_reference, conv_weight_grad, conv_weight_grad_reference,
 };
 use super::element::{Stored, with_stored};
@@ -249,6 +249,10 @@ impl Contraction {
                         });
                         self.fast_conv(kernel, shape, a, b, c, &finish);
                     }
+                    DType::BF16 if self.pair_conv(kernel, shape).is_some() => {
+                        let conv = self.pair_conv(kernel, shape).expect("just asked");
+                        self.run_pairs(memory, conv, kernel, shape, inputs, c, &finish)?;
+                    }
                     DType::F16 | DType::BF16 => {
                         let mut wide = Vec::new();
                         let load = convert::load(self.isa, self.dtype).expect("halves convert");
@@ -304,16 +308,7 @@ impl Contraction {
     ) {
         // SAFETY: the result holds `count` f32 that the kernel and then the hook of each tile reach.
         let out = unsafe { SharedMut::from_raw(c.cast::<f32>(), self.count) };
-        let (channels, pixels): (usize, usize) = match kernel.mode {
-            ConvMode::Forward => (shape.out_channels, shape.out_dims.iter().product()),
-            _ => (shape.in_channels, shape.in_dims.iter().product()),
-        };
-        let hook = |t: ConvTile| {
-            for image in t.image0..t.image0 + t.images {
-                let first = (image * channels + t.channel0) * pixels + t.pixel0;
-                finish.rows(first, t.channels, pixels, t.pixels);
-            }
-        };
+        let hook = |tile| conv_tile_done(kernel, shape, finish, tile);
         match kernel.mode {
             ConvMode::Forward if finish.is_nothing() => conv_forward(shape, a, b, out, None),
             ConvMode::Forward => conv_forward(shape, a, b, out, Some(&hook)),
@@ -324,6 +319,51 @@ impl Contraction {
                 finish.all(self.count);
             }
         }
+    }
+
+    fn pair_conv<'a>(&self, kernel: &ConvKernel, shape: &'a ConvShape) -> Option<PairConv<'a>> {
+        let mode = match kernel.mode {
+            ConvMode::Forward => PairMode::Forward,
+            ConvMode::InputGrad => PairMode::InputGrad,
+            ConvMode::WeightGrad => PairMode::WeightGrad,
+        };
+        PairConv::new(shape, mode)
+    }
+
+    fn run_pairs(
+        &self,
+        memory: &Memory,
+        conv: PairConv<'_>,
+        kernel: &ConvKernel,
+        shape: &ConvShape,
+        inputs: &[*const u8],
+        c: *mut u8,
+        finish: &RowFinish,
+    ) -> Result<(), DeviceError> {
+        // SAFETY: the inputs hold that many elements and are not written.
+        let [a, b] = kernel
+            .inputs
+            .map(|i| unsafe { std::slice::from_raw_parts(inputs[i].cast::<bf16>(), self.lens[i]) });
+        let lens = conv.working();
+        let blocks = [memory.alloc(lens[0] * 4)?, memory.alloc(lens[1] * 4)?];
+        // SAFETY: the blocks are that large, aligned to 64, and nobody else's. They may hold anything, which any u32 may.
+        let working = [0, 1]
+            .map(|i| unsafe { std::slice::from_raw_parts_mut(blocks[i] as *mut u32, lens[i]) });
+        // SAFETY: as in `fast_conv`.
+        let out = unsafe { SharedMut::from_raw(c.cast::<f32>(), self.count) };
+        let hook = |tile| conv_tile_done(kernel, shape, finish, tile);
+        if kernel.mode == ConvMode::WeightGrad || finish.is_nothing() {
+            conv.run(a, b, working, out, None);
+            if kernel.mode == ConvMode::WeightGrad {
+                finish.all(self.count);
+            }
+        } else {
+            conv.run(a, b, working, out, Some(&hook));
+        }
+        for (block, len) in blocks.into_iter().zip(lens) {
+            memory.free(block, len * 4);
+        }
+        Ok(())
     }
 
     fn plain_conv<T: Number>(
@@ -345,6 +385,18 @@ impl Contraction {
                 ConvMode::WeightGrad => conv_weight_grad_reference(shape, a, b, out),
             }
         }
+    }
+}
+
+/// A region of a convolution's result is final.
+fn conv_tile_done(kernel: &ConvKernel, shape: &ConvShape, finish: &RowFinish, t: ConvTile) {
+    let (channels, pixels): (usize, usize) = match kernel.mode {
+        ConvMode::Forward => (shape.out_channels, shape.out_dims.iter().product()),
+        _ => (shape.in_channels, shape.in_dims.iter().product()),
+    };
+    for image in t.image0..t.image0 + t.images {
+        let first = (image * channels + t.channel0) * pixels + t.pixel0;
+        finish.rows(first, t.channels, pixels, t.pixels);
     }
 }
 

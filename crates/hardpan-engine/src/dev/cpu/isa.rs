@@ -4,6 +4,9 @@
 //! `HARDPAN_ISA=scalar|avx2|avx512|neon` lowers it for the whole process, and [`with_isa`] lowers it
 //! for one closure on one thread, which is how tests run a kernel once for each of [`available`].
 //!
+//! Beside it, [`bf16_dots`] tells whether products of bf16 use the processor's own bf16 dot product (`vdpbf16ps`) rather than
+//! turning bf16 into f32 first.
+//!
 //! A kernel reads [`isa`] once on the thread that calls it and hands the value to its tasks, so one
 //! operation never mixes instruction sets.
 //!
@@ -102,7 +105,65 @@ pub fn available() -> Vec<Isa> {
     Isa::ALL.into_iter().filter(|isa| isa.is_available()).collect()
 }
 
+/// Whether products of bf16 matrices and images run on `vdpbf16ps`: pairs of bf16 multiplied and added to f32 sums, without
+/// conversion. So where [`isa`] is AVX-512, the processor has the instruction, and it is faster than f32 arithmetic.
+///
+/// That is decided by maker, not by a measurement, so that results do not change from run to run: AMD's processors take twice as
+/// many products per cycle this way, Intel's half as many. `HARDPAN_BF16_DOT=0|1` overrides the choice (1 only where the
+/// instruction exists), [`with_bf16_dots`] does so for one closure.
+pub fn bf16_dots() -> bool {
+    static CHOSEN: OnceLock<bool> = OnceLock::new();
+    isa() == Isa::Avx512
+        && DOTS.get().unwrap_or_else(|| {
+            *CHOSEN.get_or_init(|| {
+                has_bf16_dots()
+                    && match std::env::var("HARDPAN_BF16_DOT").as_deref().map(str::trim) {
+                        Ok("0") => false,
+                        Ok("1") => true,
+                        _ => made_by_amd(),
+                    }
+            })
+        })
+}
+
+/// Whether this machine has the instruction of [`bf16_dots`].
+pub fn has_bf16_dots() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return Isa::Avx512.is_available() && is_x86_feature_detected!("avx512bf16");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+fn made_by_amd() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let leaf = std::arch::x86_64::__cpuid(0);
+        let name = [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes);
+        name.as_flattened() == b"AuthenticAMD"
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// Runs `f` with [`bf16_dots`] returning `on` on this thread (while [`isa`] is AVX-512).
+///
+/// # Panics
+/// When `on` is asked of a machine without the instruction.
+#[track_caller]
+pub fn with_bf16_dots<R>(on: bool, f: impl FnOnce() -> R) -> R {
+    struct Restore(Option<bool>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            DOTS.set(self.0);
+        }
+    }
+    assert!(!on || has_bf16_dots(), "with_bf16_dots: this machine has no bf16 dot products");
+    let _restore = Restore(DOTS.replace(Some(on)));
+    f()
+}
+
 thread_local! {
+    static DOTS: Cell<Option<bool>> = const { Cell::new(None) };
     static LOWERED: Cell<Option<Isa>> = const { Cell::new(None) };
 }
 

@@ -4,7 +4,8 @@
 //! it reads, then computes each phase in one of two ways:
 //!
 //! - *along channels*: vectors hold output channels. A tile is a few pixels by a few vectors; weights
-//!   come packed by channel, pixels are broadcast straight from the window.
+//!   come packed by channel, pixels are broadcast straight from the window. Pixels near the border,
+//!   for which some taps read padding, are computed apart without those taps (`skip`).
 //! - *along pixels*, when there are few output channels: vectors hold neighbouring pixels. The window
 //!   is split by stride so that the pixels a tap reads lie side by side; rows run on across the
 //!   window's border, and what is computed there is dropped.
@@ -12,23 +13,30 @@
 //! Either way a tile goes to a small buffer first, and from there to its place in the result. Phases
 //! that interleave are gathered in a staging buffer before.
 use super::plan::{Phase, Plan};
-use super::window::{Copy, Images, Source, TABLE_SLACK, Window, Zip, offset_u32};
+use super::skip::{Class, Skips};
+use super::window::{Copy, Images, Source, Window, Zip, offset_u32};
 use super::{ConvDone, ConvTile};
-use crate::dev::cpu::gemm::kernel::{Kernels, RowArgs, TapArgs};
+use crate::dev::cpu::gemm::kernel::{Kernels, SegmentArgs, TapArgs};
 use crate::dev::cpu::gemm::pack::{PACK_SLACK, pack_rows, transpose};
 use crate::dev::cpu::gemm::scratch::Scratch;
 use crate::dev::cpu::isa::{Isa, isa};
 use crate::dev::cpu::pool::{SharedMut, parallel_for, threads};
 use std::ops::Range;
 
-/// Pixels computed before the buffer is written out; a multiple of every row kernel's rows.
-const CHUNK_PIXELS: usize = TABLE_SLACK;
+/// Pixels computed before the buffer is written out.
+const CHUNK_PIXELS: usize = 256;
 /// Channels computed before the buffer is written out.
 const CHUNK_CHANNELS: usize = 128;
 /// The longest run of products summed in registers when vectors hold channels.
 const DEPTH: usize = 160;
 /// Floats of image that a task should work on: a quarter of a 1 MB second-level cache.
 const WINDOW_FLOATS: usize = 64 << 10;
+/// More than this is never copied at a time unless one image is larger.
+const WINDOW_FLOATS_MAX: usize = 1 << 20;
+/// Weights (of a group) from which tasks rather share out the channels than work on few pixels each: 1 MB.
+const LARGE_WEIGHTS: usize = 256 << 10;
+/// Fewer products than this for a result are few.
+const SHALLOW: usize = 48;
 /// A task should be worth at least this many operations.
 const TASK_FLOPS: f64 = 300e3;
 
@@ -54,8 +62,11 @@ struct Runner<'a> {
     done: Option<ConvDone<'a>>,
     along_channels: bool,
     panels: Vec<Panel>,
-    /// Packed weights, `[phase][group][panel][source channel][tap][width]`.
+    /// Packed weights, `[phase][group][panel][block of source channels][tap][channel][width]`.
     weights: *const f32,
+    /// Source channels of a block, and which border taps are left out, for each phase.
+    blocks: Vec<usize>,
+    skips: Vec<Skips>,
     /// Where each phase's weights start.
     phase_weights: Vec<usize>,
     /// Width of all panels.
@@ -69,6 +80,7 @@ unsafe impl Sync for Runner<'_> {}
 
 pub(super) fn run(
     plan: &Plan,
+    kernels: &'static Kernels,
     from: &[f32],
     w: &[f32],
     to: SharedMut<'_, f32>,
@@ -79,7 +91,6 @@ pub(super) fn run(
         return;
     }
     let isa = isa();
-    let kernels = Kernels::of(isa);
     let along_channels = along_channels(plan, kernels.lanes);
     let panels = panels(plan.to_group, kernels, along_channels);
     let padded = panels.iter().map(|panel| panel.width).sum::<usize>();
@@ -90,6 +101,20 @@ pub(super) fn run(
         floats += plan.groups * plan.from_group * phase.taps() * padded;
     }
     let mut weights = Scratch::take(floats + PACK_SLACK);
+    let block = |phase: &Phase| {
+        let most = (DEPTH / phase.taps().max(1)).clamp(1, plan.from_group.max(1));
+        plan.from_group.div_ceil(plan.from_group.div_ceil(most).max(1)).max(1)
+    };
+    let skips = |phase: &Phase| {
+        if along_channels {
+            let (_, rows) = (kernels.segments)(panels[0].width / kernels.lanes);
+            Skips::choose(plan, phase, rows, CHUNK_PIXELS)
+        } else {
+            Skips::none()
+        }
+    };
+    let (blocks, skips) =
+        (plan.phases.iter().map(block).collect(), plan.phases.iter().map(skips).collect());
     let runner = Runner {
         plan,
         isa,
@@ -101,6 +126,8 @@ pub(super) fn run(
         panels,
         weights: weights.as_mut_ptr(),
         phase_weights,
+        blocks,
+        skips,
         padded,
         axis: plan.to_dims.iter().position(|dim| *dim > 1).unwrap_or(2),
     };
@@ -123,7 +150,9 @@ fn along_channels(plan: &Plan, lanes: usize) -> bool {
         run = (run - 1) * (axis.count + border) + axis.count.max(1);
     }
     let points = phase.axes.iter().map(|axis| axis.count).product();
-    channels >= 0.9 * share(points, run)
+    // Few products for each result leave the transposition of what vectors along channels compute to be felt.
+    let shallow = plan.from_group * phase.taps() < SHALLOW;
+    channels >= if shallow { 1.1 } else { 0.9 } * share(points, run)
 }
 
 /// Cuts the channels of a group into panels that a kernel takes whole.
@@ -187,7 +216,7 @@ impl Runner<'_> {
         panel: &Panel,
     ) {
         let Plan { from_group, weight_to, weight_from, kernel, .. } = *self.plan;
-        let start = self.phase_weights[phase];
+        let (start, block) = (self.phase_weights[phase], self.blocks[phase]);
         let phase = &self.plan.phases[phase];
         let mut taps = Vec::with_capacity(phase.taps());
         phase.for_each_tap(kernel, |_, tap| taps.push(tap));
@@ -196,34 +225,38 @@ impl Runner<'_> {
         let group_weights = groups_weights(self.plan);
         let w = &w[group * group_weights..][..group_weights];
         let start = start + (group * self.padded + at) * depth;
-        if taps.len() == weight_from {
-            // Channels read and taps lie in order: rows along k.
-            let from = w[channel * weight_to..].as_ptr();
-            // SAFETY: each task has its own panel, and `channels` rows of `depth` exist. Packing a
-            // narrow panel may write past its end, where another task's starts, so that goes through
-            // a buffer.
-            unsafe {
-                let to = packed.slice(start, depth * width);
-                if width >= 8 {
-                    let to = to.as_mut_ptr();
-                    pack_rows(self.isa, from, weight_to, channels, depth, to, width);
-                } else {
-                    let mut rows = Scratch::take(depth * width + PACK_SLACK);
-                    let rows_start = rows.as_mut_ptr();
-                    pack_rows(self.isa, from, weight_to, channels, depth, rows_start, width);
-                    to.copy_from_slice(&rows.as_mut_slice()[..depth * width]);
-                }
-            }
-            return;
-        }
         // SAFETY: each task has its own panel.
         let panel = unsafe { packed.slice(start, depth * width) };
-        for (from, rows) in panel.chunks_exact_mut(taps.len().max(1) * width).enumerate() {
-            for lane in 0..width {
-                let at = (channel + lane) * weight_to + from * weight_from;
-                for (row, tap) in taps.iter().enumerate() {
-                    rows[row * width + lane] = if lane < channels { w[at + tap] } else { 0.0 };
+        // All taps of a block of channels, [channel][tap][width], of which the phase's are then put in order.
+        let all = kernel.iter().product::<usize>();
+        let mut rows = Scratch::take(block * all * width + PACK_SLACK);
+        let rows = rows.as_mut_ptr();
+        for (first, to) in (0..from_group)
+            .step_by(block)
+            .zip(panel.chunks_mut((block * taps.len() * width).max(1)))
+        {
+            let count = block.min(from_group - first);
+            let from = w[channel * weight_to + first * weight_from..].as_ptr();
+            // SAFETY: the rows exist in `w`: for each written channel, `all` weights of each read channel. A narrow panel
+            // may write past its end, where the next channel's is written later, or where the slack is.
+            unsafe {
+                if weight_from == all {
+                    // Channels read and taps lie in order.
+                    pack_rows(self.isa, from, weight_to, channels, count * all, rows, width);
+                } else {
+                    for read in 0..count {
+                        let (from, to) =
+                            (from.add(read * weight_from), rows.add(read * all * width));
+                        pack_rows(self.isa, from, weight_to, channels, all, to, width);
+                    }
                 }
+            }
+            for (at, to) in to.chunks_exact_mut(width).enumerate() {
+                let row = at % count * all + taps[at / count];
+                // SAFETY: the buffer holds `count * all` rows.
+                to.copy_from_slice(unsafe {
+                    std::slice::from_raw_parts(rows.add(row * width).cast_const(), width)
+                });
             }
         }
     }
@@ -232,34 +265,50 @@ impl Runner<'_> {
         let plan = self.plan;
         let rows = plan.to_dims[self.axis].div_ceil(plan.out_step[self.axis]);
         let floats = plan.from_group * plan.from_dims.iter().product::<usize>();
+        let points = plan.to_dims.iter().product::<usize>();
         let mut row_parts = floats.div_ceil(WINDOW_FLOATS).clamp(1, rows);
-        let mut images = (WINDOW_FLOATS / floats.max(1)).clamp(1, plan.batch);
-        let tasks =
-            |images: usize, row_parts: usize| plan.batch.div_ceil(images) * plan.groups * row_parts;
+        // Enough pixels that reading the weights once for them costs little.
+        let for_weights = CHUNK_PIXELS.div_ceil(points).min(WINDOW_FLOATS_MAX / floats.max(1));
+        let mut images = (WINDOW_FLOATS / floats.max(1)).max(for_weights).clamp(1, plan.batch);
+        if images > 1 {
+            row_parts = 1;
+        }
+        let mut channel_parts = 1;
+        let blocks = |images: usize| plan.batch.div_ceil(images) * plan.groups;
         let threads = threads();
         let parallel = threads > 1 && plan.flops >= 2.0 * TASK_FLOPS;
         if parallel {
             let wanted = (threads * 4).min((plan.flops / TASK_FLOPS) as usize);
-            if tasks(images, row_parts) < wanted {
-                let blocks = wanted.div_ceil(plan.groups * row_parts);
-                images = images.min(plan.batch.div_ceil(blocks)).max(1);
+            if blocks(images) * row_parts < wanted {
+                if self.along_channels && groups_weights(plan) >= LARGE_WEIGHTS {
+                    channel_parts =
+                        wanted.div_ceil(blocks(images) * row_parts).min(self.panels.len());
+                }
+                let parts = plan.groups * row_parts * channel_parts;
+                images = images.min(plan.batch.div_ceil(wanted.div_ceil(parts))).max(1);
             }
-            if tasks(images, row_parts) < wanted {
-                row_parts = (row_parts * wanted.div_ceil(tasks(images, row_parts))).clamp(1, rows);
+            let tasks = blocks(images) * row_parts * channel_parts;
+            if tasks < wanted {
+                row_parts = (row_parts * wanted.div_ceil(tasks)).clamp(1, rows);
             }
         }
+        let parts = plan.groups * row_parts * channel_parts;
         let task = |task: usize| {
-            let (block, rest) =
-                (task / (plan.groups * row_parts), task % (plan.groups * row_parts));
-            let (group, part) = (rest / row_parts, rest % row_parts);
+            let (block, rest) = (task / parts, task % parts);
+            let (group, rest) =
+                (rest / (row_parts * channel_parts), rest % (row_parts * channel_parts));
+            let (part, channel_part) = (rest / channel_parts, rest % channel_parts);
             let first = block * images;
+            let panels = self.panels.len();
             self.task(
                 first..plan.batch.min(first + images),
                 group,
                 part * rows / row_parts..(part + 1) * rows / row_parts,
+                &self.panels[channel_part * panels / channel_parts
+                    ..(channel_part + 1) * panels / channel_parts],
             );
         };
-        let tasks = tasks(images, row_parts);
+        let tasks = plan.batch.div_ceil(images) * parts;
         if parallel {
             parallel_for(tasks, task);
         } else {
@@ -267,8 +316,8 @@ impl Runner<'_> {
         }
     }
 
-    /// Computes all channels of `group` of `images` for the points `q` in `rows` along `self.axis`.
-    fn task(&self, images: Range<usize>, group: usize, rows: Range<usize>) {
+    /// Computes the channels in `panels` of `group` of `images` for the points `q` in `rows` along `self.axis`.
+    fn task(&self, images: Range<usize>, group: usize, rows: Range<usize>, panels: &[Panel]) {
         let plan = self.plan;
         let parts: Vec<Part<'_>> = plan
             .phases
@@ -295,13 +344,10 @@ impl Runner<'_> {
         let channels = first..first + plan.from_group;
         let source = images_read.read(self.isa, images.clone(), channels, window, slack);
 
-        // The result: a run of pixels, since all axes before `self.axis` have one point.
-        let inner = plan.to_dims[self.axis + 1..].iter().product::<usize>();
-        let out_rows = rows.start * plan.out_step[self.axis]
-            ..(rows.end * plan.out_step[self.axis]).min(plan.to_dims[self.axis]);
-        let (pixel0, pixels) = (out_rows.start * inner, out_rows.len() * inner);
+        let (pixel0, pixels) = rows_written(plan, self.axis, &rows);
         let points = plan.to_dims.iter().product::<usize>();
-        let channel0 = group * plan.to_group;
+        let channels = panels.iter().map(|panel| panel.channels).sum::<usize>();
+        let channel0 = group * plan.to_group + panels[0].channel;
         let first_plane = images.start * plan.groups * plan.to_group + channel0;
         let result = Planes {
             start: self.to.wrapping_add(first_plane * points + pixel0),
@@ -309,7 +355,7 @@ impl Runner<'_> {
             channel_step: points,
         };
         if let [part] = &parts[..] {
-            self.part(part, &source, images.len(), group, &result);
+            self.part(part, &source, images.len(), group, panels, &result);
         } else {
             let mut starts = Vec::with_capacity(parts.len());
             let mut total = 0;
@@ -317,24 +363,24 @@ impl Runner<'_> {
                 starts.push(total);
                 total += part.points();
             }
-            let mut staging = Scratch::take(images.len() * plan.to_group * total);
+            let mut staging = Scratch::take(images.len() * channels * total);
             let staging = Planes {
                 start: staging.as_mut_ptr(),
-                image_step: plan.to_group * total,
+                image_step: channels * total,
                 channel_step: total,
             };
             for (part, start) in parts.iter().zip(&starts) {
                 let staging = Planes { start: staging.start.wrapping_add(*start), ..staging };
-                self.part(part, &source, images.len(), group, &staging);
+                self.part(part, &source, images.len(), group, panels, &staging);
             }
-            self.interleave(&parts, &starts, images.len(), &rows, &staging, &result);
+            self.interleave(&parts, &starts, images.len(), channels, &rows, &staging, &result);
         }
         if let Some(done) = self.done {
             done(ConvTile {
                 image0: images.start,
                 images: images.len(),
                 channel0,
-                channels: plan.to_group,
+                channels,
                 pixel0,
                 pixels,
             });
@@ -361,17 +407,15 @@ impl Runner<'_> {
         Window::new(low, std::array::from_fn(|axis| (high[axis] - low[axis] + 1) as usize), split)
     }
 
-    /// Offsets into the window of each product's input, `[source channel][tap]`.
-    fn tap_table(&self, part: &Part<'_>, source: &Source) -> Vec<u32> {
+    /// Where each tap of a part starts to read in the window.
+    fn tap_offsets(&self, part: &Part<'_>, source: &Source) -> Vec<u32> {
         let mut taps = Vec::with_capacity(part.phase.taps());
         part.phase.for_each_tap(self.plan.kernel, |e, _| {
-            taps.push(source.window.offset(std::array::from_fn(|axis| {
+            taps.push(offset_u32(source.window.offset(std::array::from_fn(|axis| {
                 (e[axis] + part.shift[axis] - source.window.start[axis]) as usize
-            })));
+            }))));
         });
-        let channels = 0..self.plan.from_group;
-        let table = |channel| taps.iter().map(move |tap| channel * source.channel_step + tap);
-        channels.flat_map(table).map(offset_u32).collect()
+        taps
     }
 
     fn weights(&self, part: &Part<'_>, group: usize, panel: &Panel) -> *const f32 {
@@ -380,19 +424,27 @@ impl Runner<'_> {
         self.weights.wrapping_add(at)
     }
 
-    fn part(&self, part: &Part<'_>, source: &Source, images: usize, group: usize, to: &Planes) {
+    fn part(
+        &self,
+        part: &Part<'_>,
+        source: &Source,
+        images: usize,
+        group: usize,
+        panels: &[Panel],
+        to: &Planes,
+    ) {
         if part.points() == 0 {
             return;
         }
         if part.phase.taps() == 0 || self.plan.from_group == 0 {
             for image in 0..images {
-                for channel in 0..self.plan.to_group {
+                for channel in 0..panels.iter().map(|panel| panel.channels).sum() {
                     // SAFETY: these points belong to this task.
                     unsafe { to.at(image, channel).write_bytes(0, part.points()) };
                 }
             }
         } else if self.along_channels {
-            self.part_along_channels(part, source, images, group, to);
+            self.part_along_channels(part, source, images, group, panels, to);
         } else {
             self.part_along_pixels(part, source, images, group, to);
         }
@@ -404,51 +456,65 @@ impl Runner<'_> {
         source: &Source,
         images: usize,
         group: usize,
+        panels: &[Panel],
         to: &Planes,
     ) {
         let plan = self.plan;
-        let taps = self.tap_table(part, source);
-        let depth = taps.len();
-        // Runs of even length.
-        let run_depth = depth.div_ceil(depth.div_ceil(DEPTH));
+        let taps = self.tap_offsets(part, source);
+        let mut classes =
+            self.skips[part.index].classes(plan, part.phase, part.counts, part.shift, &taps);
         let points = part.points();
-        let mut pixels = source.pixel_table(part.counts, plan.step, images);
-        // Row kernels always take full tiles; the rows past the end repeat the last pixel.
-        let total = pixels.len();
-        pixels.resize(total.next_multiple_of(CHUNK_PIXELS), pixels[total - 1]);
+        let total = images * points;
+        // Whole images, or whole rows.
+        let unit = [points, part.counts[2], 1].into_iter().find(|unit| *unit <= CHUNK_PIXELS);
+        let chunk = CHUNK_PIXELS / unit.unwrap_or(1) * unit.unwrap_or(1);
+        let block = self.blocks[part.index];
 
-        let buffer_width = CHUNK_CHANNELS.min(self.padded);
-        let mut buffer = Scratch::take(CHUNK_PIXELS * buffer_width);
+        let first_channel = panels[0].channel;
+        let width = panels.iter().map(|panel| panel.width).sum::<usize>();
+        let buffer_width = CHUNK_CHANNELS.max(panels[0].width).min(width);
+        // A row more than there are pixels: what tiles compute past the last pixel goes there.
+        let mut buffer = Scratch::take((chunk + 1) * buffer_width);
         let buffer = buffer.as_mut_ptr();
-        let panels_at_once = (CHUNK_CHANNELS / self.panels[0].width).max(1);
-        for first in (0..total).step_by(CHUNK_PIXELS) {
-            let count = CHUNK_PIXELS.min(total - first);
-            for panels in self.panels.chunks(panels_at_once) {
-                for k0 in (0..depth).step_by(run_depth) {
+        let panels_at_once = (CHUNK_CHANNELS / panels[0].width).max(1);
+        for first in (0..total).step_by(chunk) {
+            let count = chunk.min(total - first);
+            self.list_pixels(&mut classes, part, source, first..first + count, buffer_width, chunk);
+            for panels in panels.chunks(panels_at_once) {
+                for channel in (0..plan.from_group).step_by(block) {
+                    let run = block.min(plan.from_group - channel);
                     for panel in panels {
-                        let (kernel, rows) = (self.kernels.rows)(panel.width / self.kernels.lanes);
-                        let b = self.weights(part, group, panel).wrapping_add(k0 * panel.width);
+                        let (kernel, rows) =
+                            (self.kernels.segments)(panel.width / self.kernels.lanes);
+                        let at = channel * taps.len() * panel.width;
+                        let b = self.weights(part, group, panel).wrapping_add(at);
                         let column = panel.at - panels[0].at;
-                        for row in (0..count).step_by(rows) {
-                            let args = RowArgs {
-                                k: run_depth.min(depth - k0),
-                                a: source.start,
-                                rows: pixels[first + row..].as_ptr(),
-                                a_offsets: taps[k0..].as_ptr(),
-                                b,
-                                b_step: panel.width,
-                                c: buffer.wrapping_add(row * buffer_width + column),
-                                c_step: buffer_width,
-                                accumulate: k0 > 0,
-                            };
-                            // SAFETY: pixel plus tap lies in the window's copy for every pixel and
-                            // tap of this part; the table and the buffer hold whole chunks.
-                            unsafe { kernel(&args) };
+                        for class in &classes {
+                            for row in (0..class.pixels).step_by(rows) {
+                                let args = SegmentArgs {
+                                    segments: class.offsets.len(),
+                                    run,
+                                    a: source.start.wrapping_add(channel * source.channel_step),
+                                    rows: class.rows[row..].as_ptr(),
+                                    a_offsets: class.offsets.as_ptr(),
+                                    a_step: source.channel_step,
+                                    b,
+                                    b_numbers: class.numbers.as_ptr(),
+                                    b_step: run * panel.width,
+                                    c: buffer.wrapping_add(column),
+                                    c_rows: class.to_rows[row..].as_ptr(),
+                                    accumulate: channel > 0,
+                                };
+                                // SAFETY: pixel plus tap lies in the window's copy for every pixel
+                                // and tap of the class; the lists run on past the last pixel for a
+                                // tile, and the buffer holds the chunk and a row more.
+                                unsafe { kernel(&args) };
+                            }
                         }
                     }
                 }
                 // From [pixel][channel] to [channel][pixel], image by image.
-                let channel = panels[0].channel;
+                let channel = panels[0].channel - first_channel;
                 let channels = panels.iter().map(|panel| panel.channels).sum();
                 let mut pixel = first;
                 while pixel < first + count {
@@ -474,6 +540,49 @@ impl Runner<'_> {
         }
     }
 
+    /// Lists for each class where its pixels of a chunk are read and written.
+    fn list_pixels(
+        &self,
+        classes: &mut [Class],
+        part: &Part<'_>,
+        source: &Source,
+        pixels: Range<usize>,
+        buffer_width: usize,
+        spare_row: usize,
+    ) {
+        for class in classes.iter_mut() {
+            class.rows.clear();
+            class.to_rows.clear();
+        }
+        let [_, height, width] = part.counts;
+        let [step_z, step_y, step_x] = self.plan.step;
+        let points = part.points();
+        let mut pixel = pixels.start;
+        while pixel < pixels.end {
+            // The rest of a row of points.
+            let (image, point) = (pixel / points, pixel % points);
+            let (z, y, x) = (point / (height * width), point / width % height, point % width);
+            let run = (width - x).min(pixels.end - pixel);
+            let read =
+                image * source.image_step + source.window.offset([z * step_z, y * step_y, 0]);
+            offset_u32(read + width * step_x);
+            for class in classes.iter_mut() {
+                let [zs, ys, xs] = &class.span;
+                if !zs.contains(&z) || !ys.contains(&y) {
+                    continue;
+                }
+                let xs = xs.start.max(x)..xs.end.min(x + run);
+                class.rows.extend(xs.clone().map(|x| (read + x * step_x) as u32));
+                let to = |at| ((pixel - pixels.start + at - x) * buffer_width) as u32;
+                class.to_rows.extend(xs.map(to));
+            }
+            pixel += run;
+        }
+        for class in classes.iter_mut() {
+            class.finish((spare_row * buffer_width) as u32);
+        }
+    }
+
     fn part_along_pixels(
         &self,
         part: &Part<'_>,
@@ -484,7 +593,15 @@ impl Runner<'_> {
     ) {
         let plan = self.plan;
         let lanes = self.kernels.lanes;
-        let taps = self.tap_table(part, source);
+        // In the order of the packed weights.
+        let offsets = self.tap_offsets(part, source);
+        let (block, mut taps) = (self.blocks[part.index], Vec::new());
+        for first in (0..plan.from_group).step_by(block) {
+            for offset in &offsets {
+                let channels = first..plan.from_group.min(first + block);
+                taps.extend(channels.map(|c| offset_u32(c * source.channel_step) + offset));
+            }
+        }
         let [depth, height, width] = part.counts;
         let [_, plane_height, plane_width] = source.window.plane;
         // Points of the window from the first result point to the last, borders between included.
@@ -536,6 +653,7 @@ impl Runner<'_> {
         parts: &[Part<'_>],
         starts: &[usize],
         images: usize,
+        channels: usize,
         rows: &Range<usize>,
         staging: &Planes,
         result: &Planes,
@@ -550,7 +668,7 @@ impl Runner<'_> {
         let phases: [usize; 3] =
             std::array::from_fn(|axis| plan.out_step[axis].min(plan.to_dims[axis]));
         for image in 0..images {
-            for channel in 0..plan.to_group {
+            for channel in 0..channels {
                 let from = staging.at(image, channel).cast_const();
                 let to = result.at(image, channel);
                 for row_phase in 0..phases[0] * phases[1] {
@@ -589,6 +707,22 @@ impl Runner<'_> {
             }
         }
     }
+}
+
+/// The first pixel, and the number of pixels, of the points `q` in `rows` of all phases: a run, since all axes before `axis`
+/// have one point.
+pub(super) fn rows_written(plan: &Plan, axis: usize, rows: &Range<usize>) -> (usize, usize) {
+    let inner = plan.to_dims[axis + 1..].iter().product::<usize>();
+    let out_rows =
+        rows.start * plan.out_step[axis]..(rows.end * plan.out_step[axis]).min(plan.to_dims[axis]);
+    (out_rows.start * inner, out_rows.len() * inner)
+}
+
+/// The first point of each phase.
+pub(super) fn first_points(plan: &Plan) -> impl Iterator<Item = [usize; 3]> {
+    let [depth, height, width] =
+        std::array::from_fn(|axis| plan.out_step[axis].min(plan.to_dims[axis]));
+    (0..depth).flat_map(move |z| (0..height).flat_map(move |y| (0..width).map(move |x| [z, y, x])))
 }
 
 /// Channel planes of some images in memory.

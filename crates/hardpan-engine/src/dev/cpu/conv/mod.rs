@@ -9,23 +9,33 @@
 //! [`conv_input_grad`] is the adjoint of that in `x`, and so is also the forward pass of a transposed
 //! convolution. [`conv_weight_grad`] is the adjoint in `w`.
 //!
-//! Nothing is unfolded into columns. A task copies the part of the image that it reads, once, with
+//! Kernels of one tap over many points are matrix products (`pointwise`); where each channel is convolved by itself, vectors
+//! hold channels of the image (`depthwise`). Otherwise nothing is unfolded into columns. A task copies the part of the image that it reads, once, with
 //! its zero border (`window`); output points and kernel taps are then plain offsets into that copy,
 //! and the microkernels of [`super::gemm`] read through tables of them. Forward and input gradient
 //! are the same computation (`plan` shows how); vectors run along output channels when there are
 //! enough, otherwise along pixels (`forward`). The weight gradient (`weight`) exchanges the roles of
 //! the tables. `reference` has the definitions, in any arithmetic.
 //!
+//! Images of bf16 can be convolved as they are where the processor multiplies bf16 fast (`pairs`).
+//!
 //! Like products, results have the same bits on any number of threads.
+mod depthwise;
 mod forward;
+mod pairs;
 mod plan;
+mod pointwise;
 mod reference;
+mod skip;
 #[cfg(test)]
 mod tests;
 mod weight;
 mod window;
 
+use super::gemm::kernel::Kernels;
+use super::isa::isa;
 use super::pool::SharedMut;
+pub use pairs::{PairConv, PairMode};
 pub use reference::{
     conv_forward_reference, conv_input_grad_reference, conv_weight_grad_reference,
 };
@@ -151,7 +161,14 @@ pub fn conv_forward(
     done: Option<ConvDone<'_>>,
 ) {
     shape.assert_valid(x.len(), w.len(), y.len());
-    forward::run(&plan::Plan::forward(shape), x, w, y, done);
+    if pointwise::forward_fits(shape) {
+        return pointwise::forward(shape, x, w, y, done);
+    }
+    let plan = plan::Plan::forward(shape);
+    if depthwise::fits(shape) {
+        return depthwise::run(&plan, x, w, y, done);
+    }
+    forward::run(&plan, Kernels::of(isa()), x, w, y, done);
 }
 
 /// `dx`, the gradient in `x` for the gradient `g` in `y`, overwriting `dx`. `done` is told of every
@@ -171,7 +188,14 @@ pub fn conv_input_grad(
     done: Option<ConvDone<'_>>,
 ) {
     shape.assert_valid(dx.len(), w.len(), g.len());
-    forward::run(&plan::Plan::input_grad(shape), g, w, dx, done);
+    if pointwise::input_grad_fits(shape) {
+        return pointwise::input_grad(shape, g, w, dx, done);
+    }
+    let plan = plan::Plan::input_grad(shape);
+    if depthwise::fits(shape) {
+        return depthwise::run(&plan, g, w, dx, done);
+    }
+    forward::run(&plan, Kernels::of(isa()), g, w, dx, done);
 }
 
 /// `dw`, the gradient in `w` for the gradient `g` in `y`, overwriting `dw`.
@@ -181,5 +205,8 @@ pub fn conv_input_grad(
 #[track_caller]
 pub fn conv_weight_grad(shape: &ConvShape, x: &[f32], g: &[f32], dw: SharedMut<'_, f32>) {
     shape.assert_valid(x.len(), dw.len(), g.len());
-    weight::run(shape, x, g, dw);
+    if depthwise::fits(shape) {
+        return depthwise::weight_grad(shape, x, g, dw);
+    }
+    weight::run(shape, Kernels::of(isa()), x, g, dw);
 }

@@ -1,6 +1,6 @@
 //! The fast convolutions against their definitions.
 use super::*;
-use crate::dev::cpu::isa::{available, with_isa};
+use crate::dev::cpu::isa::{available, has_bf16_dots, with_bf16_dots, with_isa};
 use crate::dev::cpu::pool::set_threads;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -120,7 +120,19 @@ proptest! {
     }
 
     #[test]
-    fn the_hook_sees_every_element_once_and_final(shape in shapes(), threads in 1usize..4) {
+    fn depthwise_equals_the_definition(shape in depthwise_shapes()) {
+        check(&shape)?;
+    }
+
+    #[test]
+    fn pairs_equal_the_definition(shape in shapes()) {
+        if has_bf16_dots() {
+            with_bf16_dots(true, || check_pairs(&shape))?;
+        }
+    }
+
+    #[test]
+    fn the_hook_sees_every_element_once_and_final(shape in prop_oneof![shapes(), depthwise_shapes()], threads in 1usize..4) {
         set_threads(threads);
         let w = values(shape.weight_len(), 2, true);
         for forward in [true, false] {
@@ -174,6 +186,45 @@ proptest! {
     }
 }
 
+/// All three results on pairs of bf16, for whole numbers, whose sums are exact.
+fn check_pairs(shape: &ConvShape) -> Result<(), TestCaseError> {
+    let (x, w, g) = (
+        values(shape.input_len(), 1, true),
+        values(shape.weight_len(), 2, true),
+        values(shape.output_len(), 3, true),
+    );
+    let expected = reference(shape, &x, &w, &g);
+    let half = |v: &[f32]| v.iter().map(|v| half::bf16::from_f32(*v)).collect::<Vec<_>>();
+    let (x, w, g) = (half(&x), half(&w), half(&g));
+    let cases = [
+        (PairMode::Forward, &x, &w),
+        (PairMode::InputGrad, &g, &w),
+        (PairMode::WeightGrad, &x, &g),
+    ];
+    for ((mode, a, b), expected) in cases.into_iter().zip(&expected) {
+        for threads in [1, 3] {
+            set_threads(threads);
+            let Some(conv) = PairConv::new(shape, mode) else { return Ok(()) };
+            let mut working = conv.working().map(|len| vec![7u32; len]);
+            let [wa, wb] = &mut working;
+            let mut result = vec![f32::NAN; expected.len()];
+            conv.run(a, b, [wa, wb], SharedMut::new(&mut result), None);
+            prop_assert!(&result == expected, "{mode:?} {threads} threads {shape:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Depthwise shapes.
+fn depthwise_shapes() -> impl Strategy<Value = ConvShape> {
+    (shapes(), 2usize..40).prop_map(|(shape, channels)| ConvShape {
+        groups: channels,
+        in_channels: channels,
+        out_channels: channels,
+        ..shape
+    })
+}
+
 /// A two-dimensional convolution, as layers have it.
 fn layer(
     batch: usize,
@@ -210,9 +261,15 @@ fn layers_of_common_networks() {
         (1, 3, 64, 40, 7, 2),
         (1, 130, 70, 6, 1, 1),
         (1, 96, 160, 5, 3, 1),
+        (7, 40, 72, 4, 3, 1),
+        (3, 33, 20, 2, 3, 2),
+        (2, 24, 40, 12, 1, 1),
+        (2, 40, 24, 12, 1, 1),
     ] {
         check(&layer(batch, from, to, size, kernel, stride)).unwrap();
     }
+    let grouped = ConvShape { groups: 2, ..layer(2, 8, 12, 12, 1, 1) };
+    check(&grouped).unwrap();
     let depthwise = ConvShape { groups: 24, ..layer(3, 24, 24, 9, 3, 1) };
     check(&depthwise).unwrap();
     // A stride beyond the kernel leaves inputs that nothing reads.

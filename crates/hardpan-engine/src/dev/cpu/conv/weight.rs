@@ -7,9 +7,11 @@
 //! points. So the tables of the forward pass change places: rows are taps, products are pixels. With
 //! few, vectors hold the points of a row, and each element is a dot product of images.
 //!
-//! Where the gradient is small the batch is cut into a fixed number of chunks, summed apart and then
-//! added in order; where it is large, tasks take ranges of input channels instead. Both cuts depend
-//! on the shape alone, so the bits do not depend on the number of threads.
+//! The batch is cut into a number of chunks that depends on the shape alone, summed apart and then
+//! added in order; where the gradient is large there are few or one, and tasks also take ranges of
+//! input channels, which changes no sum. So the bits do not depend on the number of threads.
+//!
+//! With one tap, `x` and `g` can change places: the one with fewer channels is packed.
 use super::ConvShape;
 use super::plan::forward_axes;
 use super::window::{Images, Source, Window, offset_u32};
@@ -17,13 +19,15 @@ use crate::dev::cpu::gemm::kernel::{DOT_MAX, ImageDotArgs, Kernels, RowArgs};
 use crate::dev::cpu::gemm::pack::{PACK_SLACK, pack_rows, transpose};
 use crate::dev::cpu::gemm::scratch::Scratch;
 use crate::dev::cpu::isa::{Isa, isa};
-use crate::dev::cpu::pool::{SharedMut, parallel_for};
+use crate::dev::cpu::pool::{SharedMut, parallel_for, threads};
 use std::ops::Range;
 
 /// Chunks that the batch is summed in.
 const CHUNKS: usize = 16;
-/// Above this many gradient elements a group's channels are shared out instead of the batch.
+/// Above this many gradient elements there are fewer chunks, and a group's channels are shared out too.
 const LARGE: usize = 64 << 10;
+/// Above this many there is one chunk.
+const HUGE: usize = 1 << 20;
 /// Output points that one pass sums: with 64 channels of `g`, a 64 KB block.
 const POINTS: usize = 256;
 /// A task should be worth at least this many operations.
@@ -59,7 +63,13 @@ struct Block {
     accumulate: bool,
 }
 
-pub(super) fn run(shape: &ConvShape, x: &[f32], g: &[f32], dw: SharedMut<'_, f32>) {
+pub(super) fn run(
+    shape: &ConvShape,
+    kernels: &'static Kernels,
+    x: &[f32],
+    g: &[f32],
+    dw: SharedMut<'_, f32>,
+) {
     let taps = shape.kernel.iter().product::<usize>();
     let out_points = shape.out_dims.iter().product::<usize>();
     let (in_group, out_group) = (shape.in_group(), shape.out_group());
@@ -71,8 +81,10 @@ pub(super) fn run(shape: &ConvShape, x: &[f32], g: &[f32], dw: SharedMut<'_, f32
         unsafe { dw.slice(0, shape.weight_len()) }.fill(0.0);
         return;
     }
+    if shape.kernel == [1; 3] && out_group > in_group && pixel_for_pixel(shape) {
+        return swapped(shape, kernels, x, g, dw);
+    }
     let isa = isa();
-    let kernels = Kernels::of(isa);
     // Lanes that work: channels of the padded panels, against points of the padded rows.
     let used = |count: usize| count as f64 / count.next_multiple_of(kernels.lanes) as f64;
     let along_points = used(out_group) < 0.8 * used(shape.out_dims[2]);
@@ -82,16 +94,21 @@ pub(super) fn run(shape: &ConvShape, x: &[f32], g: &[f32], dw: SharedMut<'_, f32
     let axis = shape.out_dims.iter().position(|dim| *dim > 1).unwrap_or(2);
     let runner = Runner { shape, isa, kernels, x, g, panels, padded, taps, out_points, axis };
 
-    let large = in_group * taps * out_group > LARGE;
-    let chunks = if large {
-        1
-    } else {
-        let group_flops = shape.flops() / shape.groups as f64;
-        let wanted = if shape.groups >= CHUNKS { group_flops } else { shape.flops() } / TASK_FLOPS;
-        CHUNKS.min(shape.batch).min(wanted as usize).max(1)
+    let most_chunks = match in_group * taps * out_group {
+        0..=LARGE => CHUNKS,
+        ..=HUGE => CHUNKS / 4,
+        _ => 1,
     };
-    let channels_at_once =
-        if large && !along_points { (in_group / CHUNKS).max(1) } else { in_group };
+    let group_flops = shape.flops() / shape.groups as f64;
+    let wanted = if shape.groups >= CHUNKS { group_flops } else { shape.flops() } / TASK_FLOPS;
+    let chunks = most_chunks.min(shape.batch).min(wanted as usize).max(1);
+    // Every part packs all of `g`, so no more of them than the threads need. They change no sum.
+    let channels_at_once = if most_chunks < CHUNKS && !along_points {
+        let parts = (4 * threads()).div_ceil(chunks * shape.groups);
+        in_group.div_ceil(parts.min(in_group))
+    } else {
+        in_group
+    };
     let channel_parts = in_group.div_ceil(channels_at_once);
 
     // Sums, [chunk][group][channel, tap][o], or [chunk][group][o][channel, tap] along points.
@@ -154,6 +171,35 @@ pub(super) fn run(shape: &ConvShape, x: &[f32], g: &[f32], dw: SharedMut<'_, f32
         parallel_for(shape.groups * row_parts, finish);
     } else {
         (0..shape.groups * row_parts).for_each(finish);
+    }
+}
+
+/// Whether output point p reads input point p.
+fn pixel_for_pixel(shape: &ConvShape) -> bool {
+    shape.stride == [1; 3] && shape.padding_lo == [0; 3] && shape.in_dims == shape.out_dims
+}
+
+/// The gradient of a kernel of one tap, as the transpose of that with `x` and `g` exchanged.
+fn swapped(
+    shape: &ConvShape,
+    kernels: &'static Kernels,
+    x: &[f32],
+    g: &[f32],
+    dw: SharedMut<'_, f32>,
+) {
+    let (from, to) = (shape.in_group(), shape.out_group());
+    let other =
+        ConvShape { in_channels: shape.out_channels, out_channels: shape.in_channels, ..*shape };
+    let mut turned = Scratch::take(shape.weight_len());
+    let turned = turned.as_mut_ptr();
+    // SAFETY: the buffer holds the gradient, and only this call reaches it.
+    run(&other, kernels, g, x, unsafe { SharedMut::from_raw(turned, shape.weight_len()) });
+    for group in 0..shape.groups {
+        let at = group * from * to;
+        // SAFETY: both hold a `from` by `to` matrix for each group, and nothing else runs.
+        unsafe {
+            transpose(isa(), turned.add(at), to, from, to, dw.as_ptr().add(at), from);
+        }
     }
 }
 

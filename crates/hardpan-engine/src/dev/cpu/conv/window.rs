@@ -153,7 +153,7 @@ impl Source {
     /// Offsets, image after image, of `counts` points that lie `step` apart.
     pub fn pixel_table(&self, counts: [usize; 3], step: [usize; 3], images: usize) -> Vec<u32> {
         let points = counts.iter().product::<usize>();
-        let mut table = Vec::with_capacity(images * points + TABLE_SLACK);
+        let mut table = Vec::with_capacity(images * points);
         for image in 0..images {
             for z in 0..counts[0] {
                 for y in 0..counts[1] {
@@ -168,9 +168,6 @@ impl Source {
         table
     }
 }
-
-/// Entries that users of a table may append to fill a tile.
-pub(super) const TABLE_SLACK: usize = 192;
 
 /// Tables hold 32-bit offsets; a task's window is far smaller than 4 Gi floats.
 pub(super) fn offset_u32(offset: usize) -> u32 {

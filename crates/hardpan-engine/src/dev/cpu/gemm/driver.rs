@@ -39,9 +39,11 @@ struct Product<'a> {
 // SAFETY: tasks write disjoint parts of `c`, and the rest is shared reading.
 unsafe impl Sync for Product<'_> {}
 
-/// Runs a product whose operands and sizes have been checked; `batch`, `m` and `n` are not 0.
+/// Runs a product whose operands and sizes have been checked; `batch`, `m` and `n` are not 0. An element of an operand is
+/// whatever `kernels` multiply.
 pub(super) fn run(
     shape: GemmShape,
+    kernels: &'static Kernels,
     a: &dyn Panels,
     b: &dyn Panels,
     c: SharedMut<'_, f32>,
@@ -49,7 +51,6 @@ pub(super) fn run(
     done: Option<Done<'_>>,
 ) {
     let isa = isa();
-    let kernels = Kernels::of(isa);
     // Even panels: 64 rows are 5 x 13, not 4 x 14 and 8.
     let panels = shape.m.div_ceil(kernels.rows_max);
     let tile_rows = shape.m.div_ceil(panels);

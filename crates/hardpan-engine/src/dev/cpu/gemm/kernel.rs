@@ -4,8 +4,11 @@
 //! registers of columns) and instantiated per instruction set. Every element of C has exactly one
 //! accumulator and takes its products in the order of k, so the tile that an element falls into never
 //! changes its bits.
+use super::points::{
+    GRAD_TAPS_MAX, PointGradArgs, PointGradFn, PointTapArgs, PointTapFn, point_grad, point_taps,
+};
 use super::simd::{ScalarLanes, Simd};
-use crate::dev::cpu::isa::Isa;
+use crate::dev::cpu::isa::{Isa, bf16_dots};
 
 /// What one call of a tile kernel works on: `C[r, c] (+)= sum over k of A[r, k] * B[k, c]`.
 pub(crate) struct TileArgs {
@@ -72,6 +75,35 @@ pub(crate) struct RowArgs {
     pub accumulate: bool,
 }
 
+/// As [`RowArgs`], with k in segments of even steps, and the rows of C anywhere: `A[r, s, i]` is at
+/// `a + rows[r] + a_offsets[s] + i * a_step`.
+pub(crate) struct SegmentArgs {
+    /// Segments, maybe none.
+    pub segments: usize,
+    /// Products of each segment.
+    pub run: usize,
+    /// See the struct.
+    pub a: *const f32,
+    /// One offset in elements for each of the `MR` rows.
+    pub rows: *const u32,
+    /// One offset in elements for each segment.
+    pub a_offsets: *const u32,
+    /// See the struct.
+    pub a_step: usize,
+    /// `B[s, i, c]` is at `b + b_numbers[s] * b_step + i * NV * LANES + c`.
+    pub b: *const f32,
+    /// See `b`.
+    pub b_numbers: *const u32,
+    /// See `b`.
+    pub b_step: usize,
+    /// `C[r, c]` is at `c + c_rows[r] + c`; whole registers are written.
+    pub c: *mut f32,
+    /// One offset in elements for each of the `MR` rows.
+    pub c_rows: *const u32,
+    /// Whether to add to C rather than overwrite it.
+    pub accumulate: bool,
+}
+
 /// Dot products of rows that lie contiguous along k: `C[r, c] (+)= A[r] . B[c]`.
 pub(crate) struct DotArgs {
     /// Length of the rows.
@@ -126,6 +158,7 @@ pub(crate) struct ImageDotArgs {
 pub(crate) type TileFn = unsafe fn(&TileArgs);
 pub(crate) type TapFn = unsafe fn(&TapArgs);
 pub(crate) type RowFn = unsafe fn(&RowArgs);
+pub(crate) type SegmentFn = unsafe fn(&SegmentArgs);
 pub(crate) type DotFn = unsafe fn(&DotArgs);
 pub(crate) type ImageDotFn = unsafe fn(&ImageDotArgs);
 
@@ -231,6 +264,42 @@ unsafe fn rows<S: Simd, const MR: usize, const NV: usize>(t: &RowArgs) {
             b = b.wrapping_add(t.b_step);
         }
         finish::<S, MR, NV>(&acc, t.c, t.c_step, t.accumulate);
+    }
+}
+
+/// # Safety
+/// As for `tile`, with [`SegmentArgs`].
+#[inline(always)]
+unsafe fn segments<S: Simd, const MR: usize, const NV: usize>(t: &SegmentArgs) {
+    // SAFETY: the contract above.
+    unsafe {
+        let mut acc = [[S::zero(); NV]; MR];
+        let starts: [*const f32; MR] = std::array::from_fn(|r| t.a.add(*t.rows.add(r) as usize));
+        for s in 0..t.segments {
+            let mut offset = *t.a_offsets.add(s) as usize;
+            let mut b = t.b.add(*t.b_numbers.add(s) as usize * t.b_step);
+            for _ in 0..t.run {
+                let mut bv = [S::zero(); NV];
+                for (v, lanes) in bv.iter_mut().enumerate() {
+                    *lanes = S::load(b.add(v * S::LANES));
+                }
+                for (row, start) in acc.iter_mut().zip(starts) {
+                    let av = S::splat(start.add(offset));
+                    for (sum, lanes) in row.iter_mut().zip(bv) {
+                        *sum = S::fma(av, lanes, *sum);
+                    }
+                }
+                offset += t.a_step;
+                b = b.add(NV * S::LANES);
+            }
+        }
+        for (r, row) in acc.iter().enumerate() {
+            let c = t.c.add(*t.c_rows.add(r) as usize);
+            for (v, sum) in row.iter().enumerate() {
+                let c = c.add(v * S::LANES);
+                S::store(c, if t.accumulate { S::add(S::load(c), *sum) } else { *sum });
+            }
+        }
     }
 }
 
@@ -380,12 +449,18 @@ pub(crate) struct Kernels {
     /// The row kernel of the given registers of columns (a power of two up to `row_registers`) and
     /// the rows that it takes.
     pub rows: fn(usize) -> (RowFn, usize),
+    /// The segment kernel, as for `rows`.
+    pub segments: fn(usize) -> (SegmentFn, usize),
     /// The most registers of columns of a row kernel.
     pub row_registers: usize,
     /// The dot kernel of the given rows and columns (1 to [`DOT_MAX`]).
     pub dot: fn(usize, usize) -> DotFn,
     /// The image dot kernel of the given rows and columns (1 to [`DOT_MAX`]).
     pub image_dot: fn(usize, usize) -> ImageDotFn,
+    /// Points of depthwise convolutions.
+    pub point_taps: PointTapFn,
+    /// Their weights' gradient for the given number of taps (1 to [`GRAD_TAPS_MAX`]).
+    pub point_grad: fn(usize) -> PointGradFn,
     /// Runs [`SPIN_CHAINS`] fused multiply-adds of a whole register, the given number of times.
     pub spin_fma: unsafe fn(usize) -> f32,
     registers: fn(usize) -> usize,
@@ -415,6 +490,18 @@ impl Kernels {
             #[allow(unreachable_patterns)]
             _ => panic!("no {isa} kernels in this build"),
         }
+    }
+}
+
+impl Kernels {
+    /// The kernels whose operands are pairs of bf16 (see [`super::simd::Avx512PairLanes`]), where they are the faster way to
+    /// multiply bf16.
+    pub fn of_pairs() -> Option<&'static Kernels> {
+        #[cfg(target_arch = "x86_64")]
+        if bf16_dots() {
+            return Some(&avx512_pairs::KERNELS);
+        }
+        None
     }
 }
 
@@ -459,6 +546,11 @@ macro_rules! kernels {
                 unsafe { rows::<$lanes, MR, NV>(t) }
             }
             $(#[$feature])?
+            unsafe fn segment_entry<const MR: usize, const NV: usize>(t: &SegmentArgs) {
+                // SAFETY: see above.
+                unsafe { segments::<$lanes, MR, NV>(t) }
+            }
+            $(#[$feature])?
             unsafe fn dot_entry<const MR: usize, const NC: usize>(t: &DotArgs) {
                 // SAFETY: see above.
                 unsafe { dots::<$lanes, MR, NC>(t) }
@@ -467,6 +559,31 @@ macro_rules! kernels {
             unsafe fn image_dot_entry<const MR: usize, const NC: usize>(t: &ImageDotArgs) {
                 // SAFETY: see above.
                 unsafe { image_dots::<$lanes, MR, NC>(t) }
+            }
+            $(#[$feature])?
+            unsafe fn point_tap_entry(t: &PointTapArgs) {
+                // SAFETY: see above.
+                unsafe { point_taps::<$lanes>(t) }
+            }
+            $(#[$feature])?
+            unsafe fn point_grad_entry<const T: usize>(t: &PointGradArgs) {
+                // SAFETY: see above.
+                unsafe { point_grad::<$lanes, T>(t) }
+            }
+            fn find_point_grad(taps: usize) -> PointGradFn {
+                const TABLE: [PointGradFn; GRAD_TAPS_MAX] = [
+                    point_grad_entry::<1>,
+                    point_grad_entry::<2>,
+                    point_grad_entry::<3>,
+                    point_grad_entry::<4>,
+                    point_grad_entry::<5>,
+                    point_grad_entry::<6>,
+                    point_grad_entry::<7>,
+                    point_grad_entry::<8>,
+                    point_grad_entry::<9>,
+                    point_grad_entry::<10>,
+                ];
+                TABLE[taps - 1]
             }
             $(#[$feature])?
             unsafe fn spin_entry(rounds: usize) -> f32 {
@@ -491,6 +608,12 @@ macro_rules! kernels {
                     _ => panic!("no row kernel of {registers} registers"),
                 }
             }
+            fn find_segments(registers: usize) -> (SegmentFn, usize) {
+                match registers {
+                    $($rv => (segment_entry::<$rk, $rv> as SegmentFn, $rk),)*
+                    _ => panic!("no segment kernel of {registers} registers"),
+                }
+            }
             fn find_dot(rows: usize, columns: usize) -> DotFn {
                 by_size!(dot_entry, DotFn, rows, columns)
             }
@@ -503,6 +626,7 @@ macro_rules! kernels {
                 tile: find_tile,
                 taps: find_taps,
                 rows: find_rows,
+                segments: find_segments,
                 row_registers: {
                     let mut most = 0;
                     $(if $rv > most { most = $rv })*
@@ -510,6 +634,8 @@ macro_rules! kernels {
                 },
                 dot: find_dot,
                 image_dot: find_image_dot,
+                point_taps: point_tap_entry,
+                point_grad: find_point_grad,
                 spin_fma: spin_entry,
                 registers: |$r| $registers,
             };
@@ -524,6 +650,16 @@ kernels!(scalar, ScalarLanes, , rows 4, registers |_rows| 2,
 // 14 x 2 registers fill 28 of the 32 registers; up to 6 rows leave room for 4 registers of columns.
 #[cfg(target_arch = "x86_64")]
 kernels!(avx512, Avx512Lanes, #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")],
+    rows 14, registers |rows| if rows <= 6 { 4 } else { 2 },
+    tiles [(1,1)(2,1)(3,1)(4,1)(5,1)(6,1)(7,1)(8,1)(9,1)(10,1)(11,1)(12,1)(13,1)(14,1)
+           (1,2)(2,2)(3,2)(4,2)(5,2)(6,2)(7,2)(8,2)(9,2)(10,2)(11,2)(12,2)(13,2)(14,2)
+           (1,3)(2,3)(3,3)(4,3)(5,3)(6,3)(1,4)(2,4)(3,4)(4,4)(5,4)(6,4)],
+    row_kernels [(12,1)(8,2)(6,4)]);
+
+// As above; an element of an operand is a pair of bf16.
+#[cfg(target_arch = "x86_64")]
+kernels!(avx512_pairs, Avx512PairLanes,
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")],
     rows 14, registers |rows| if rows <= 6 { 4 } else { 2 },
     tiles [(1,1)(2,1)(3,1)(4,1)(5,1)(6,1)(7,1)(8,1)(9,1)(10,1)(11,1)(12,1)(13,1)(14,1)
            (1,2)(2,2)(3,2)(4,2)(5,2)(6,2)(7,2)(8,2)(9,2)(10,2)(11,2)(12,2)(13,2)(14,2)

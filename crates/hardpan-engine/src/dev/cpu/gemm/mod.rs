@@ -9,6 +9,9 @@
 //! `simd`), which keeps a tile of C in registers. A hook is told about each region of C as soon as
 //! its values are final, while they are still in cache: that is where a bias or an activation goes.
 //!
+//! Where [`bf16_dots`](super::isa::bf16_dots) says so, products of two bf16 operands run on pairs of bf16 (`pairs`) instead of
+//! converting.
+//!
 //! The order of additions for an element depends only on the shape and the strides, so results do
 //! not depend on the number of threads. They do depend on the instruction set.
 //!
@@ -30,14 +33,19 @@ mod driver;
 mod generic;
 pub(crate) mod kernel;
 pub(crate) mod pack;
+mod pairs;
 mod peak;
+pub(crate) mod points;
 pub(crate) mod scratch;
 pub(crate) mod simd;
 #[cfg(test)]
 mod tests;
 
+use super::isa::isa;
 use super::pool::SharedMut;
 pub use generic::{Number, gemm_generic};
+use kernel::Kernels;
+use pairs::PairSource;
 pub use peak::measured_peak_gflops;
 
 /// Sizes of a batch of products `[m, k] @ [k, n] = [m, n]`; any of them may be 0.
@@ -164,6 +172,8 @@ pub type Done<'a> = &'a (dyn Fn(Tile) + Sync);
 pub trait Element: Copy + Send + Sync + 'static + sealed::Sealed {
     #[doc(hidden)]
     const IS_F32: bool;
+    #[doc(hidden)]
+    const IS_BF16: bool;
     /// The same value in f32, exactly.
     fn to_f32(self) -> f32;
 }
@@ -177,6 +187,7 @@ mod sealed {
 
 impl Element for f32 {
     const IS_F32: bool = true;
+    const IS_BF16: bool = false;
     #[inline(always)]
     fn to_f32(self) -> f32 {
         self
@@ -185,6 +196,7 @@ impl Element for f32 {
 
 impl Element for half::bf16 {
     const IS_F32: bool = false;
+    const IS_BF16: bool = true;
     #[inline(always)]
     fn to_f32(self) -> f32 {
         f32::from_bits(u32::from(self.to_bits()) << 16)
@@ -193,6 +205,7 @@ impl Element for half::bf16 {
 
 impl Element for half::f16 {
     const IS_F32: bool = false;
+    const IS_BF16: bool = false;
     // Written without branches, calls or tables so that loops over it become vector code.
     #[inline(always)]
     fn to_f32(self) -> f32 {
@@ -233,5 +246,12 @@ pub fn gemm<A: Element, B: Element>(
     if batch * m * n == 0 {
         return;
     }
-    driver::run(shape, &pack::Source::rows(&a), &pack::Source::columns(&b), c, accumulate, done);
+    if let (Some(kernels), Some(a), Some(b)) =
+        (Kernels::of_pairs(), PairSource::rows(&a, m, k), PairSource::columns(&b, n, k))
+    {
+        let shape = GemmShape { k: k.div_ceil(2), ..shape };
+        return driver::run(shape, kernels, &a, &b, c, accumulate, done);
+    }
+    let (a, b) = (pack::Source::rows(&a), pack::Source::columns(&b));
+    driver::run(shape, Kernels::of(isa()), &a, &b, c, accumulate, done);
 }

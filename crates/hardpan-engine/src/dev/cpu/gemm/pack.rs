@@ -121,8 +121,8 @@ struct Job {
 unsafe fn pack_avx512<T: Element>(from: *const T, panel: *mut f32, job: Job) {
     // SAFETY: forwarded.
     unsafe {
-        if T::IS_F32 && job.k == 1 && job.lane != 1 {
-            transpose_f32(from.cast(), panel, job);
+        if job.k == 1 && job.lane != 1 {
+            transpose_lanes(from, panel, job);
         } else {
             pack_body(from, panel, job)
         }
@@ -136,8 +136,8 @@ unsafe fn pack_avx512<T: Element>(from: *const T, panel: *mut f32, job: Job) {
 unsafe fn pack_avx2<T: Element>(from: *const T, panel: *mut f32, job: Job) {
     // SAFETY: forwarded.
     unsafe {
-        if T::IS_F32 && job.k == 1 && job.lane != 1 {
-            transpose_f32(from.cast(), panel, job);
+        if job.k == 1 && job.lane != 1 {
+            transpose_lanes(from, panel, job);
         } else {
             pack_body(from, panel, job)
         }
@@ -218,61 +218,62 @@ unsafe fn zero_padded(panel: *mut f32, job: Job) {
 /// As for [`Panels::pack`], with `job.k == 1`, inside a function compiled for AVX2.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-unsafe fn transpose_f32(from: *const f32, panel: *mut f32, job: Job) {
+unsafe fn transpose_lanes<T: Element>(from: *const T, panel: *mut f32, job: Job) {
+    use std::arch::x86_64::*;
     let Job { lanes, depth, width, lane: step, .. } = job;
     let blocks = depth / 8 * 8;
     // SAFETY: loads stay in the operand: row numbers are clamped to existing lanes, and only whole
     // groups of eight k are read. Stores stay in the panel and its slack, see below.
     unsafe {
         zero_padded(panel, job);
-        if lanes < 8 {
-            // Eight lanes are stored although fewer exist. What spills over lies in padding, in the
-            // next k's lanes, which are stored later, or in the slack.
-            let row = |r: usize| from.add(r.min(lanes - 1) * step);
-            let rows: [*const f32; 8] = std::array::from_fn(row);
+        let load = |row: *const T| {
+            if T::IS_F32 {
+                return _mm256_loadu_ps(row.cast());
+            }
+            // Eight halves; the conversion becomes vector code.
+            let halves: [T; 8] = row.cast::<[T; 8]>().read_unaligned();
+            let floats = halves.map(Element::to_f32);
+            _mm256_loadu_ps(floats.as_ptr())
+        };
+        // Eight lanes are stored even where fewer exist. What spills over lies in padding, in the
+        // next k's lanes, which are stored later, or in the slack. The last block may overlap the one
+        // before it, and writes the same values there.
+        let mut lane = 0;
+        loop {
+            let at = lane.min(lanes.saturating_sub(8));
+            let rows: [*const T; 8] =
+                std::array::from_fn(|r| from.add((at + r).min(lanes - 1) * step));
             for k in (0..blocks).step_by(8) {
-                let out = transpose8(rows.map(|row| row.add(k)));
+                let out = transpose8(rows.map(|row| load(row.add(k))));
                 for (i, v) in out.into_iter().enumerate() {
-                    std::arch::x86_64::_mm256_storeu_ps(panel.add((k + i) * width), v);
+                    _mm256_storeu_ps(panel.add((k + i) * width + at), v);
                 }
             }
-        } else {
-            let mut lane = 0;
-            loop {
-                // The last block may overlap the one before it, and writes the same values there.
-                let at = lane.min(lanes - 8);
-                let rows: [*const f32; 8] = std::array::from_fn(|r| from.add((at + r) * step));
-                for k in (0..blocks).step_by(8) {
-                    let out = transpose8(rows.map(|row| row.add(k)));
-                    for (i, v) in out.into_iter().enumerate() {
-                        std::arch::x86_64::_mm256_storeu_ps(panel.add((k + i) * width + at), v);
-                    }
-                }
-                lane += 8;
-                if lane >= lanes {
-                    break;
-                }
+            lane += 8;
+            if lane >= lanes {
+                break;
             }
         }
         for k in blocks..depth {
             for lane in 0..lanes {
-                *panel.add(k * width + lane) = *from.add(lane * step + k);
+                *panel.add(k * width + lane) = (*from.add(lane * step + k)).to_f32();
             }
         }
     }
 }
 
-/// Reads eight floats from each row and returns the columns.
+/// Takes eight rows of eight floats and returns the columns.
 ///
 /// # Safety
-/// Each row must hold eight floats; the caller is compiled for AVX.
+/// The caller is compiled for AVX.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-unsafe fn transpose8(rows: [*const f32; 8]) -> [std::arch::x86_64::__m256; 8] {
+pub(super) unsafe fn transpose8(
+    r: [std::arch::x86_64::__m256; 8],
+) -> [std::arch::x86_64::__m256; 8] {
     use std::arch::x86_64::*;
     // SAFETY: the contract above.
     unsafe {
-        let r = rows.map(|row| _mm256_loadu_ps(row));
         let a = [
             _mm256_unpacklo_ps(r[0], r[1]),
             _mm256_unpackhi_ps(r[0], r[1]),
@@ -383,7 +384,9 @@ unsafe fn transpose_avx2(
             for row in starts(rows, 8) {
                 for col in starts(cols, 8) {
                     let from = from.add(row * from_step + col);
-                    let out = transpose8(std::array::from_fn(|r| from.add(r * from_step)));
+                    let out = transpose8(std::array::from_fn(|r| {
+                        _mm256_loadu_ps(from.add(r * from_step))
+                    }));
                     for (c, v) in out.into_iter().enumerate() {
                         _mm256_storeu_ps(to.add((col + c) * to_step + row), v);
                     }

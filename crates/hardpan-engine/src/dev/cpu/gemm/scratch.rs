@@ -1,4 +1,5 @@
 //! Thread-local working memory for packed panels, kept between calls.
+use crate::dev::cpu::memory::use_huge_pages;
 use std::cell::RefCell;
 
 /// One cache line of floats.
@@ -17,9 +18,16 @@ impl Scratch {
     /// Borrows at least `floats` floats, aligned to 64 bytes.
     pub fn take(floats: usize) -> Self {
         let lines = floats.div_ceil(16);
-        let mut buffer = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+        // The smallest that is large enough, so that a kernel that runs again finds the buffers it had and none grows.
+        let mut buffer = SPARE.with_borrow_mut(|spare| {
+            let fitting = (0..spare.len()).filter(|at| spare[*at].len() >= lines);
+            let best = fitting.min_by_key(|at| spare[*at].len());
+            let grown = || (0..spare.len()).max_by_key(|at| spare[*at].len());
+            best.or_else(grown).map(|at| spare.swap_remove(at)).unwrap_or_default()
+        });
         if buffer.len() < lines {
-            buffer.clear();
+            buffer = Vec::with_capacity(lines);
+            use_huge_pages(buffer.as_mut_ptr().cast(), lines * size_of::<Line>());
             buffer.resize(lines, Line([0.0; 16]));
         }
         Self(buffer)

@@ -111,7 +111,7 @@ impl Simd for ScalarLanes {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{Avx2Lanes, Avx512Lanes};
+pub(crate) use x86::{Avx2Lanes, Avx512Lanes, Avx512PairLanes};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
@@ -275,6 +275,76 @@ mod x86 {
                 let high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
                 (_mm512_permutex2var_ps(a, low, b), _mm512_permutex2var_ps(a, high, b))
             }
+        }
+        #[inline(always)]
+        unsafe fn prefetch_write(p: *const f32) {
+            // SAFETY: a prefetch never faults.
+            unsafe { _mm_prefetch::<_MM_HINT_ET0>(p.cast()) }
+        }
+    }
+
+    /// Sixteen f32 sums, whose factors are pairs of bf16: a 32-bit element of an operand holds the values of two successive k,
+    /// the first in its low half. `fma` adds both products. Needs AVX512_BF16; subnormals count as 0.
+    pub(crate) struct Avx512PairLanes;
+
+    impl Simd for Avx512PairLanes {
+        type V = __m512;
+        const LANES: usize = 16;
+        #[inline(always)]
+        unsafe fn zero() -> Self::V {
+            // SAFETY: see the impl above.
+            unsafe { _mm512_setzero_ps() }
+        }
+        #[inline(always)]
+        unsafe fn splat(p: *const f32) -> Self::V {
+            // SAFETY: see the impl above. A pair may start at any even address.
+            unsafe { _mm512_castsi512_ps(_mm512_set1_epi32(p.cast::<i32>().read_unaligned())) }
+        }
+        #[inline(always)]
+        unsafe fn load(p: *const f32) -> Self::V {
+            // SAFETY: see the impl above.
+            unsafe { _mm512_loadu_ps(p) }
+        }
+        #[inline(always)]
+        unsafe fn load_partial(p: *const f32, count: usize) -> Self::V {
+            // SAFETY: see the impl above.
+            unsafe { Avx512Lanes::load_partial(p, count) }
+        }
+        #[inline(always)]
+        unsafe fn store(p: *mut f32, v: Self::V) {
+            // SAFETY: see the impl above.
+            unsafe { _mm512_storeu_ps(p, v) }
+        }
+        #[inline(always)]
+        unsafe fn store_partial(p: *mut f32, v: Self::V, count: usize) {
+            // SAFETY: see the impl above.
+            unsafe { Avx512Lanes::store_partial(p, v, count) }
+        }
+        #[inline(always)]
+        unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+            // SAFETY: see the impl above; both types are 512 plain bits.
+            unsafe {
+                _mm512_dpbf16_ps(
+                    c,
+                    std::mem::transmute::<__m512, __m512bh>(a),
+                    std::mem::transmute::<__m512, __m512bh>(b),
+                )
+            }
+        }
+        #[inline(always)]
+        unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
+            // SAFETY: see the impl above.
+            unsafe { _mm512_add_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn unzip(a: Self::V, b: Self::V) -> (Self::V, Self::V) {
+            // SAFETY: see the impl above.
+            unsafe { Avx512Lanes::unzip(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn zip(a: Self::V, b: Self::V) -> (Self::V, Self::V) {
+            // SAFETY: see the impl above.
+            unsafe { Avx512Lanes::zip(a, b) }
         }
         #[inline(always)]
         unsafe fn prefetch_write(p: *const f32) {

@@ -20,13 +20,13 @@ fn whole_numbers(len: usize, seed: u64) -> Vec<f32> {
 }
 
 /// Values with full mantissas, for which the order of additions shows in the bits.
-fn fractions(len: usize, seed: u64) -> Vec<f32> {
+pub(super) fn fractions(len: usize, seed: u64) -> Vec<f32> {
     let mut next = random_bits(seed);
     (0..len).map(|_| next() as f32 / (1u64 << 30) as f32 - 1.0).collect()
 }
 
 /// The definition, summed in f64.
-fn product<A: Element, B: Element>(
+pub(super) fn product<A: Element, B: Element>(
     shape: GemmShape,
     a: &Operand<'_, A>,
     b: &Operand<'_, B>,

@@ -1,0 +1,336 @@
+//! Depthwise convolutions: every channel has a kernel of its own, and there is no sum over channels.
+//!
+//! Vectors hold channels here too. As many channels as a register has lanes are turned from `[channel][point]` into
+//! `[point][channel]`, computed, and turned back; both turns happen in cache. Then a result point takes one product for each tap
+//! that reads inside the image, whatever stride, dilation and image size are, and the gradient of a weight is a sum over points
+//! of two such vectors.
+use super::forward::{first_points, rows_written};
+use super::plan::{Phase, Plan};
+use super::skip::{Class, Skips};
+use super::{ConvDone, ConvShape, ConvTile};
+use crate::dev::cpu::gemm::kernel::Kernels;
+use crate::dev::cpu::gemm::pack::transpose;
+use crate::dev::cpu::gemm::points::{GRAD_TAPS_MAX, PointGradArgs, PointTapArgs};
+use crate::dev::cpu::gemm::scratch::Scratch;
+use crate::dev::cpu::isa::{Isa, isa};
+use crate::dev::cpu::pool::{SharedMut, parallel_for, threads};
+use std::ops::Range;
+
+/// Floats that a task turns at a time: half of a 1 MB second-level cache.
+const FLOATS: usize = 64 << 10;
+/// A task should be worth at least this many operations.
+const TASK_FLOPS: f64 = 300e3;
+/// Chunks that the batch of a weight gradient is summed in.
+const CHUNKS: usize = 8;
+
+/// Whether every group has a single channel on both sides.
+pub(super) fn fits(shape: &ConvShape) -> bool {
+    shape.groups > 1 && shape.in_group() == 1 && shape.out_group() == 1
+}
+
+/// Forward or input gradient.
+pub(super) fn run(
+    plan: &Plan,
+    from: &[f32],
+    w: &[f32],
+    to: SharedMut<'_, f32>,
+    done: Option<ConvDone<'_>>,
+) {
+    let points = plan.to_dims.iter().product::<usize>();
+    let channels = plan.groups;
+    if plan.batch * channels * points == 0 {
+        return;
+    }
+    let isa = isa();
+    let lanes = Kernels::of(isa).lanes;
+    let axis = plan.to_dims.iter().position(|dim| *dim > 1).unwrap_or(2);
+    let rows = plan.to_dims[axis].div_ceil(plan.out_step[axis]);
+    let floats = (points + plan.from_dims.iter().product::<usize>()) * lanes;
+    let row_parts = floats.div_ceil(FLOATS).clamp(1, rows);
+    let blocks = channels.div_ceil(lanes);
+    let taps = plan.kernel.iter().product::<usize>();
+    let weights = by_lane(w, channels, taps, lanes);
+    let runner = Runner { plan, isa, from, to: to.as_ptr(), weights: &weights, taps, axis, done };
+    let task = |task: usize| {
+        let (block, part) = (task / row_parts, task % row_parts);
+        let rows = part * rows / row_parts..(part + 1) * rows / row_parts;
+        runner.block(block / blocks, block % blocks, rows);
+    };
+    let tasks = plan.batch * blocks * row_parts;
+    share_out(tasks, plan.flops, task);
+}
+
+/// Runs tasks, several at a time if each is small.
+fn share_out(tasks: usize, flops: f64, task: impl Fn(usize) + Sync) {
+    if threads() <= 1 || flops < 2.0 * TASK_FLOPS {
+        return (0..tasks).for_each(task);
+    }
+    let bundles = tasks.min((flops / TASK_FLOPS) as usize).min(threads() * 8);
+    parallel_for(bundles, |bundle| {
+        (bundle * tasks / bundles..(bundle + 1) * tasks / bundles).for_each(&task);
+    });
+}
+
+/// `[channel][tap]` as `[block][tap][lane]`.
+fn by_lane(w: &[f32], channels: usize, taps: usize, lanes: usize) -> Vec<f32> {
+    let mut out = vec![0.0; channels.div_ceil(lanes) * taps * lanes];
+    for channel in 0..channels {
+        for tap in 0..taps {
+            out[(channel / lanes * taps + tap) * lanes + channel % lanes] = w[channel * taps + tap];
+        }
+    }
+    out
+}
+
+struct Runner<'a> {
+    plan: &'a Plan,
+    isa: Isa,
+    from: &'a [f32],
+    to: *mut f32,
+    /// `[block][tap][lane]`.
+    weights: &'a [f32],
+    taps: usize,
+    /// The axis whose range tasks share: the first with more than one result point.
+    axis: usize,
+    done: Option<ConvDone<'a>>,
+}
+
+// SAFETY: tasks write disjoint parts of the result.
+unsafe impl Sync for Runner<'_> {}
+
+impl Runner<'_> {
+    /// Computes one block of channels of an image for the points `q` in `rows`.
+    fn block(&self, image: usize, block: usize, rows: Range<usize>) {
+        let Plan { from_dims, to_dims, .. } = self.plan;
+        let kernels = Kernels::of(self.isa);
+        let lanes = kernels.lanes;
+        let channel0 = block * lanes;
+        let channels = lanes.min(self.plan.groups - channel0);
+        let plane = image * self.plan.groups + channel0;
+
+        // What is read, along the axis: the rest of the plane is read whole.
+        let (low, high) = self.read(&rows);
+        let inner = from_dims[self.axis + 1..].iter().product::<usize>();
+        let outer = from_dims[..self.axis].iter().product::<usize>();
+        // With several points before the axis (a result may have fewer), all of the plane is turned.
+        let (low, high) = if outer == 1 { (low, high) } else { (0, from_dims[self.axis]) };
+        let count = outer * (high - low) * inner;
+        let from_points = from_dims.iter().product::<usize>();
+        let first = plane * from_points + low * inner;
+        let mut source = Scratch::take(count * lanes);
+        if channels < lanes {
+            source.as_mut_slice()[..count * lanes].fill(0.0);
+        }
+        let source = source.as_mut_ptr();
+        if count > 0 {
+            let from = self.from[first..].as_ptr();
+            // SAFETY: `channels` planes with `count` points from `first` exist; the buffer holds them.
+            unsafe { transpose(self.isa, from, from_points, channels, count, source, lanes) };
+        }
+        let source = source.wrapping_sub(low * inner * lanes);
+
+        let to_points = to_dims.iter().product::<usize>();
+        let (pixel0, pixels) = rows_written(self.plan, self.axis, &rows);
+        let mut result = Scratch::take(pixels * lanes);
+        let result = result.as_mut_ptr();
+        let weights = self.weights[block * self.taps * lanes..].as_ptr();
+        for (phase, start) in self.plan.phases.iter().zip(first_points(self.plan)) {
+            let to = |q: [usize; 3]| {
+                let at: [usize; 3] =
+                    std::array::from_fn(|d| q[d] * self.plan.out_step[d] + start[d]);
+                let row = rows.start * self.plan.out_step[self.axis];
+                let mut local = at;
+                local[self.axis] += row;
+                flat(*to_dims, local) - pixel0
+            };
+            self.phase(phase, &rows, kernels, source, weights, result, to);
+        }
+        let to = self.to.wrapping_add(plane * to_points + pixel0);
+        // SAFETY: the buffer holds these points; they belong to this task.
+        unsafe { transpose(self.isa, result, lanes, pixels, channels, to, to_points) };
+        if let Some(done) = self.done {
+            done(ConvTile { image0: image, images: 1, channel0, channels, pixel0, pixels });
+        }
+    }
+
+    /// First and one past the last source point along the axis that the points `q` in `rows` read.
+    fn read(&self, rows: &Range<usize>) -> (usize, usize) {
+        let (mut low, mut high) = (isize::MAX, isize::MIN);
+        for phase in &self.plan.phases {
+            let axis = &phase.axes[self.axis];
+            let rows = rows.start.min(axis.count)..rows.end.min(axis.count);
+            if rows.is_empty() {
+                continue;
+            }
+            for (e, _) in &axis.taps {
+                low = low.min((rows.start * self.plan.step[self.axis]) as isize + e);
+                high = high.max(((rows.end - 1) * self.plan.step[self.axis]) as isize + e + 1);
+            }
+        }
+        let dim = self.plan.from_dims[self.axis] as isize;
+        let low = low.clamp(0, dim);
+        (low as usize, high.clamp(low, dim) as usize)
+    }
+
+    fn phase(
+        &self,
+        phase: &Phase,
+        rows: &Range<usize>,
+        kernels: &Kernels,
+        source: *const f32,
+        weights: *const f32,
+        result: *mut f32,
+        to: impl Fn([usize; 3]) -> usize,
+    ) {
+        let lanes = kernels.lanes;
+        let plan = self.plan;
+        let mut counts = [0, 1, 2].map(|axis: usize| phase.axes[axis].count);
+        let count = counts[self.axis];
+        counts[self.axis] = rows.end.min(count) - rows.start.min(count);
+        let mut shift = [0; 3];
+        shift[self.axis] = (rows.start * plan.step[self.axis]) as isize;
+        // Tap numbers of the kernel, and where each reads relative to a point.
+        let (mut numbers, mut offsets) = (Vec::new(), Vec::new());
+        phase.for_each_tap(plan.kernel, |e, tap| {
+            numbers.push(tap);
+            offsets.push(signed_flat(plan.from_dims, std::array::from_fn(|d| e[d] + shift[d])));
+        });
+        for class in Skips::all().classes(plan, phase, counts, shift, &vec![0; numbers.len()]) {
+            let taps: Vec<(isize, usize)> = class
+                .numbers
+                .iter()
+                .map(|t| (offsets[*t as usize] * lanes as isize, numbers[*t as usize] * lanes))
+                .collect();
+            let [zs, ys, xs] = &class.span;
+            if xs.is_empty() || ys.is_empty() {
+                continue;
+            }
+            // Runs of points along the longer axis.
+            let (run, across) = if xs.len() < ys.len() { (1, xs) } else { (2, ys) };
+            let from_steps = [plan.step[1] * plan.from_dims[2], plan.step[2]];
+            let to_steps = [plan.out_step[1] * plan.to_dims[2], plan.out_step[2]];
+            for z in zs.clone() {
+                for at in across.clone() {
+                    let first = if run == 1 { [z, ys.start, at] } else { [z, at, xs.start] };
+                    let read = std::array::from_fn(|d| first[d] * plan.step[d]);
+                    let args = PointTapArgs {
+                        points: class.span[run].len(),
+                        from: source.wrapping_add(flat(plan.from_dims, read) * lanes),
+                        from_step: from_steps[run - 1] * lanes,
+                        taps: &taps,
+                        w: weights,
+                        to: result.wrapping_add(to(first) * lanes),
+                        to_step: to_steps[run - 1] * lanes,
+                    };
+                    // SAFETY: the class's taps read inside the image for its points, and what they read was turned; the
+                    // points lie in the buffer.
+                    unsafe { (kernels.point_taps)(&args) };
+                }
+            }
+        }
+    }
+}
+
+fn flat(dims: [usize; 3], at: [usize; 3]) -> usize {
+    (at[0] * dims[1] + at[1]) * dims[2] + at[2]
+}
+
+fn signed_flat(dims: [usize; 3], at: [isize; 3]) -> isize {
+    (at[0] * dims[1] as isize + at[1]) * dims[2] as isize + at[2]
+}
+
+/// The gradient of the weights, `dw[c, k]`. The batch is summed in a number of chunks that depends on the shape alone.
+pub(super) fn weight_grad(shape: &ConvShape, x: &[f32], g: &[f32], dw: SharedMut<'_, f32>) {
+    let isa = isa();
+    let kernels = Kernels::of(isa);
+    let lanes = kernels.lanes;
+    let plan = Plan::forward(shape);
+    let phase = &plan.phases[0];
+    let channels = shape.groups;
+    let taps = shape.kernel.iter().product::<usize>();
+    let blocks = channels.div_ceil(lanes);
+    let in_points = shape.in_dims.iter().product::<usize>();
+    let out_points = shape.out_dims.iter().product::<usize>();
+    // Where each tap reads relative to a point.
+    let mut offsets = Vec::with_capacity(taps);
+    phase.for_each_tap(plan.kernel, |e, _| {
+        offsets.push(signed_flat(plan.from_dims, e) * lanes as isize);
+    });
+    let classes =
+        Skips::all().classes(&plan, phase, shape.out_dims, [0; 3], &vec![0; offsets.len()]);
+    let chunks = CHUNKS.min(shape.batch).max(1);
+    let mut sums = vec![0.0; chunks * blocks * taps * lanes];
+    let shared = SharedMut::new(&mut sums);
+    let task = |task: usize| {
+        let (chunk, block) = (task / blocks, task % blocks);
+        let channel0 = block * lanes;
+        let count = lanes.min(channels - channel0);
+        // SAFETY: each task has its own sums.
+        let sums = unsafe { shared.slice(task * taps * lanes, taps * lanes) };
+        let mut xs = Scratch::take(in_points * lanes);
+        let mut gs = Scratch::take(out_points * lanes);
+        if count < lanes {
+            xs.as_mut_slice()[..in_points * lanes].fill(0.0);
+            gs.as_mut_slice()[..out_points * lanes].fill(0.0);
+        }
+        let (xs, gs) = (xs.as_mut_ptr(), gs.as_mut_ptr());
+        for image in chunk * shape.batch / chunks..(chunk + 1) * shape.batch / chunks {
+            let plane = image * channels + channel0;
+            let (x, g) = (x[plane * in_points..].as_ptr(), g[plane * out_points..].as_ptr());
+            // SAFETY: `count` planes exist from there; the buffers hold one of each lane.
+            unsafe {
+                transpose(isa, x, in_points, count, in_points, xs, lanes);
+                transpose(isa, g, out_points, count, out_points, gs, lanes);
+            }
+            for class in &classes {
+                grad_of_class(&plan, kernels, class, &offsets, xs, gs, sums);
+            }
+        }
+    };
+    share_out(chunks * blocks, shape.flops(), task);
+    for channel in 0..channels {
+        for tap in 0..taps {
+            let at = (channel / lanes * taps + tap) * lanes + channel % lanes;
+            let parts = (0..chunks).map(|chunk| sums[chunk * blocks * taps * lanes + at]);
+            // SAFETY: nothing else runs, and the gradient holds every channel and tap.
+            unsafe { dw.as_ptr().add(channel * taps + tap).write(parts.sum()) };
+        }
+    }
+}
+
+fn grad_of_class(
+    plan: &Plan,
+    kernels: &Kernels,
+    class: &Class,
+    offsets: &[isize],
+    x: *const f32,
+    g: *const f32,
+    sums: &mut [f32],
+) {
+    let lanes = kernels.lanes;
+    let [zs, ys, xs] = &class.span;
+    if xs.is_empty() || class.numbers.is_empty() {
+        return;
+    }
+    let at_once = class.numbers.len().div_ceil(class.numbers.len().div_ceil(GRAD_TAPS_MAX));
+    for numbers in class.numbers.chunks(at_once) {
+        let taps: Vec<(isize, usize)> =
+            numbers.iter().map(|t| (offsets[*t as usize], *t as usize * lanes)).collect();
+        for z in zs.clone() {
+            let from = [z * plan.step[0], ys.start * plan.step[1], xs.start * plan.step[2]];
+            let args = PointGradArgs {
+                rows: ys.len(),
+                points: xs.len(),
+                x: x.wrapping_add(flat(plan.from_dims, from) * lanes),
+                x_row: plan.step[1] * plan.from_dims[2] * lanes,
+                x_step: plan.step[2] * lanes,
+                g: g.wrapping_add(flat(plan.to_dims, [z, ys.start, xs.start]) * lanes),
+                g_row: plan.to_dims[2] * lanes,
+                taps: &taps,
+                sums: sums.as_mut_ptr(),
+            };
+            // SAFETY: the class's taps read inside the image for its points; sums has room for every tap.
+            unsafe { (kernels.point_grad)(taps.len())(&args) };
+        }
+    }
+}
