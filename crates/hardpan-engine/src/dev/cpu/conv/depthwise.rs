@@ -50,11 +50,15 @@ pub(super) fn run(
     let blocks = channels.div_ceil(lanes);
     let taps = plan.kernel.iter().product::<usize>();
     let weights = by_lane(w, channels, taps, lanes);
-    let runner = Runner { plan, isa, from, to: to.as_ptr(), weights: &weights, taps, axis, done };
+    let parts: Vec<Part> = (0..row_parts)
+        .map(|part| {
+            Part::new(plan, axis, part * rows / row_parts..(part + 1) * rows / row_parts, lanes)
+        })
+        .collect();
+    let runner = Runner { plan, isa, from, to: to.as_ptr(), weights: &weights, taps, done };
     let task = |task: usize| {
         let (block, part) = (task / row_parts, task % row_parts);
-        let rows = part * rows / row_parts..(part + 1) * rows / row_parts;
-        runner.block(block / blocks, block % blocks, rows);
+        runner.block(block / blocks, block % blocks, &parts[part]);
     };
     let tasks = plan.batch * blocks * row_parts;
     share_out(tasks, plan.flops, task);
@@ -82,6 +86,124 @@ fn by_lane(w: &[f32], channels: usize, taps: usize, lanes: usize) -> Vec<f32> {
     out
 }
 
+/// Some rows of the result, and all that has to be computed for them; the same for every image and channel.
+struct Part {
+    /// First and number of points that are read, in a plane of the source.
+    read: (usize, usize),
+    /// First and number of points that are written, in a plane of the result.
+    written: (usize, usize),
+    runs: Vec<Run>,
+    /// Offset from a point, and place of the weights, of each tap of each class.
+    taps: Vec<(isize, usize)>,
+}
+
+/// Points in a row that share their taps.
+struct Run {
+    points: usize,
+    /// Where the first point is read (on top of the taps' offsets) and written, and the steps to the next.
+    from: isize,
+    from_step: usize,
+    to: usize,
+    to_step: usize,
+    taps: Range<usize>,
+}
+
+impl Part {
+    /// The points `q` in `rows` along `axis`, for `lanes` channels.
+    fn new(plan: &Plan, axis: usize, rows: Range<usize>, lanes: usize) -> Part {
+        // The rest of a plane is read whole; and all of it, where there are points before the axis (a result may have fewer).
+        let inner = plan.from_dims[axis + 1..].iter().product::<usize>();
+        let outer = plan.from_dims[..axis].iter().product::<usize>();
+        let (low, high) =
+            if outer == 1 { rows_read(plan, axis, &rows) } else { (0, plan.from_dims[axis]) };
+        let mut part = Part {
+            read: (low * inner, outer * (high - low) * inner),
+            written: rows_written(plan, axis, &rows),
+            runs: Vec::new(),
+            taps: Vec::new(),
+        };
+        for (phase, start) in plan.phases.iter().zip(first_points(plan)) {
+            part.add_phase(plan, axis, &rows, lanes, phase, start);
+        }
+        part
+    }
+
+    fn add_phase(
+        &mut self,
+        plan: &Plan,
+        axis: usize,
+        rows: &Range<usize>,
+        lanes: usize,
+        phase: &Phase,
+        start: [usize; 3],
+    ) {
+        let mut counts = [0, 1, 2].map(|axis: usize| phase.axes[axis].count);
+        counts[axis] = rows.end.min(counts[axis]) - rows.start.min(counts[axis]);
+        let mut shift = [0; 3];
+        shift[axis] = (rows.start * plan.step[axis]) as isize;
+        // Tap numbers of the kernel, and where each reads relative to a point.
+        let (mut numbers, mut offsets) = (Vec::new(), Vec::new());
+        phase.for_each_tap(plan.kernel, |e, tap| {
+            numbers.push(tap);
+            offsets.push(signed_flat(plan.from_dims, std::array::from_fn(|d| e[d] + shift[d])));
+        });
+        let from_steps = [0, plan.step[1] * plan.from_dims[2], plan.step[2]];
+        let to_steps = [0, plan.out_step[1] * plan.to_dims[2], plan.out_step[2]];
+        for class in Skips::all().classes(plan, phase, counts, shift, &vec![0; numbers.len()]) {
+            let [zs, ys, xs] = &class.span;
+            if xs.is_empty() || ys.is_empty() {
+                continue;
+            }
+            let first_tap = self.taps.len();
+            self.taps.extend(
+                class
+                    .numbers
+                    .iter()
+                    .map(|t| (offsets[*t as usize] * lanes as isize, numbers[*t as usize] * lanes)),
+            );
+            // Runs of points along the longer axis.
+            let (along, across) = if xs.len() < ys.len() { (1, xs) } else { (2, ys) };
+            for z in zs.clone() {
+                for at in across.clone() {
+                    let first = if along == 1 { [z, ys.start, at] } else { [z, at, xs.start] };
+                    let mut to: [usize; 3] =
+                        std::array::from_fn(|d| first[d] * plan.out_step[d] + start[d]);
+                    to[axis] += rows.start * plan.out_step[axis];
+                    let from = std::array::from_fn(|d| first[d] * plan.step[d]);
+                    self.runs.push(Run {
+                        points: class.span[along].len(),
+                        from: (flat(plan.from_dims, from) as isize - self.read.0 as isize)
+                            * lanes as isize,
+                        from_step: from_steps[along] * lanes,
+                        to: (flat(plan.to_dims, to) - self.written.0) * lanes,
+                        to_step: to_steps[along] * lanes,
+                        taps: first_tap..self.taps.len(),
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// First and one past the last source point along `axis` that the points `q` in `rows` read.
+fn rows_read(plan: &Plan, axis: usize, rows: &Range<usize>) -> (usize, usize) {
+    let (mut low, mut high) = (isize::MAX, isize::MIN);
+    for phase in &plan.phases {
+        let taps = &phase.axes[axis];
+        let rows = rows.start.min(taps.count)..rows.end.min(taps.count);
+        if rows.is_empty() {
+            continue;
+        }
+        for (e, _) in &taps.taps {
+            low = low.min((rows.start * plan.step[axis]) as isize + e);
+            high = high.max(((rows.end - 1) * plan.step[axis]) as isize + e + 1);
+        }
+    }
+    let dim = plan.from_dims[axis] as isize;
+    let low = low.clamp(0, dim);
+    (low as usize, high.clamp(low, dim) as usize)
+}
+
 struct Runner<'a> {
     plan: &'a Plan,
     isa: Isa,
@@ -90,8 +212,6 @@ struct Runner<'a> {
     /// `[block][tap][lane]`.
     weights: &'a [f32],
     taps: usize,
-    /// The axis whose range tasks share: the first with more than one result point.
-    axis: usize,
     done: Option<ConvDone<'a>>,
 }
 
@@ -99,134 +219,49 @@ struct Runner<'a> {
 unsafe impl Sync for Runner<'_> {}
 
 impl Runner<'_> {
-    /// Computes one block of channels of an image for the points `q` in `rows`.
-    fn block(&self, image: usize, block: usize, rows: Range<usize>) {
-        let Plan { from_dims, to_dims, .. } = self.plan;
+    /// Computes one block of channels of an image.
+    fn block(&self, image: usize, block: usize, part: &Part) {
         let kernels = Kernels::of(self.isa);
         let lanes = kernels.lanes;
         let channel0 = block * lanes;
         let channels = lanes.min(self.plan.groups - channel0);
         let plane = image * self.plan.groups + channel0;
-
-        // What is read, along the axis: the rest of the plane is read whole.
-        let (low, high) = self.read(&rows);
-        let inner = from_dims[self.axis + 1..].iter().product::<usize>();
-        let outer = from_dims[..self.axis].iter().product::<usize>();
-        // With several points before the axis (a result may have fewer), all of the plane is turned.
-        let (low, high) = if outer == 1 { (low, high) } else { (0, from_dims[self.axis]) };
-        let count = outer * (high - low) * inner;
-        let from_points = from_dims.iter().product::<usize>();
-        let first = plane * from_points + low * inner;
+        let (first, count) = part.read;
+        let from_points = self.plan.from_dims.iter().product::<usize>();
         let mut source = Scratch::take(count * lanes);
         if channels < lanes {
             source.as_mut_slice()[..count * lanes].fill(0.0);
         }
         let source = source.as_mut_ptr();
         if count > 0 {
-            let from = self.from[first..].as_ptr();
+            let from = self.from[plane * from_points + first..].as_ptr();
             // SAFETY: `channels` planes with `count` points from `first` exist; the buffer holds them.
             unsafe { transpose(self.isa, from, from_points, channels, count, source, lanes) };
         }
-        let source = source.wrapping_sub(low * inner * lanes);
-
-        let to_points = to_dims.iter().product::<usize>();
-        let (pixel0, pixels) = rows_written(self.plan, self.axis, &rows);
+        let to_points = self.plan.to_dims.iter().product::<usize>();
+        let (pixel0, pixels) = part.written;
         let mut result = Scratch::take(pixels * lanes);
         let result = result.as_mut_ptr();
-        let weights = self.weights[block * self.taps * lanes..].as_ptr();
-        for (phase, start) in self.plan.phases.iter().zip(first_points(self.plan)) {
-            let to = |q: [usize; 3]| {
-                let at: [usize; 3] =
-                    std::array::from_fn(|d| q[d] * self.plan.out_step[d] + start[d]);
-                let row = rows.start * self.plan.out_step[self.axis];
-                let mut local = at;
-                local[self.axis] += row;
-                flat(*to_dims, local) - pixel0
+        let w = self.weights[block * self.taps * lanes..].as_ptr();
+        for run in &part.runs {
+            let args = PointTapArgs {
+                points: run.points,
+                from: source.wrapping_offset(run.from),
+                from_step: run.from_step,
+                taps: &part.taps[run.taps.clone()],
+                w,
+                to: result.wrapping_add(run.to),
+                to_step: run.to_step,
             };
-            self.phase(phase, &rows, kernels, source, weights, result, to);
+            // SAFETY: the class's taps read inside the image for its points, and what they read was turned; the points lie in
+            // the buffer.
+            unsafe { (kernels.point_taps)(&args) };
         }
         let to = self.to.wrapping_add(plane * to_points + pixel0);
         // SAFETY: the buffer holds these points; they belong to this task.
         unsafe { transpose(self.isa, result, lanes, pixels, channels, to, to_points) };
         if let Some(done) = self.done {
             done(ConvTile { image0: image, images: 1, channel0, channels, pixel0, pixels });
-        }
-    }
-
-    /// First and one past the last source point along the axis that the points `q` in `rows` read.
-    fn read(&self, rows: &Range<usize>) -> (usize, usize) {
-        let (mut low, mut high) = (isize::MAX, isize::MIN);
-        for phase in &self.plan.phases {
-            let axis = &phase.axes[self.axis];
-            let rows = rows.start.min(axis.count)..rows.end.min(axis.count);
-            if rows.is_empty() {
-                continue;
-            }
-            for (e, _) in &axis.taps {
-                low = low.min((rows.start * self.plan.step[self.axis]) as isize + e);
-                high = high.max(((rows.end - 1) * self.plan.step[self.axis]) as isize + e + 1);
-            }
-        }
-        let dim = self.plan.from_dims[self.axis] as isize;
-        let low = low.clamp(0, dim);
-        (low as usize, high.clamp(low, dim) as usize)
-    }
-
-    fn phase(
-        &self,
-        phase: &Phase,
-        rows: &Range<usize>,
-        kernels: &Kernels,
-        source: *const f32,
-        weights: *const f32,
-        result: *mut f32,
-        to: impl Fn([usize; 3]) -> usize,
-    ) {
-        let lanes = kernels.lanes;
-        let plan = self.plan;
-        let mut counts = [0, 1, 2].map(|axis: usize| phase.axes[axis].count);
-        let count = counts[self.axis];
-        counts[self.axis] = rows.end.min(count) - rows.start.min(count);
-        let mut shift = [0; 3];
-        shift[self.axis] = (rows.start * plan.step[self.axis]) as isize;
-        // Tap numbers of the kernel, and where each reads relative to a point.
-        let (mut numbers, mut offsets) = (Vec::new(), Vec::new());
-        phase.for_each_tap(plan.kernel, |e, tap| {
-            numbers.push(tap);
-            offsets.push(signed_flat(plan.from_dims, std::array::from_fn(|d| e[d] + shift[d])));
-        });
-        for class in Skips::all().classes(plan, phase, counts, shift, &vec![0; numbers.len()]) {
-            let taps: Vec<(isize, usize)> = class
-                .numbers
-                .iter()
-                .map(|t| (offsets[*t as usize] * lanes as isize, numbers[*t as usize] * lanes))
-                .collect();
-            let [zs, ys, xs] = &class.span;
-            if xs.is_empty() || ys.is_empty() {
-                continue;
-            }
-            // Runs of points along the longer axis.
-            let (run, across) = if xs.len() < ys.len() { (1, xs) } else { (2, ys) };
-            let from_steps = [plan.step[1] * plan.from_dims[2], plan.step[2]];
-            let to_steps = [plan.out_step[1] * plan.to_dims[2], plan.out_step[2]];
-            for z in zs.clone() {
-                for at in across.clone() {
-                    let first = if run == 1 { [z, ys.start, at] } else { [z, at, xs.start] };
-                    let read = std::array::from_fn(|d| first[d] * plan.step[d]);
-                    let args = PointTapArgs {
-                        points: class.span[run].len(),
-                        from: source.wrapping_add(flat(plan.from_dims, read) * lanes),
-                        from_step: from_steps[run - 1] * lanes,
-                        taps: &taps,
-                        w: weights,
-                        to: result.wrapping_add(to(first) * lanes),
-                        to_step: to_steps[run - 1] * lanes,
-                    };
-                    // SAFETY: the class's taps read inside the image for its points, and what they read was turned; the
-                    // points lie in the buffer.
-                    unsafe { (kernels.point_taps)(&args) };
-                }
-            }
         }
     }
 }

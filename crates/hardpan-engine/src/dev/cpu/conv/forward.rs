@@ -24,9 +24,9 @@ use crate::dev::cpu::pool::{SharedMut, parallel_for, threads};
 use std::ops::Range;
 
 /// Pixels computed before the buffer is written out.
-const CHUNK_PIXELS: usize = 256;
+const CHUNK_PIXELS: usize = 512;
 /// Channels computed before the buffer is written out.
-const CHUNK_CHANNELS: usize = 128;
+const CHUNK_CHANNELS: usize = 64;
 /// The longest run of products summed in registers when vectors hold channels.
 const DEPTH: usize = 160;
 /// Floats of image that a task should work on: a quarter of a 1 MB second-level cache.
@@ -268,8 +268,9 @@ impl Runner<'_> {
         let points = plan.to_dims.iter().product::<usize>();
         let mut row_parts = floats.div_ceil(WINDOW_FLOATS).clamp(1, rows);
         // Enough pixels that reading the weights once for them costs little.
-        let for_weights = CHUNK_PIXELS.div_ceil(points).min(WINDOW_FLOATS_MAX / floats.max(1));
+        let for_weights = (CHUNK_PIXELS / points).min(WINDOW_FLOATS_MAX / floats.max(1));
         let mut images = (WINDOW_FLOATS / floats.max(1)).max(for_weights).clamp(1, plan.batch);
+        images = plan.batch.div_ceil(plan.batch.div_ceil(images));
         if images > 1 {
             row_parts = 1;
         }
@@ -281,14 +282,17 @@ impl Runner<'_> {
             let wanted = (threads * 4).min((plan.flops / TASK_FLOPS) as usize);
             if blocks(images) * row_parts < wanted {
                 if self.along_channels && groups_weights(plan) >= LARGE_WEIGHTS {
+                    // Each part copies the images again, so one for each thread is enough.
                     channel_parts =
-                        wanted.div_ceil(blocks(images) * row_parts).min(self.panels.len());
+                        threads.div_ceil(blocks(images) * row_parts).min(self.panels.len());
                 }
-                let parts = plan.groups * row_parts * channel_parts;
-                images = images.min(plan.batch.div_ceil(wanted.div_ceil(parts))).max(1);
+                if channel_parts == 1 {
+                    let parts = wanted.div_ceil(plan.groups * row_parts);
+                    images = images.min(plan.batch.div_ceil(parts)).max(1);
+                }
             }
             let tasks = blocks(images) * row_parts * channel_parts;
-            if tasks < wanted {
+            if tasks < wanted && channel_parts == 1 {
                 row_parts = (row_parts * wanted.div_ceil(tasks)).clamp(1, rows);
             }
         }

@@ -169,31 +169,69 @@ fn zip_planes(from: &[bf16], planes: Planes, to: &mut [u32]) {
     parallel_for(tasks * parts, |task| {
         let (first, part) = (task / parts * at_once, task % parts);
         let range = part * len / parts..(part + 1) * len / parts;
-        for plane in first..(first + at_once).min(outer * pairs) {
+        let planes = first..(first + at_once).min(outer * pairs);
+        if parts == 1 && count.is_multiple_of(2) {
+            // All of it lies in order.
+            let from = &from[2 * planes.start * len..2 * planes.end * len];
+            // SAFETY: each task has its own planes.
+            let to = unsafe { to.slice(planes.start * len, planes.len() * len) };
+            return zip_on(isa, from, len, to);
+        }
+        for plane in planes {
             let (o, pair) = (plane / pairs, plane % pairs);
             let start = (o * count + 2 * pair) * len;
             let low = &from[start + range.start..start + range.end];
-            let high = (2 * pair + 1 < count)
-                .then(|| &from[start + len + range.start..start + len + range.end]);
             // SAFETY: each task has its own planes, or its part of one.
             let to = unsafe { to.slice(plane * len + range.start, range.len()) };
-            match (isa, high) {
-                #[cfg(target_arch = "x86_64")]
-                // SAFETY: the instruction set is available.
-                (Isa::Avx512, Some(high)) => unsafe { zip_avx512(low, high, to) },
-                (_, Some(high)) => zip(low, high, to),
-                (_, None) => to.iter_mut().zip(low).for_each(|(to, v)| *to = v.to_bits().into()),
+            if 2 * pair + 1 < count {
+                let high = &from[start + len + range.start..start + len + range.end];
+                zip(low, high, to);
+            } else {
+                to.iter_mut().zip(low).for_each(|(to, v)| *to = v.to_bits().into());
             }
         }
     });
+}
+
+fn zip_on(isa: Isa, from: &[bf16], len: usize, to: &mut [u32]) {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the instruction set is available.
+        Isa::Avx512 => unsafe { zip_avx512(from, len, to) },
+        _ => zip_even(from, len, to),
+    }
 }
 
 /// # Safety
 /// AVX-512 is available.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-unsafe fn zip_avx512(low: &[bf16], high: &[bf16], to: &mut [u32]) {
-    zip(low, high, to);
+unsafe fn zip_avx512(from: &[bf16], len: usize, to: &mut [u32]) {
+    zip_even(from, len, to);
+}
+
+/// Zips planes of `len` that lie in order, an even number of them.
+#[inline(always)]
+fn zip_even(from: &[bf16], len: usize, to: &mut [u32]) {
+    match len {
+        // The weights of the usual kernels; a length that is known makes short loops fast.
+        1 => zip_short::<1>(from, to),
+        9 => zip_short::<9>(from, to),
+        _ => {
+            for (from, to) in from.chunks_exact(2 * len).zip(to.chunks_exact_mut(len)) {
+                zip(&from[..len], &from[len..], to);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn zip_short<const LEN: usize>(from: &[bf16], to: &mut [u32]) {
+    for (from, to) in from.chunks_exact(2 * LEN).zip(to.chunks_exact_mut(LEN)) {
+        for at in 0..LEN {
+            to[at] = u32::from(from[at].to_bits()) | u32::from(from[LEN + at].to_bits()) << 16;
+        }
+    }
 }
 
 #[inline(always)]

@@ -378,41 +378,48 @@ unsafe fn transpose_avx2(
     // The last block of each direction may overlap the one before and writes the same values again.
     let starts =
         |len: usize, block: usize| (0..len).step_by(block).map(move |at| at.min(len - block));
-    // SAFETY: blocks of eight or four rows by eight columns lie inside both.
-    unsafe {
-        if rows >= 8 {
-            for row in starts(rows, 8) {
-                for col in starts(cols, 8) {
-                    let from = from.add(row * from_step + col);
-                    let out = transpose8(std::array::from_fn(|r| {
-                        _mm256_loadu_ps(from.add(r * from_step))
-                    }));
-                    for (c, v) in out.into_iter().enumerate() {
-                        _mm256_storeu_ps(to.add((col + c) * to_step + row), v);
-                    }
+    // Blocks of eight or four rows by eight columns.
+    let height = if rows >= 8 { 8 } else { 4 };
+    let block = |row: usize, col: usize| {
+        // SAFETY: the block lies inside both.
+        unsafe {
+            let (from, to) = (from.add(row * from_step + col), to.add(col * to_step + row));
+            if height == 8 {
+                let rows = std::array::from_fn(|r| _mm256_loadu_ps(from.add(r * from_step)));
+                for (c, v) in transpose8(rows).into_iter().enumerate() {
+                    _mm256_storeu_ps(to.add(c * to_step), v);
+                }
+            } else {
+                let r: [__m256; 4] =
+                    std::array::from_fn(|r| _mm256_loadu_ps(from.add(r * from_step)));
+                let low = (_mm256_unpacklo_ps(r[0], r[1]), _mm256_unpacklo_ps(r[2], r[3]));
+                let high = (_mm256_unpackhi_ps(r[0], r[1]), _mm256_unpackhi_ps(r[2], r[3]));
+                // Each holds a column and the one four further.
+                let out = [
+                    _mm256_shuffle_ps::<0x44>(low.0, low.1),
+                    _mm256_shuffle_ps::<0xee>(low.0, low.1),
+                    _mm256_shuffle_ps::<0x44>(high.0, high.1),
+                    _mm256_shuffle_ps::<0xee>(high.0, high.1),
+                ];
+                for (c, v) in out.into_iter().enumerate() {
+                    _mm_storeu_ps(to.add(c * to_step), _mm256_castps256_ps128(v));
+                    _mm_storeu_ps(to.add((c + 4) * to_step), _mm256_extractf128_ps::<1>(v));
                 }
             }
-        } else {
-            for row in starts(rows, 4) {
-                for col in starts(cols, 8) {
-                    let from = from.add(row * from_step + col);
-                    let r: [__m256; 4] =
-                        std::array::from_fn(|r| _mm256_loadu_ps(from.add(r * from_step)));
-                    let low = (_mm256_unpacklo_ps(r[0], r[1]), _mm256_unpacklo_ps(r[2], r[3]));
-                    let high = (_mm256_unpackhi_ps(r[0], r[1]), _mm256_unpackhi_ps(r[2], r[3]));
-                    // Each holds a column and the one four further.
-                    let out = [
-                        _mm256_shuffle_ps::<0x44>(low.0, low.1),
-                        _mm256_shuffle_ps::<0xee>(low.0, low.1),
-                        _mm256_shuffle_ps::<0x44>(high.0, high.1),
-                        _mm256_shuffle_ps::<0xee>(high.0, high.1),
-                    ];
-                    for (c, v) in out.into_iter().enumerate() {
-                        let to = to.add((col + c) * to_step + row);
-                        _mm_storeu_ps(to, _mm256_castps256_ps128(v));
-                        _mm_storeu_ps(to.add(4 * to_step), _mm256_extractf128_ps::<1>(v));
-                    }
-                }
+        }
+    };
+    // Along the side whose lines lie farther apart, so that each line is done with before it leaves the cache: lines a power
+    // of two apart share a few places there.
+    if to_step > from_step {
+        for col in starts(cols, 8) {
+            for row in starts(rows, height) {
+                block(row, col);
+            }
+        }
+    } else {
+        for row in starts(rows, height) {
+            for col in starts(cols, 8) {
+                block(row, col);
             }
         }
     }
