@@ -214,9 +214,13 @@ unsafe fn zip_avx512(from: &[bf16], len: usize, to: &mut [u32]) {
 #[inline(always)]
 fn zip_even(from: &[bf16], len: usize, to: &mut [u32]) {
     match len {
-        // The weights of the usual kernels; a length that is known makes short loops fast.
+        // The usual kernels and small images; a length that is known makes short loops fast.
         1 => zip_short::<1>(from, to),
+        4 => zip_short::<4>(from, to),
         9 => zip_short::<9>(from, to),
+        16 => zip_short::<16>(from, to),
+        25 => zip_short::<25>(from, to),
+        49 => zip_short::<49>(from, to),
         _ => {
             for (from, to) in from.chunks_exact(2 * len).zip(to.chunks_exact_mut(len)) {
                 zip(&from[..len], &from[len..], to);

@@ -94,10 +94,13 @@ pub(super) fn run(
     let axis = shape.out_dims.iter().position(|dim| *dim > 1).unwrap_or(2);
     let runner = Runner { shape, isa, kernels, x, g, panels, padded, taps, out_points, axis };
 
-    let most_chunks = match in_group * taps * out_group {
-        0..=LARGE => CHUNKS,
-        ..=HUGE => CHUNKS / 4,
-        _ => 1,
+    let gradient = in_group * taps * out_group;
+    let most_chunks = if gradient <= LARGE {
+        CHUNKS
+    } else if gradient <= HUGE {
+        CHUNKS / 4
+    } else {
+        1
     };
     let group_flops = shape.flops() / shape.groups as f64;
     let wanted = if shape.groups >= CHUNKS { group_flops } else { shape.flops() } / TASK_FLOPS;
