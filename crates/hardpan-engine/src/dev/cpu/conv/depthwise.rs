@@ -16,8 +16,8 @@ use crate::dev::cpu::isa::{Isa, isa};
 use crate::dev::cpu::pool::{SharedMut, parallel_for, threads};
 use std::ops::Range;
 
-/// Floats that a task turns at a time: half of a 1 MB second-level cache.
-const FLOATS: usize = 64 << 10;
+/// Floats that a task turns at a time: a first-level cache.
+const FLOATS: usize = 8 << 10;
 /// A task should be worth at least this many operations.
 const TASK_FLOPS: f64 = 300e3;
 /// Chunks that the batch of a weight gradient is summed in.
@@ -46,7 +46,9 @@ pub(super) fn run(
     let axis = plan.to_dims.iter().position(|dim| *dim > 1).unwrap_or(2);
     let rows = plan.to_dims[axis].div_ceil(plan.out_step[axis]);
     let floats = (points + plan.from_dims.iter().product::<usize>()) * lanes;
-    let row_parts = floats.div_ceil(FLOATS).clamp(1, rows);
+    // Neighbouring parts turn some rows twice: keep those few.
+    let twice = (plan.kernel[axis] - 1).div_ceil(plan.out_step[axis]);
+    let row_parts = floats.div_ceil(FLOATS).min(rows / (3 * twice).max(1)).max(1);
     let blocks = channels.div_ceil(lanes);
     let taps = plan.kernel.iter().product::<usize>();
     let weights = by_lane(w, channels, taps, lanes);
@@ -293,6 +295,10 @@ pub(super) fn weight_grad(shape: &ConvShape, x: &[f32], g: &[f32], dw: SharedMut
     });
     let classes =
         Skips::all().classes(&plan, phase, shape.out_dims, [0; 3], &vec![0; offsets.len()]);
+    let mut runs = Vec::new();
+    for class in &classes {
+        add_grad_runs(&plan, class, &offsets, lanes, &mut runs);
+    }
     let chunks = CHUNKS.min(shape.batch).max(1);
     let mut sums = vec![0.0; chunks * blocks * taps * lanes];
     let shared = SharedMut::new(&mut sums);
@@ -317,8 +323,20 @@ pub(super) fn weight_grad(shape: &ConvShape, x: &[f32], g: &[f32], dw: SharedMut
                 transpose(isa, x, in_points, count, in_points, xs, lanes);
                 transpose(isa, g, out_points, count, out_points, gs, lanes);
             }
-            for class in &classes {
-                grad_of_class(&plan, kernels, class, &offsets, xs, gs, sums);
+            for run in &runs {
+                let args = PointGradArgs {
+                    rows: run.rows,
+                    points: run.points,
+                    x: xs.wrapping_add(run.x),
+                    x_row: run.x_row,
+                    x_step: plan.step[2] * lanes,
+                    g: gs.wrapping_add(run.g),
+                    g_row: plan.to_dims[2] * lanes,
+                    taps: &run.taps,
+                    sums: sums.as_mut_ptr(),
+                };
+                // SAFETY: the class's taps read inside the image for its points; there are sums for every tap.
+                unsafe { (kernels.point_grad)(run.taps.len())(&args) };
             }
         }
     };
@@ -333,39 +351,42 @@ pub(super) fn weight_grad(shape: &ConvShape, x: &[f32], g: &[f32], dw: SharedMut
     }
 }
 
-fn grad_of_class(
+/// Rows of points that share their taps, or some of them: what one call of the gradient's kernel sums.
+struct GradRun {
+    rows: usize,
+    points: usize,
+    /// Where the first point is read (on top of the taps' offsets), and the step to the next row.
+    x: usize,
+    x_row: usize,
+    /// Where its gradient is.
+    g: usize,
+    /// Offset from a point, and place of the sums, of each tap.
+    taps: Vec<(isize, usize)>,
+}
+
+fn add_grad_runs(
     plan: &Plan,
-    kernels: &Kernels,
     class: &Class,
     offsets: &[isize],
-    x: *const f32,
-    g: *const f32,
-    sums: &mut [f32],
+    lanes: usize,
+    runs: &mut Vec<GradRun>,
 ) {
-    let lanes = kernels.lanes;
     let [zs, ys, xs] = &class.span;
-    if xs.is_empty() || class.numbers.is_empty() {
+    if xs.is_empty() || ys.is_empty() || class.numbers.is_empty() {
         return;
     }
     let at_once = class.numbers.len().div_ceil(class.numbers.len().div_ceil(GRAD_TAPS_MAX));
     for numbers in class.numbers.chunks(at_once) {
-        let taps: Vec<(isize, usize)> =
-            numbers.iter().map(|t| (offsets[*t as usize], *t as usize * lanes)).collect();
         for z in zs.clone() {
             let from = [z * plan.step[0], ys.start * plan.step[1], xs.start * plan.step[2]];
-            let args = PointGradArgs {
+            runs.push(GradRun {
                 rows: ys.len(),
                 points: xs.len(),
-                x: x.wrapping_add(flat(plan.from_dims, from) * lanes),
+                x: flat(plan.from_dims, from) * lanes,
                 x_row: plan.step[1] * plan.from_dims[2] * lanes,
-                x_step: plan.step[2] * lanes,
-                g: g.wrapping_add(flat(plan.to_dims, [z, ys.start, xs.start]) * lanes),
-                g_row: plan.to_dims[2] * lanes,
-                taps: &taps,
-                sums: sums.as_mut_ptr(),
-            };
-            // SAFETY: the class's taps read inside the image for its points; sums has room for every tap.
-            unsafe { (kernels.point_grad)(taps.len())(&args) };
+                g: flat(plan.to_dims, [z, ys.start, xs.start]) * lanes,
+                taps: numbers.iter().map(|t| (offsets[*t as usize], *t as usize * lanes)).collect(),
+            });
         }
     }
 }
