@@ -2,7 +2,8 @@
 //!
 //! [`data`] makes typed batches of items; a [`Learner`](learner::Learner) trains a model on them with a loss and an optimizer; everything
 //! beyond the bare loop is a [`callback`]; [`schedule`] and [`metric`] have what goes into them; [`file`](mod@file) is how models are
-//! saved; [`progress`] is what is seen meanwhile. Counterparts: `fastai.learner`, `fastai.callback`, `fastai.data.load`.
+//! saved; [`progress`] is what is seen meanwhile; [`insight`], [`interpret`] and the [`coach`] are there to understand what was trained.
+//! Counterparts: `fastai.learner`, `fastai.callback`, `fastai.data.load`, `fastai.interpret`.
 //!
 //! ```no_run
 //! use hardpan_engine::Tensor;
@@ -33,8 +34,11 @@
 
 pub mod arch;
 pub mod callback;
+pub mod coach;
 pub mod data;
 pub mod file;
+pub mod insight;
+pub mod interpret;
 pub mod learner;
 pub mod lr_find;
 pub mod metric;

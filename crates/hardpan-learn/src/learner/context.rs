@@ -5,6 +5,7 @@ use crate::callback::Event;
 use crate::data::{DataLoaders, Rows};
 use crate::metric::Metric;
 use hardpan_engine::Tensor;
+use hardpan_nn::hook::Hooks;
 use hardpan_nn::optim::Optimizer;
 use hardpan_nn::{Buffer, Module, Param};
 use std::path::PathBuf;
@@ -42,6 +43,9 @@ pub struct Context<T: Task> {
     pub metrics: Vec<Box<dyn Metric<T::Pred, T::Y>>>,
     /// What happened so far.
     pub history: History,
+    /// Functions that see, and may replace, what goes through the modules of the model, in training and validation batches: for
+    /// callbacks to add to and to take from.
+    pub hooks: Hooks,
 
     /// Number of epochs of this fit.
     pub epochs: usize,

@@ -161,7 +161,11 @@ where
 
     fn one_batch(&mut self) -> Result<(), Stop> {
         let ctx = &mut self.ctx;
-        ctx.pred = Some(<(M, X, Y)>::forward(&ctx.model, ctx.x()));
+        let pred = {
+            let _attached = (!ctx.hooks.is_empty()).then(|| ctx.hooks.attach(&ctx.model));
+            <(M, X, Y)>::forward(&ctx.model, ctx.x())
+        };
+        ctx.pred = Some(pred);
         self.fire(Event::AfterPred)?;
         let ctx = &mut self.ctx;
         let loss = (ctx.loss_fn)(ctx.pred(), ctx.y());

@@ -40,6 +40,7 @@ use crate::metric::Metric;
 use crate::schedule::OneCycle;
 use checkpoint::States;
 use hardpan_engine::Tensor;
+use hardpan_nn::hook::Hooks;
 use hardpan_nn::optim::{
     Adam, Hyper, IntoGroups, Optimizer, Recipe, norm_and_bias_params, norm_params,
 };
@@ -135,6 +136,7 @@ where
             loaders,
             metrics: Vec::new(),
             history: History::default(),
+            hooks: Hooks::new(),
             epochs: 0,
             epoch: 0,
             iters: 0,
