@@ -6,7 +6,7 @@
 mod support;
 
 use hardpan_engine::op::{BinaryOp, UnaryOp};
-use hardpan_engine::{DType, Tensor, checkpoint, grad, no_grad};
+use hardpan_engine::{DType, Tensor, checkpoint, functional, grad, no_grad};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use support::{Numbers, check_gradient};
@@ -156,6 +156,21 @@ fn second_derivatives() {
             let y = (leaf.pow(3.0) * leaf.exp()).sum(..);
             grad(&y, &[&leaf]).remove(0).detach()
         }
+    });
+}
+
+/// The variance inside a norm is written so that its gradient is short: all orders must still be those of the variance.
+#[test]
+fn norms_have_exact_second_derivatives() {
+    let norm = |x: &Tensor, w: &Tensor| functional::layer_norm(x, &[4], Some(w), None, 1e-3);
+    let (x, w) = (input(21, &[3, 4], 1.5, 0.2), input(22, &[4], 0.5, 1.0));
+    check_gradient("layer norm", &[x.clone(), w.clone()], |p| norm(&p[0], &p[1]));
+    check_gradient("gradient of layer norm", &[x, w], |p| {
+        let live = p[0].is_requires_grad();
+        let x = if live { p[0].clone() } else { p[0].requires_grad() };
+        let y = norm(&x, &p[1]);
+        let g = grad(&(&y * &y * &y).sum(..), &[&x]).remove(0);
+        if live { g } else { g.detach() }
     });
 }
 

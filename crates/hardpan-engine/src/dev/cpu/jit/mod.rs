@@ -12,6 +12,9 @@
 //! Code is made at a program's second launch, or at once for large ones: a few microseconds, most of them the system's for a page
 //! of memory. The page is writable first and executable after, never both.
 
+// Elsewhere nothing is generated, and what only code needs is idle.
+#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+
 pub mod arrange;
 #[cfg(target_arch = "x86_64")]
 mod encode;
@@ -27,13 +30,14 @@ mod tests;
 
 pub use task::Task;
 
-use super::vm::{Extent, Layout, Program};
+use super::vm::Program;
 use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// The table of addresses by value, the workspace, the uniform values, positions (width of the strip), rows (reduced index), first
 /// row. What must be valid is what the interpreter's machine keeps: see `vm::machine`.
+#[cfg(target_arch = "x86_64")]
 pub type Entry = unsafe extern "sysv64" fn(*const *mut u8, *mut u8, *const u8, usize, usize, usize);
 
 /// Executable functions, by phase.
@@ -141,7 +145,7 @@ fn compile(_: &Program) -> Option<Code> {
 
 #[cfg(target_arch = "x86_64")]
 fn compile(p: &Program) -> Option<Code> {
-    use super::vm::{Action, Step};
+    use super::vm::{Action, Extent, Layout, Step};
     use loops::{Job, Nest, generate};
     let nest = match (p.layout, p.straight) {
         (Layout::Flat | Layout::Tiles, _) | (Layout::Rows, false) => Nest::Line,

@@ -35,6 +35,7 @@ pub struct Launch<'a> {
     /// Generated code, if there is any by now.
     pub(super) code: Option<&'a Code>,
     /// Outputs computed in place may be written past the caches, where they are aligned.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub(super) stream: bool,
 }
 // SAFETY: the pointers are to buffers that outlive the launch; tasks write disjoint parts of the outputs and of the partials,

@@ -48,6 +48,8 @@ impl Machine<'_> {
             }
             return;
         }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (n, rows, first_row);
         for step in steps {
             one(self, step);
         }
