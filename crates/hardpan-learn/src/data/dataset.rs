@@ -23,6 +23,27 @@ pub trait Dataset<X, Y>: Send + Sync {
     /// # Errors
     /// If an item cannot be read; the error names it.
     fn batch(&self, items: &[usize]) -> Result<(X, Y), DataError>;
+
+    /// The same for an epoch, which is what loaders call: for data with random transforms, which draw anew each epoch, and for
+    /// data that leaves out what it cannot read. `None`: nothing is left.
+    ///
+    /// # Errors
+    /// As [`batch`](Dataset::batch).
+    fn load(&self, items: &[usize], epoch: usize) -> Result<Option<Batch<X, Y>>, DataError> {
+        let _ = epoch;
+        self.batch(items).map(|(x, y)| Some(Batch { x, y, items: items.len() }))
+    }
+}
+
+/// Inputs and targets of some items.
+#[derive(Clone, Debug)]
+pub struct Batch<X, Y> {
+    /// What the model takes.
+    pub x: X,
+    /// What its output is compared with.
+    pub y: Y,
+    /// How many items they are of.
+    pub items: usize,
 }
 
 /// Items in memory: row `i` of `x` and row `i` of `y`. Counterpart: `TensorDataset`.
@@ -119,6 +140,9 @@ impl<X, Y, D: Dataset<X, Y> + ?Sized> Dataset<X, Y> for Arc<D> {
     fn batch(&self, items: &[usize]) -> Result<(X, Y), DataError> {
         (**self).batch(items)
     }
+    fn load(&self, items: &[usize], epoch: usize) -> Result<Option<Batch<X, Y>>, DataError> {
+        (**self).load(items, epoch)
+    }
 }
 
 impl<X, Y, D: Dataset<X, Y> + ?Sized> Dataset<X, Y> for Box<D> {
@@ -127,6 +151,9 @@ impl<X, Y, D: Dataset<X, Y> + ?Sized> Dataset<X, Y> for Box<D> {
     }
     fn batch(&self, items: &[usize]) -> Result<(X, Y), DataError> {
         (**self).batch(items)
+    }
+    fn load(&self, items: &[usize], epoch: usize) -> Result<Option<Batch<X, Y>>, DataError> {
+        (**self).load(items, epoch)
     }
 }
 

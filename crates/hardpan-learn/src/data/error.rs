@@ -53,6 +53,20 @@ pub enum DataError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A loader's worker panicked: a mistake in a transform or in the data set's code.
+    #[error("loading batch {batch} panicked: {message}")]
+    Panicked {
+        /// Number of the batch in its epoch.
+        batch: usize,
+        /// What the panic said.
+        message: String,
+    },
+    /// Weights of items that cannot be drawn by.
+    #[error("weights must be finite, not negative, not all 0, and one for each item: {0}")]
+    Weights(String),
+    /// A data block, or what it was applied to, is incomplete or does not fit.
+    #[error("{0}")]
+    Setup(String),
     /// Too short for what is to be made of it.
     #[error("{0}")]
     TooShort(String),

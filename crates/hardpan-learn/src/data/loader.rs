@@ -1,8 +1,9 @@
 //! [`DataLoader`]: a data set as batches, in an order that depends on the seed and the epoch and on nothing else.
 
+use super::order::Order;
 use super::rows::Rows;
-use super::{DataError, Dataset, TensorDataset};
-use hardpan_engine::philox::philox4x32;
+use super::worker::{Loaded, Workers};
+use super::{Batch, DataError, Dataset, TensorDataset};
 use std::sync::Arc;
 
 /// Gives a data set out in batches. Counterpart: `DataLoader`.
@@ -20,19 +21,21 @@ use std::sync::Arc;
 /// # Ok::<(), hardpan_learn::data::DataError>(())
 /// ```
 pub struct DataLoader<X, Y> {
-    data: Arc<dyn Dataset<X, Y>>,
+    source: Arc<dyn Source<X, Y>>,
     batch_size: usize,
-    seed: Option<u64>,
+    order: Order,
     drop_last: bool,
+    workers: usize,
+    ahead: usize,
 }
 
 impl<X, Y> Clone for DataLoader<X, Y> {
     fn clone(&self) -> Self {
-        DataLoader { data: self.data.clone(), ..*self }
+        DataLoader { source: self.source.clone(), order: self.order.clone(), ..*self }
     }
 }
 
-impl<X: 'static, Y: 'static> DataLoader<X, Y> {
+impl<X: Send + 'static, Y: Send + 'static> DataLoader<X, Y> {
     /// Batches of `batch_size` items in the order of the data; the last one may be smaller, and if there are fewer items than
     /// that it is the only one.
     ///
@@ -50,13 +53,98 @@ impl<X: 'static, Y: 'static> DataLoader<X, Y> {
         if data.is_empty() {
             return Err(DataError::Empty);
         }
-        Ok(DataLoader { data: Arc::new(data), batch_size, seed: None, drop_last: false })
+        Ok(DataLoader {
+            source: Arc::new(Direct(Arc::new(data))),
+            batch_size,
+            order: Order::Given,
+            drop_last: false,
+            workers: 0,
+            ahead: 0,
+        })
     }
+}
 
+impl<X: 'static, Y: 'static> DataLoader<X, Y> {
     /// In a new random order each epoch.
     #[must_use]
     pub fn shuffle(mut self, seed: u64) -> DataLoader<X, Y> {
-        self.seed = Some(seed);
+        self.order = Order::Shuffled(seed);
+        self
+    }
+
+    /// Drawn with replacement, each item with a probability proportional to its weight; `items` of them an epoch.
+    /// Counterpart: fastai's `WeightedDL`.
+    ///
+    /// # Errors
+    /// If there is not one finite weight of at least 0 for each item, or all are 0.
+    pub fn weighted(
+        mut self,
+        weights: &[f64],
+        items: usize,
+        seed: u64,
+    ) -> Result<DataLoader<X, Y>, DataError> {
+        self.order = Order::weighted(seed, weights, self.source.items(), items)?;
+        Ok(self)
+    }
+
+    /// By size, largest first: for validation with items of many sizes. Counterpart: fastai's `SortedDL`.
+    ///
+    /// # Panics
+    /// If there is not one size for each item.
+    #[must_use]
+    #[track_caller]
+    pub fn sorted(mut self, sizes: Vec<usize>) -> DataLoader<X, Y> {
+        self.check_sizes(&sizes);
+        self.order = Order::Sorted(Arc::new(sizes));
+        self
+    }
+
+    /// Nearly by size and still random: items of a batch are of like size, batches differ from epoch to epoch, the batch with the
+    /// largest item comes first. For training with items of many sizes. Counterpart: fastai's `SortedDL(shuffle=True)`.
+    ///
+    /// # Panics
+    /// If there is not one size for each item.
+    #[must_use]
+    #[track_caller]
+    pub fn sortish(mut self, sizes: Vec<usize>, seed: u64) -> DataLoader<X, Y> {
+        self.check_sizes(&sizes);
+        let batch = self.batch_size;
+        self.order = Order::Sortish { seed, sizes: Arc::new(sizes), batch };
+        self
+    }
+
+    #[track_caller]
+    fn check_sizes(&self, sizes: &[usize]) {
+        let items = self.source.items();
+        assert!(sizes.len() == items, "{} sizes for {items} items", sizes.len());
+    }
+
+    /// Only `items` items of each epoch's order: short epochs of large data. Counterpart: fastai's `PartialDL`.
+    ///
+    /// # Panics
+    /// If `items` is 0.
+    #[must_use]
+    #[track_caller]
+    pub fn partial(mut self, items: usize) -> DataLoader<X, Y> {
+        assert!(items > 0, "DataLoader::partial: an epoch needs an item");
+        self.order = Order::Partial(Box::new(self.order), items);
+        self
+    }
+
+    /// With batches made by this many threads while earlier ones are in use (0: by the caller when asked for). The batches are
+    /// the same for any number. At most twice as many batches wait as there are threads; see [`ahead`](DataLoader::ahead).
+    ///
+    /// What [`map`](DataLoader::map) does stays with the caller: it belongs to the graph of the step.
+    #[must_use]
+    pub fn workers(mut self, threads: usize) -> DataLoader<X, Y> {
+        self.workers = threads;
+        self
+    }
+
+    /// With at most this many batches made and waiting (0, the default: twice the number of threads).
+    #[must_use]
+    pub fn ahead(mut self, batches: usize) -> DataLoader<X, Y> {
+        self.ahead = batches;
         self
     }
 
@@ -66,8 +154,9 @@ impl<X: 'static, Y: 'static> DataLoader<X, Y> {
     /// # Errors
     /// If no batch would be left.
     pub fn drop_last(mut self) -> Result<DataLoader<X, Y>, DataError> {
-        if self.data.len() < self.batch_size {
-            let (items, batch_size) = (self.data.len(), self.batch_size);
+        let items = self.items();
+        if items < self.batch_size {
+            let batch_size = self.batch_size;
             return Err(DataError::NoBatches { items, batch_size });
         }
         self.drop_last = true;
@@ -81,13 +170,14 @@ impl<X: 'static, Y: 'static> DataLoader<X, Y> {
         self,
         f: impl Fn(X, Y) -> (X2, Y2) + Send + Sync + 'static,
     ) -> DataLoader<X2, Y2> {
-        let DataLoader { data, batch_size, seed, drop_last } = self;
-        DataLoader { data: Arc::new(Mapped { data, f }), batch_size, seed, drop_last }
+        let DataLoader { source, batch_size, order, drop_last, workers, ahead } = self;
+        let source = Arc::new(Mapped { source, f: Arc::new(f) });
+        DataLoader { source, batch_size, order, drop_last, workers, ahead }
     }
 
-    /// Number of items.
+    /// Number of items in an epoch.
     pub fn items(&self) -> usize {
-        self.data.len()
+        self.order.len(self.source.items())
     }
 
     /// Items in a full batch.
@@ -98,8 +188,8 @@ impl<X: 'static, Y: 'static> DataLoader<X, Y> {
     /// Number of batches in an epoch.
     pub fn len(&self) -> usize {
         match self.drop_last {
-            true => self.data.len() / self.batch_size,
-            false => self.data.len().div_ceil(self.batch_size),
+            true => self.items() / self.batch_size,
+            false => self.items().div_ceil(self.batch_size),
         }
     }
 
@@ -110,95 +200,148 @@ impl<X: 'static, Y: 'static> DataLoader<X, Y> {
 
     /// The item numbers of an epoch in the order in which they come.
     pub fn order(&self, epoch: usize) -> Vec<usize> {
-        match self.seed {
-            Some(seed) => permutation(self.data.len(), seed, epoch as u64),
-            None => (0..self.data.len()).collect(),
-        }
+        self.order.of(self.source.items(), epoch)
     }
 
     /// The batches of an epoch. Epochs count from 0.
-    pub fn batches(&self, epoch: usize) -> Batches<'_, X, Y> {
+    pub fn batches(&self, epoch: usize) -> Batches<X, Y> {
         self.batches_from(epoch, 0)
     }
 
     /// The batches of an epoch without the first `skip`, which are not even read.
-    pub fn batches_from(&self, epoch: usize, skip: usize) -> Batches<'_, X, Y> {
-        Batches { loader: self, order: self.order(epoch), next: skip.min(self.len()) }
+    pub fn batches_from(&self, epoch: usize, skip: usize) -> Batches<X, Y> {
+        let order = self.order(epoch);
+        let all = order.chunks(self.batch_size).take(self.len());
+        let batches: Vec<Vec<usize>> = all.skip(skip).map(<[usize]>::to_vec).collect();
+        let left = batches.len();
+        let ahead = if self.ahead == 0 { 2 * self.workers } else { self.ahead };
+        let job = Job { batches, epoch, workers: self.workers, ahead };
+        Batches { stream: self.source.stream(job), left, waiting: None }
     }
 
     /// The first batch of epoch 0. Counterpart: fastai's `one_batch`.
     ///
     /// # Errors
-    /// If an item cannot be read.
+    /// If an item cannot be read, or there is no item left that can be.
     pub fn one_batch(&self) -> Result<(X, Y), DataError> {
-        let n = self.batch_size.min(self.data.len());
-        self.data.batch(&self.order(0)[..n])
+        let mut first = self.order(0);
+        first.truncate(self.batch_size);
+        let job = Job { batches: vec![first], epoch: 0, workers: 0, ahead: 0 };
+        match self.source.stream(job).next() {
+            Some(made) => made?.map(|b| (b.x, b.y)).ok_or(DataError::Empty),
+            None => Err(DataError::Empty),
+        }
     }
 }
 
-/// The batches of one epoch.
-pub struct Batches<'a, X, Y> {
-    loader: &'a DataLoader<X, Y>,
-    order: Vec<usize>,
-    next: usize,
+/// The batches of one epoch. Batches all of whose items were left out as unreadable do not appear.
+pub struct Batches<X, Y> {
+    stream: Stream<X, Y>,
+    /// Batches that the stream can still give at most.
+    left: usize,
+    /// A batch that was looked at and not given out yet.
+    waiting: Option<Result<Batch<X, Y>, DataError>>,
 }
 
-impl<X: 'static, Y: 'static> Batches<'_, X, Y> {
-    /// Number of items in the batch that comes next.
-    pub fn next_items(&self) -> usize {
-        let bs = self.loader.batch_size;
-        self.order.len().saturating_sub(self.next * bs).min(bs)
+impl<X: 'static, Y: 'static> Batches<X, Y> {
+    /// Number of items in the batch that comes next, which is made for that; 0 if there is none.
+    pub fn next_items(&mut self) -> usize {
+        if self.waiting.is_none() {
+            self.waiting = self.next_batch();
+        }
+        match &self.waiting {
+            Some(Ok(batch)) => batch.items,
+            _ => 0,
+        }
+    }
+
+    fn next_batch(&mut self) -> Option<Result<Batch<X, Y>, DataError>> {
+        loop {
+            self.left = self.left.saturating_sub(1);
+            match self.stream.next()? {
+                Ok(Some(batch)) => return Some(Ok(batch)),
+                Ok(None) => {}
+                Err(e) => {
+                    self.stream = Box::new(std::iter::empty());
+                    return Some(Err(e));
+                }
+            }
+        }
     }
 }
 
-impl<X: 'static, Y: 'static> Iterator for Batches<'_, X, Y> {
+impl<X: 'static, Y: 'static> Iterator for Batches<X, Y> {
     type Item = Result<(X, Y), DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.next >= self.loader.len() {
-            return None;
-        }
-        let start = self.next * self.loader.batch_size;
-        let items = &self.order[start..start + self.next_items()];
-        self.next += 1;
-        Some(self.loader.data.batch(items))
+        let batch = self.waiting.take().or_else(|| self.next_batch())?;
+        Some(batch.map(|b| (b.x, b.y)))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let n = self.loader.len() - self.next;
-        (n, Some(n))
+        let waiting = usize::from(self.waiting.is_some());
+        (waiting, Some(self.left + waiting))
     }
 }
 
-/// What the batches of `data` become by `f`.
-struct Mapped<D: ?Sized, F> {
-    f: F,
-    data: Arc<D>,
+/// What is to be made: batches of these items.
+struct Job {
+    batches: Vec<Vec<usize>>,
+    epoch: usize,
+    workers: usize,
+    ahead: usize,
 }
 
-impl<X, Y, X2, Y2, F> Dataset<X2, Y2> for Mapped<dyn Dataset<X, Y>, F>
+type Stream<X, Y> = Box<dyn Iterator<Item = Loaded<X, Y>>>;
+
+/// Where batches come from: a data set, or another source with a function on top.
+trait Source<X, Y>: Send + Sync {
+    fn items(&self) -> usize;
+    fn stream(&self, job: Job) -> Stream<X, Y>;
+}
+
+/// Batches from a data set, made by workers if there are any.
+struct Direct<X, Y>(Arc<dyn Dataset<X, Y>>);
+
+impl<X: Send + 'static, Y: Send + 'static> Source<X, Y> for Direct<X, Y> {
+    fn items(&self) -> usize {
+        self.0.len()
+    }
+
+    fn stream(&self, job: Job) -> Stream<X, Y> {
+        let data = self.0.clone();
+        let Job { batches, epoch, workers, ahead } = job;
+        if workers == 0 {
+            return Box::new(batches.into_iter().map(move |items| data.load(&items, epoch)));
+        }
+        let total = batches.len();
+        Box::new(Workers::start(total, workers, ahead, move |b| data.load(&batches[b], epoch)))
+    }
+}
+
+/// What the batches of `source` become by `f`, which the consumer's thread runs.
+struct Mapped<X, Y, F> {
+    source: Arc<dyn Source<X, Y>>,
+    f: Arc<F>,
+}
+
+impl<X: 'static, Y: 'static, X2, Y2, F> Source<X2, Y2> for Mapped<X, Y, F>
 where
-    F: Fn(X, Y) -> (X2, Y2) + Send + Sync,
+    F: Fn(X, Y) -> (X2, Y2) + Send + Sync + 'static,
 {
-    fn len(&self) -> usize {
-        self.data.len()
+    fn items(&self) -> usize {
+        self.source.items()
     }
-    fn batch(&self, items: &[usize]) -> Result<(X2, Y2), DataError> {
-        self.data.batch(items).map(|(x, y)| (self.f)(x, y))
-    }
-}
 
-/// `0..n` in an order drawn from `seed` and `round` alone (Fisher and Yates, with Philox).
-pub fn permutation(n: usize, seed: u64, round: u64) -> Vec<usize> {
-    let key = [seed as u32, (seed >> 32) as u32];
-    let mut out: Vec<usize> = (0..n).collect();
-    for i in (1..n).rev() {
-        // Word 3 keeps this stream apart from that of random tensors, which leave it 0.
-        let block = philox4x32([i as u32, round as u32, (round >> 32) as u32, 1], key);
-        let random = u64::from(block[0]) << 32 | u64::from(block[1]);
-        out.swap(i, ((u128::from(random) * (i as u128 + 1)) >> 64) as usize);
+    fn stream(&self, job: Job) -> Stream<X2, Y2> {
+        let f = self.f.clone();
+        Box::new(self.source.stream(job).map(move |made| {
+            Ok(made?.map(|Batch { x, y, items }| {
+                let (x, y) = f(x, y);
+                Batch { x, y, items }
+            }))
+        }))
     }
-    out
 }
 
 /// What a model is trained on and what it is judged by. Counterpart: `DataLoaders`.

@@ -2,19 +2,27 @@
 //!
 //! A [`Dataset`] gives out items as typed batches `(X, Y)`; a [`DataLoader`] says how many at a time and in what order;
 //! [`DataLoaders`] are one for training and one for validation. What is in memory is a [`TensorDataset`] of anything that
-//! has [`Rows`].
+//! has [`Rows`]; what lies in files is described by a [`DataBlock`](block::DataBlock). Loaders can have
+//! [workers](DataLoader::workers); whatever is random draws from a [`Draw`], so their number changes nothing but time.
 //!
 //! Files: [`idx`] reads the format of the original MNIST files, [`grey`] reads grey pictures from PNG and makes MNIST-like digits
-//! of them, [`digits`] makes batches of either.
+//! of them, [`digits`] makes batches of either; [`table`] reads rows of a CSV file.
+pub mod block;
 mod dataset;
 pub mod digits;
+mod draw;
 mod error;
 pub mod grey;
 pub mod idx;
 mod loader;
+mod order;
 mod rows;
+pub mod table;
+mod worker;
 
-pub use dataset::{Dataset, TensorDataset, language_model};
+pub use dataset::{Batch, Dataset, TensorDataset, language_model};
+pub use draw::Draw;
 pub use error::DataError;
-pub use loader::{Batches, DataLoader, DataLoaders, permutation};
+pub use loader::{Batches, DataLoader, DataLoaders};
+pub use order::permutation;
 pub use rows::{Rows, labels};
