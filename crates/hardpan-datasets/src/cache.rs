@@ -1,0 +1,199 @@
+//! [`Cache`]: the folder where data sets are kept.
+
+use crate::download::{Progress, download, sha256};
+use crate::error::{DatasetError, io};
+use crate::registry::{DataSet, Packing, find, similar};
+use crate::unpack::{inner, unpack};
+use etcetera::BaseStrategy;
+use std::path::{Path, PathBuf};
+
+/// A folder of data sets: `archives/` has the files as they were downloaded, `checksums` their SHA-256, and each set has a folder of
+/// its own. Nothing in it is ever half done: downloads and unpacking go to other names first.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    folder: PathBuf,
+    offline: bool,
+}
+
+impl Cache {
+    /// The user's: `HARDPAN_DATASETS` if that is set, else `hardpan/datasets` in the cache directory of the system
+    /// (`~/.cache` on Linux).
+    ///
+    /// # Errors
+    /// If there is no home directory.
+    pub fn user() -> Result<Cache, DatasetError> {
+        if let Some(folder) = std::env::var_os("HARDPAN_DATASETS").filter(|f| !f.is_empty()) {
+            return Ok(Cache::at(folder));
+        }
+        let strategy = etcetera::choose_base_strategy().map_err(|_| DatasetError::NoCache)?;
+        Ok(Cache::at(strategy.cache_dir().join("hardpan").join("datasets")))
+    }
+
+    /// In this folder.
+    pub fn at(folder: impl Into<PathBuf>) -> Cache {
+        Cache { folder: folder.into(), offline: false }
+    }
+
+    /// Downloads nothing.
+    #[must_use]
+    pub fn offline(mut self, offline: bool) -> Cache {
+        self.offline = offline;
+        self
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The folder with a data set's files. `what` is a name of the [registry](crate::DATA_SETS), a folder (which is given back as it
+    /// is), an archive, or an address (`http:`, `https:`, `file:`) of one. What is not here yet is downloaded, verified, and unpacked.
+    ///
+    /// # Errors
+    /// If it cannot be had; see [`DatasetError`].
+    pub fn get(
+        &self,
+        what: &str,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<PathBuf, DatasetError> {
+        if let Some(path) = what.strip_prefix("file://") {
+            return self.local(Path::new(path));
+        }
+        if what.starts_with("http://") || what.starts_with("https://") {
+            let file = what.split(['?', '#']).next().unwrap_or(what).rsplit('/').next();
+            let file = file.filter(|f| !f.is_empty()).unwrap_or("download");
+            return self.fetch(stem(file), &[what], None, progress);
+        }
+        if let Some(set) = find(what) {
+            return self.registered(set, progress);
+        }
+        let path = Path::new(what);
+        match path.exists() {
+            true => self.local(path),
+            false => Err(DatasetError::Unknown { name: what.to_owned(), similar: similar(what) }),
+        }
+    }
+
+    /// Where a set of the registry is, if it is here already: in the cache, or installed by the system.
+    pub fn present(&self, set: &DataSet) -> Option<PathBuf> {
+        let unpacked = self.folder.join(set.name);
+        if unpacked.is_dir() {
+            return Some(inner(&unpacked));
+        }
+        set.installed.iter().map(PathBuf::from).find(|p| p.is_dir())
+    }
+
+    fn registered(
+        &self,
+        set: &DataSet,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<PathBuf, DatasetError> {
+        if let Some(path) = self.present(set) {
+            return Ok(path);
+        }
+        if set.urls.is_empty() {
+            let places = set.installed.join(" or ");
+            return Err(DatasetError::NotInstalled { name: set.name.to_owned(), places });
+        }
+        self.fetch(set.name, set.urls, set.sha256, progress)
+    }
+
+    /// A folder as it is; an archive unpacked.
+    fn local(&self, path: &Path) -> Result<PathBuf, DatasetError> {
+        if path.is_dir() {
+            return Ok(path.to_owned());
+        }
+        let meta = std::fs::metadata(path).map_err(io(path))?;
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let packing = Packing::of(&file);
+        if packing == Packing::File {
+            return Ok(path.to_owned());
+        }
+        // The same name may stand for another file tomorrow.
+        let modified =
+            meta.modified().ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
+        let modified = modified.map_or(0, |d| d.as_nanos());
+        let target =
+            self.folder.join("local").join(format!("{}-{}-{modified:x}", stem(&file), meta.len()));
+        if !target.is_dir() {
+            unpack(path, packing, &target)?;
+        }
+        Ok(inner(&target))
+    }
+
+    fn fetch(
+        &self,
+        name: &str,
+        urls: &[&str],
+        known: Option<&str>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<PathBuf, DatasetError> {
+        let target = self.folder.join(name);
+        if target.is_dir() {
+            return Ok(inner(&target));
+        }
+        let file = urls[0].split(['?', '#']).next().unwrap_or(urls[0]);
+        let file = file.rsplit('/').next().filter(|f| !f.is_empty()).unwrap_or(name);
+        let archives = self.folder.join("archives");
+        let archive = archives.join(file);
+        if !archive.is_file() {
+            if self.offline {
+                return Err(DatasetError::Offline { name: name.to_owned(), folder: archives });
+            }
+            std::fs::create_dir_all(&archives).map_err(io(&archives))?;
+            let mut result = Ok(());
+            for url in urls {
+                result = download(url, &archive, progress);
+                if result.is_ok() {
+                    break;
+                }
+            }
+            result?;
+        }
+        self.verify(&archive, file, known)?;
+        if let Err(e) = unpack(&archive, Packing::of(file), &target) {
+            if matches!(e, DatasetError::Archive { .. }) {
+                // A damaged file would be found here again and again.
+                let _ = std::fs::remove_file(&archive);
+            }
+            return Err(e);
+        }
+        Ok(inner(&target))
+    }
+
+    /// Holds a file against what is known of it: its published checksum, or that of its first download.
+    fn verify(&self, archive: &Path, file: &str, known: Option<&str>) -> Result<(), DatasetError> {
+        let found = sha256(archive)?;
+        let record = self.folder.join("checksums");
+        let text = std::fs::read_to_string(&record).unwrap_or_default();
+        let recorded = text.lines().find_map(|l| {
+            let (sum, name) = l.split_once("  ")?;
+            (name == file).then(|| sum.to_owned())
+        });
+        let (expected, whence) = match (known, recorded) {
+            (Some(known), _) => (known.to_owned(), ""),
+            (None, Some(sum)) => (sum, " (that of an earlier download, recorded in the cache)"),
+            (None, None) => {
+                let text = format!("{text}{found}  {file}\n");
+                return std::fs::write(&record, text).map_err(io(&record));
+            }
+        };
+        if found != expected {
+            let _ = std::fs::remove_file(archive);
+            return Err(DatasetError::Checksum {
+                path: archive.to_owned(),
+                found,
+                expected,
+                whence,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The name without the endings of archives.
+fn stem(file: &str) -> &str {
+    let endings = [".tgz", ".tar.gz", ".zip"];
+    let cut = endings.iter().find_map(|e| file.strip_suffix(e));
+    cut.filter(|s| !s.is_empty() && !s.starts_with('.')).unwrap_or(file)
+}
