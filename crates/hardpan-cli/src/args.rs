@@ -62,21 +62,28 @@ pub enum Command {
 #[command(after_help = "\
 Examples:
   hardpan train                                  the built-in digits, 5 epochs
-  hardpan train mnist --epochs 1 --out quick.hardpan
-  hardpan train ./fashion --lr auto --seed 7     a folder with four idx files
+  hardpan train ./photos                         a folder with a folder of pictures for each class
+  hardpan train ./photos --valid 0.3 --epochs 20 --arch xresnet18 --size 128
+  hardpan train ./photos --pretrained weights.pth --arch efficientnet_lite0
+  hardpan train ./street --task segment          pictures and masks: images/ and masks/, or train/ and trainannot/
+  hardpan train ./fashion --lr auto --seed 7     a folder with four idx files, as MNIST has
   hardpan train --resume model.hardpan           go on where Ctrl-C or a power cut stopped it
-  hardpan train --json | jq .valid_loss          for programs")]
+  hardpan train --json | jq .valid_loss          for programs
+
+What is not said is chosen for the data: how many pictures there are and how large they are
+decides the network, size, epochs and augmentation; the first line of the output says what was chosen.")]
 pub struct Train {
     #[command(flatten)]
     pub setup: Setup,
 
-    /// Passes over the training data
-    #[arg(long, value_name = "N", default_value = "5", value_parser = positive)]
-    pub epochs: usize,
+    /// Passes over the training data [default: 5 for digits, else by the data]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub epochs: Option<usize>,
 
-    /// Highest learning rate of the one-cycle schedule, or `auto` to look for it first
-    #[arg(long, value_name = "F|auto", default_value = "0.01")]
-    pub lr: Rate,
+    /// Highest learning rate of the one-cycle schedule, or `auto` to look for it first [default: 0.01 for
+    /// digits, else by the network]
+    #[arg(long, value_name = "F|auto")]
+    pub lr: Option<Rate>,
 
     /// Weight decay
     #[arg(long, value_name = "F", default_value = "0.01", value_parser = at_least_zero)]
@@ -85,6 +92,26 @@ pub struct Train {
     /// Share of each label that is spread over all classes, against overconfidence
     #[arg(long, value_name = "E", default_value = "0", value_parser = fraction)]
     pub label_smoothing: f64,
+
+    /// Mix each picture with another by a share drawn from Beta(A, A); 0.4 is usual, 0 is off
+    #[arg(long, value_name = "A", default_value = "0", value_parser = at_least_zero)]
+    pub mixup: f64,
+
+    /// Epochs that train the new head alone before everything is trained (with --pretrained) [default: 1]
+    #[arg(long, value_name = "N", value_parser = positive, requires = "pretrained")]
+    pub freeze_epochs: Option<usize>,
+
+    /// Numbers that products and convolutions are computed in; weights are f32 all the same
+    #[arg(long, value_name = "f32|bf16", default_value = "f32")]
+    pub fp: Precision,
+
+    /// Look into the training afterwards and say what to try next, in the course's order
+    #[arg(long)]
+    pub coach: bool,
+
+    /// Draw losses, rates and what the validation shows into this folder, as SVG and PNG
+    #[arg(long, value_name = "DIR")]
+    pub plots: Option<PathBuf>,
 
     /// Where to save the model
     #[arg(long, short, value_name = "FILE", default_value = "model.hardpan")]
@@ -113,27 +140,59 @@ impl Train {
 /// What a training starts from.
 #[derive(Debug, Args)]
 pub struct Setup {
-    /// A data set's name (see `hardpan data list`), or a folder with the four idx files of one like MNIST
+    /// A folder of pictures with a folder for each class (or train/ and valid/ with those), a folder with
+    /// four idx files, or a data set's name (see `hardpan data list`)
     #[arg(default_value = "mnist")]
     pub data: String,
 
-    /// The network
-    #[arg(long, value_name = "NAME", default_value = "cnn")]
-    pub arch: Arch,
+    /// What is to be learned
+    #[arg(long, value_name = "TASK", default_value = "auto")]
+    pub task: Task,
 
-    /// Images in a batch
-    #[arg(long, value_name = "N", default_value = "64", value_parser = positive)]
-    pub bs: usize,
+    /// The network; `hardpan info --networks` lists them [default: by the data]
+    #[arg(long, value_name = "NAME")]
+    pub arch: Option<String>,
+
+    /// Images in a batch [default: 64, or by the data]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub bs: Option<usize>,
+
+    /// Side of the square that pictures are fitted to, in pixels [default: by the data]
+    #[arg(long, value_name = "PX", value_parser = positive)]
+    pub size: Option<usize>,
 
     /// Seed of everything random: the same seed gives the same model, on any number of threads
     #[arg(long, value_name = "N", default_value = "42")]
     pub seed: u64,
 
-    /// Share of the training data kept for validation; without it the data's own test part is used
-    #[arg(long, value_name = "FRACTION", value_parser = proper_fraction)]
-    pub valid: Option<f64>,
+    /// Share of the training data kept for validation, or a folder to validate on; without it the data's
+    /// own valid/ or test part is used, else a fifth
+    #[arg(long, value_name = "FRACTION|DIR")]
+    pub valid: Option<Valid>,
 
-    /// Move training images at random by up to so many pixels [default: 1 for cnn, 0 for mlp]
+    /// Weights to start from: a safetensors, .pth or .hardpan file, or the name of a network whose weights
+    /// are in the cache folder
+    #[arg(long, value_name = "NAME|FILE")]
+    pub pretrained: Option<String>,
+
+    /// How much training pictures are varied at random [default: by the data]
+    #[arg(long, value_name = "HOW")]
+    pub augment: Option<Augment>,
+
+    /// Labels to use instead of those of the folders: a file with lines FILE,LABEL as `hardpan report` writes;
+    /// an empty label leaves the file out
+    #[arg(long, value_name = "FILE")]
+    pub corrections: Option<PathBuf>,
+
+    /// Stop at a picture that cannot be read, instead of leaving it out and saying so
+    #[arg(long)]
+    pub strict: bool,
+
+    /// Threads that read pictures beside the training [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=64))]
+    pub workers: Option<u16>,
+
+    /// Move training digits at random by up to so many pixels [default: 1 for cnn, 0 for mlp]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=8))]
     pub shift: Option<u64>,
 
@@ -142,21 +201,64 @@ pub struct Setup {
     pub device: String,
 }
 
-/// Networks that can be asked for by name.
+/// What is to be learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Arch {
-    /// The course's convolutional network with batch norm
-    Cnn,
-    /// One hidden layer of 50
-    Mlp,
+pub enum Task {
+    /// As the data looks
+    Auto,
+    /// The class of a picture
+    Image,
+    /// The class of each pixel
+    Segment,
+    /// Columns of a table (not in this version)
+    Tabular,
+    /// Ratings (not in this version)
+    Collab,
+    /// Text that goes on (not in this version)
+    Lm,
+    /// The class of a text (not in this version)
+    TextClass,
+    /// Text into text (not in this version)
+    Seq2seq,
 }
 
-impl Arch {
-    /// As written on the command line and in files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Arch::Cnn => "cnn",
-            Arch::Mlp => "mlp",
+/// How much training pictures are varied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Augment {
+    /// Not at all
+    None,
+    /// Mirrored, and moved a little
+    Light,
+    /// Mirrored, turned, zoomed, warped, lit otherwise
+    Full,
+}
+
+/// Numbers to compute in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    F32,
+    Bf16,
+}
+
+/// What is validated on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Valid {
+    /// A share of the training data.
+    Fraction(f64),
+    /// Other data.
+    Folder(PathBuf),
+}
+
+impl FromStr for Valid {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Valid, String> {
+        if s.parse::<f64>().is_ok() {
+            return proper_fraction(s).map(Valid::Fraction);
+        }
+        let path = PathBuf::from(s);
+        match path.is_dir() {
+            true => Ok(Valid::Folder(path)),
+            false => Err("expected a number between 0 and 1, or a folder that is there".into()),
         }
     }
 }
