@@ -1,6 +1,7 @@
 //! The command line: commands, options, their checks and their help.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -223,7 +224,8 @@ pub enum Task {
 }
 
 /// How much training pictures are varied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Augment {
     /// Not at all
     None,
@@ -231,6 +233,17 @@ pub enum Augment {
     Light,
     /// Mirrored, turned, zoomed, warped, lit otherwise
     Full,
+}
+
+impl Augment {
+    /// As written on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Augment::None => "none",
+            Augment::Light => "light",
+            Augment::Full => "full",
+        }
+    }
 }
 
 /// Numbers to compute in.

@@ -1,174 +1,288 @@
 //! `hardpan train`, and `hardpan` alone: the main job.
 
-use crate::args::{Rate, Train};
+use crate::args::{Precision, Rate, Train};
 use crate::events::{Best, Event};
 use crate::output::Output;
-use crate::setup::{Ready, Settings, prepare};
+use crate::setup::{Kind, Prepared, Ready, Settings, prepare};
 use crate::{interrupt, memory};
 use anyhow::{Context as _, Result, bail};
 use hardpan::engine::dev::cpu::pool;
-use hardpan::learn::callback::Progress;
-use hardpan::learn::file::{FileError, ModelFile, Provenance};
-use hardpan::learn::learner::{EpochRecord, FitError};
+use hardpan::learn::callback::{MixUp, MixedPrecision, Progress};
+use hardpan::learn::file::{FileError, Header, ModelFile, Provenance};
+use hardpan::learn::learner::{EpochRecord, FineTune, FitError, History};
 use hardpan::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 /// A run: what is in a checkpoint beside the state of the learner.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Run {
     settings: Settings,
-    epochs: usize,
+    /// Not said yet: as the data suggests.
+    epochs: Option<usize>,
+    freeze_epochs: usize,
+    /// Not said: `auto` if `find_rate`, else as the data suggests.
     lr: Option<f64>,
+    find_rate: bool,
     out: PathBuf,
+    plots: Option<PathBuf>,
+    coach: bool,
 }
 
 pub fn run(args: Train, out: &Output) -> Result<()> {
     let start = Instant::now();
-    let checkpoint_every = Duration::from_secs_f64(args.checkpoint_secs);
     let (mut run, resume) = match &args.resume {
         Some(file) => {
             let (run, file) = interrupted(file)?;
             out.note(format!("going on with the run of {}", run.out.display()));
             (run, Some(file))
         }
-        None => (
-            Run {
-                settings: Settings::new(&args.setup, args.wd, args.label_smoothing),
-                epochs: args.epochs,
-                lr: match args.lr {
-                    Rate::Value(lr) => Some(lr),
-                    Rate::Auto => None,
-                },
-                out: args.out.clone(),
-            },
-            None,
-        ),
+        None => (new_run(&args)?, None),
     };
     check_writable(&run.out)?;
-    let Ready { mut learn, mut header, train_items, valid_items } = prepare(&run.settings)?;
-    let seed = run.settings.seed;
-    out.event(&Event::Start {
-        task: "image".into(),
-        arch: run.settings.arch.clone(),
-        params: learn.model().num_parameters(),
-        train_items,
-        valid_items,
-        classes: header.classes.clone(),
-        device: "cpu".into(),
-        threads: pool::threads(),
-        seed,
-    });
-    out.line(format!(
-        "{} on {}: {} parameters, {train_items} images to learn from, {valid_items} to judge by, {} threads",
-        run.settings.arch,
-        run.settings.data,
-        learn.model().num_parameters(),
-        pool::threads()
-    ));
+    if let Some(dir) = &run.plots {
+        std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+    }
+    let every = Duration::from_secs_f64(args.checkpoint_secs);
+    let job = Job { start, every, resume, out: *out };
+    match prepare(&mut run.settings)? {
+        Prepared::Classes(ready) => job.fit(*ready, run),
+        Prepared::Pixels(ready) => job.fit(*ready, run),
+    }
+}
 
-    let lr = match run.lr {
-        Some(lr) => lr,
-        None => {
-            let Some(lr) = learn.lr_find()?.suggestion() else {
-                bail!("the rate finder had too few steps to suggest a rate; give one with --lr");
-            };
-            out.note(format!("learning rate {lr:.2e}, as the rate finder suggests"));
-            run.lr = Some(lr);
-            lr
-        }
+fn new_run(args: &Train) -> Result<Run> {
+    let settings = Settings {
+        weight_decay: args.wd,
+        label_smoothing: args.label_smoothing,
+        mixup: args.mixup,
+        bf16: args.fp == Precision::Bf16,
+        ..Settings::new(&args.setup)?
     };
+    Ok(Run {
+        settings,
+        epochs: args.epochs,
+        freeze_epochs: args.freeze_epochs.unwrap_or(1),
+        lr: match args.lr {
+            Some(Rate::Value(lr)) => Some(lr),
+            _ => None,
+        },
+        find_rate: args.lr == Some(Rate::Auto),
+        out: args.out.clone(),
+        plots: args.plots.clone(),
+        coach: args.coach,
+    })
+}
 
-    let checkpoint = checkpoint_of(&run.out);
-    let flag = interrupt::flag(|| {
-        eprintln!("\nstopping after this batch, to be continued (press again to stop at once)");
-    })?;
-    learn.context_mut().user_state = serde_json::to_value(&run)?;
-    if let Some(file) = &resume {
-        learn.resume(file)?;
-    }
-    learn.add_callback(Checkpoint::new(&checkpoint).every(checkpoint_every).stop_on(flag.clone()));
-    if out.is_json() {
-        learn.remove_callbacks("Progress");
-        learn.add_callback(Progress::bar_only());
-        learn.add_callback(JsonLines(*out));
-    }
+/// How a run is carried out; nothing of this decides its result.
+struct Job {
+    start: Instant,
+    /// Time between checkpoints.
+    every: Duration,
+    resume: Option<PathBuf>,
+    out: Output,
+}
 
-    let fit = learn.fit_one_cycle(run.epochs, lr);
-    if let Err(e) = fit {
-        let saved = matches!(e, FitError::NonFinite { .. });
-        if saved {
-            // A finished model of an earlier run is worth more than the weights of a failed one.
-            let file = if run.out.exists() {
-                run.out.with_extension("last-good.hardpan")
-            } else {
-                run.out.clone()
-            };
-            learn.save_with(&file, header).context("saving the last good weights")?;
-            out.note(format!("the last good weights are in {}", file.display()));
+impl Job {
+    fn fit<M>(&self, ready: Ready<M>, mut run: Run) -> Result<()>
+    where
+        M: Module + Forward<Tensor, Output = Tensor>,
+    {
+        let out = &self.out;
+        let Ready { mut learn, mut header, train_items, valid_items, suggested, metric, notes, data } =
+            ready;
+        notes.iter().for_each(|n| out.note(format!("note: {n}")));
+        let seed = run.settings.seed;
+        let arch = run.settings.arch.clone().unwrap_or_default();
+        let epochs = *run.epochs.get_or_insert(suggested.epochs);
+        let params = learn.model().num_parameters();
+        out.event(&Event::Start {
+            task: run.settings.kind.task().into(),
+            arch: arch.clone(),
+            params,
+            train_items,
+            valid_items,
+            classes: header.classes.clone(),
+            device: "cpu".into(),
+            threads: pool::threads(),
+            seed,
+        });
+        out.line(format!(
+            "{arch} on {}: {params} parameters, {train_items} images to learn from, {valid_items} to judge by, {} threads",
+            run.settings.data,
+            pool::threads()
+        ));
+        out.line(about(&run.settings, &header, epochs));
+
+        let lr = match run.lr {
+            Some(lr) => lr,
+            None if run.find_rate => {
+                let Some(lr) = learn.lr_find()?.suggestion() else {
+                    bail!("the rate finder had too few steps to suggest a rate; give one with --lr");
+                };
+                out.note(format!("learning rate {lr:.2e}, as the rate finder suggests"));
+                lr
+            }
+            None => suggested.lr,
+        };
+        run.lr = Some(lr);
+
+        let checkpoint = checkpoint_of(&run.out);
+        let flag = interrupt::flag(|| {
+            eprintln!("\nstopping after this batch, to be continued (press again to stop at once)");
+        })?;
+        learn.context_mut().user_state = serde_json::to_value(&run)?;
+        if run.settings.mixup > 0.0 {
+            learn.add_callback(MixUp::new(run.settings.mixup));
         }
-        if matches!(e, FitError::File(_)) {
-            return Err(e).with_context(|| {
-                format!(
-                    "the run could not be written down and was stopped; \
-                     then continue with `hardpan train --resume {}`",
-                    run.out.display()
+        if run.settings.bf16 {
+            learn.add_callback(MixedPrecision::bf16());
+        }
+        if let Some(file) = &self.resume {
+            learn.resume(file)?;
+        }
+        learn.add_callback(Checkpoint::new(&checkpoint).every(self.every).stop_on(flag.clone()));
+        if out.is_json() {
+            learn.remove_callbacks("Progress");
+            learn.add_callback(Progress::bar_only());
+            learn.add_callback(JsonLines(*out));
+        }
+
+        let fit = match run.settings.pretrained {
+            Some(_) => {
+                let freeze_epochs = run.freeze_epochs;
+                learn.fine_tune_with(
+                    epochs,
+                    FineTune { base_lr: lr, freeze_epochs, ..FineTune::default() },
                 )
-            });
+            }
+            None => learn.fit_one_cycle(epochs, lr),
+        };
+        if let Err(e) = fit {
+            return Err(self.rescue(e, &learn, header, &run));
         }
-        return Err(e.into());
-    }
-    let epochs = learn.history().epochs.clone();
-    if epochs.len() < run.epochs && flag.load(SeqCst) {
-        bail!(
-            "interrupted in epoch {} of {}; nothing is lost: continue with `hardpan train --resume {}`",
-            epochs.len() + 1,
-            run.epochs,
-            run.out.display()
-        );
+        if learn.context().interrupted {
+            let at = learn.history().epochs.len() + 1;
+            bail!(
+                "interrupted in epoch {at} of {epochs}; nothing is lost: continue with `hardpan train --resume {}`",
+                run.out.display()
+            );
+        }
+
+        let history = learn.history().clone();
+        let last = history.epochs.last().cloned().unwrap_or_default();
+        header.provenance = Provenance {
+            data: Some(run.settings.data.clone()),
+            seed: Some(seed),
+            epochs: Some(epochs),
+            settings: serde_json::to_value(&run.settings)?,
+            metrics: measured(&last),
+            history: Some(history.clone()),
+            ..Provenance::default()
+        };
+        learn.save_with(&run.out, header)?;
+        // The run is over; there is nothing to go on with.
+        let _ = std::fs::remove_file(&checkpoint);
+        if let Some(data) = &data {
+            for bad in data.bad_files() {
+                out.note(format!("left out: {bad}"));
+            }
+        }
+        if let Some(dir) = &run.plots {
+            crate::plots::training(&history, dir)?;
+            out.note(format!("pictures of the training are in {}", dir.display()));
+        }
+        self.done(&run, &history, metric, valid_items);
+        if run.coach {
+            coach::run(&mut learn, data.as_ref(), out)?;
+        }
+        Ok(())
     }
 
-    let last = epochs.last().cloned().unwrap_or_default();
-    header.provenance = Provenance {
-        data: Some(run.settings.data.clone()),
-        seed: Some(seed),
-        epochs: Some(run.epochs),
-        settings: serde_json::to_value(&run.settings)?,
-        metrics: measured(&last),
-        ..Provenance::default()
-    };
-    learn.save_with(&run.out, header)?;
-    // The run is over; there is nothing to go on with.
-    let _ = std::fs::remove_file(&checkpoint);
+    /// The error of a fit, with what could be saved and what to do.
+    fn rescue<M>(&self, e: FitError, learn: &Learner<M>, header: Header, run: &Run) -> anyhow::Error
+    where
+        M: Module + Forward<Tensor, Output = Tensor>,
+    {
+        if matches!(e, FitError::NonFinite { .. }) {
+            // A finished model of an earlier run is worth more than the weights of a failed one.
+            let file = match run.out.exists() {
+                true => run.out.with_extension("last-good.hardpan"),
+                false => run.out.clone(),
+            };
+            if let Err(e) = learn.save_with(&file, header) {
+                return anyhow::Error::from(e).context("saving the last good weights");
+            }
+            self.out.note(format!("the last good weights are in {}", file.display()));
+        }
+        match e {
+            FitError::File(_) => anyhow::Error::from(e).context(format!(
+                "the run could not be written down and was stopped; then continue with `hardpan train --resume {}`",
+                run.out.display()
+            )),
+            e => e.into(),
+        }
+    }
 
-    let best = epochs
-        .iter()
-        .filter_map(|e| Some((e.epoch, e.get("accuracy")?)))
-        .fold((0, f64::NEG_INFINITY), |a, b| if b.1 > a.1 { b } else { a });
-    let seconds = start.elapsed().as_secs_f64();
-    let model = run.out.display().to_string();
-    out.event(&Event::Done {
-        model: model.clone(),
-        best: Best { epoch: best.0, metric: "accuracy".into(), value: best.1 },
-        seconds,
-        peak_memory_bytes: memory::peak_bytes(),
-    });
-    let accuracy = last.get("accuracy").unwrap_or(f64::NAN);
-    let wrong = ((1.0 - accuracy) * valid_items as f64).round();
-    out.line(format!(
-        "\n{:.2} % right: {wrong} of {valid_items} wrong. Saved {model} after {seconds:.0} s.",
-        accuracy * 100.0
-    ));
-    out.line(format!(
-        "\nNext:\n  hardpan predict {model} digit.png     which digit is it?\n  \
-         hardpan eval {model}                  measure it again\n  \
-         hardpan info {model}                  what it says about itself\n  \
-         hardpan train --epochs 10             train longer\n  \
-         hardpan ladder                        how fast can a matrix product get?"
-    ));
-    Ok(())
+    fn done(&self, run: &Run, history: &History, metric: &str, valid_items: usize) {
+        let best = history
+            .epochs
+            .iter()
+            .filter_map(|e| Some((e.epoch, e.get(metric)?)))
+            .fold((0, f64::NEG_INFINITY), |a, b| if b.1 > a.1 { b } else { a });
+        let seconds = self.start.elapsed().as_secs_f64();
+        let model = run.out.display().to_string();
+        self.out.event(&Event::Done {
+            model: model.clone(),
+            best: Best { epoch: best.0, metric: metric.into(), value: best.1 },
+            seconds,
+            peak_memory_bytes: memory::peak_bytes(),
+        });
+        let value = history.last_metric(metric).unwrap_or(f64::NAN);
+        let wrong = ((1.0 - value) * valid_items as f64).round();
+        let data = &run.settings.data;
+        let (result, input) = match run.settings.kind {
+            Kind::Segment => (format!("{:.2} % of the pixels right", value * 100.0), "street.jpg"),
+            Kind::Image => {
+                (format!("{:.2} % right: {wrong} of {valid_items} wrong", value * 100.0), "photo.jpg")
+            }
+            Kind::Digits => {
+                (format!("{:.2} % right: {wrong} of {valid_items} wrong", value * 100.0), "digit.png")
+            }
+        };
+        self.out.line(format!("\n{result}. Saved {model} after {seconds:.0} s."));
+        let mut next = vec![
+            (format!("predict {model} {input}"), "what is it?"),
+            (format!("eval {model} {data}"), "measure it again"),
+        ];
+        if run.settings.kind != Kind::Segment {
+            next.push((format!("report {model} {data} --out report"), "a page: what it gets wrong, and why"));
+            next.push((format!("serve {model}"), "try it in a browser"));
+        }
+        next.push((format!("info {model}"), "what it says about itself"));
+        if run.settings.kind == Kind::Digits {
+            next.push(("ladder".into(), "how fast can a matrix product get?"));
+        }
+        let width = next.iter().map(|n| n.0.len()).max().unwrap_or(0);
+        let lines: Vec<String> =
+            next.iter().map(|(c, what)| format!("  hardpan {c:width$}  {what}")).collect();
+        self.out.line(format!("\nNext:\n{}", lines.join("\n")));
+    }
+}
+
+/// What was chosen for the data.
+fn about(s: &Settings, header: &Header, epochs: usize) -> String {
+    let mut parts = vec![format!("{epochs} epochs"), format!("batches of {}", s.batch_size.unwrap_or(0))];
+    if let Some(i) = &header.input {
+        let colour = if i.channels == 1 { "grey" } else { "colour" };
+        parts.insert(0, format!("{}x{} {colour}", i.width, i.height));
+    }
+    if let Some(a) = s.augment {
+        parts.push(format!("augmentation {}", a.name()));
+    }
+    parts.push(format!("seed {}", s.seed));
+    parts.join(", ")
 }
 
 /// One line for each epoch.

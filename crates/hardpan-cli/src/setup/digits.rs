@@ -1,6 +1,6 @@
-//! From options to a learner that is ready to train.
+//! Digits, and anything else in the four files of MNIST's format.
 
-use crate::args::{Arch, Setup};
+use super::{Ready, Settings, Suggested};
 use crate::data;
 use anyhow::{Result, bail};
 use hardpan::learn::arch::Network;
@@ -9,78 +9,44 @@ use hardpan::learn::data::idx::Labelled;
 use hardpan::learn::data::{DataLoader, DataLoaders, permutation};
 use hardpan::learn::file::{Header, ImageInput};
 use hardpan::prelude::*;
-use serde::{Deserialize, Serialize};
+use hardpan::vision::models::{self, Model};
 
-/// Everything that decides how a run turns out. It is kept in checkpoints, so that a run can be taken up again.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Settings {
-    pub data: String,
-    pub arch: String,
-    pub batch_size: usize,
-    pub seed: u64,
-    pub valid: Option<f64>,
-    pub shift: usize,
-    pub weight_decay: f64,
-    pub label_smoothing: f64,
-}
-
-impl Settings {
-    pub fn new(setup: &Setup, weight_decay: f64, label_smoothing: f64) -> Settings {
-        let default_shift = if setup.arch == Arch::Cnn { 1 } else { 0 };
-        Settings {
-            data: setup.data.clone(),
-            arch: setup.arch.name().to_owned(),
-            batch_size: setup.bs,
-            seed: setup.seed,
-            valid: setup.valid,
-            shift: setup.shift.unwrap_or(default_shift) as usize,
-            weight_decay,
-            label_smoothing,
+pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
+    let arch = s.arch.get_or_insert_with(|| "cnn".into()).clone();
+    let by = *s.shift.get_or_insert(if arch == "cnn" { 1 } else { 0 });
+    let batch_size = *s.batch_size.get_or_insert(64);
+    for (given, option) in [
+        (s.size.is_some(), "--size"),
+        (s.pretrained.is_some(), "--pretrained"),
+        (s.augment.is_some(), "--augment"),
+        (s.corrections.is_some(), "--corrections"),
+        (s.valid_folder.is_some(), "--valid FOLDER"),
+    ] {
+        if given {
+            bail!("{option} is for pictures in files; {} has its digits in idx files", s.data);
         }
     }
-}
-
-/// A learner with what is to be said about it.
-pub struct Ready {
-    pub learn: Learner<Sequential>,
-    pub header: Header,
-    pub train_items: usize,
-    pub valid_items: usize,
-}
-
-/// Reads the data and builds the learner. Seeds the random generator.
-pub fn prepare(s: &Settings) -> Result<Ready> {
     let (train, valid) = split(s)?;
     let classes =
         train.labels.iter().chain(&valid.labels).map(|&l| l as usize + 1).max().unwrap_or(1);
     let classes = classes.max(2);
     let (rows, cols) = (train.rows, train.cols);
-    let network = match s.arch.as_str() {
+    let network = match arch.as_str() {
         "cnn" => Network::cnn(classes),
         "mlp" => Network::mlp(rows * cols, classes),
-        other => bail!("this build has no network named `{other}`"),
+        other => bail!("digits are learned by cnn or mlp, not by `{other}`"),
     };
     let (mean, std) = mean_and_std(&train.images);
-    let by = s.shift;
     let loaders = DataLoaders::new(
-        DataLoader::new(train.dataset(classes)?, s.batch_size)?
+        DataLoader::new(train.dataset(classes)?, batch_size)?
             .shuffle(s.seed)
             .map(move |x, y| (normalize(&shift(&x, by), mean, std), y)),
-        DataLoader::new(valid.dataset(classes)?, s.batch_size.max(256))?
+        DataLoader::new(valid.dataset(classes)?, batch_size.max(256))?
             .map(move |x, y| (normalize(&x, mean, std), y)),
     );
     manual_seed(s.seed);
-    let model = network.build();
-    let smoothing = s.label_smoothing;
-    let loss = move |pred: &Tensor, y: &Tensor| {
-        let label_smoothing = if is_training() { smoothing } else { 0.0 };
-        functional::cross_entropy_with(
-            pred,
-            y,
-            functional::CrossEntropyOptions { label_smoothing, ..Default::default() },
-        )
-    };
-    let learn = Learner::new(loaders, model, loss)
+    let model = models::from_arch(&network.to_arch())?;
+    let learn = Learner::new(loaders, model, super::cross_entropy_smoothed(s.label_smoothing))
         .opt(Adam::fastai(1e-3).weight_decay(s.weight_decay))
         .metric(Mean::new("accuracy", accuracy));
     let header = Header {
@@ -95,12 +61,16 @@ pub fn prepare(s: &Settings) -> Result<Ready> {
         }),
         ..Header::default()
     };
-    Ok(Ready { learn, header, train_items: train.len(), valid_items: valid.len() })
-}
-
-/// Validation is done without gradients; there the plain loss is wanted.
-fn is_training() -> bool {
-    hardpan::engine::is_grad_enabled()
+    Ok(Ready {
+        learn,
+        header,
+        train_items: train.len(),
+        valid_items: valid.len(),
+        suggested: Suggested { epochs: 5, lr: 0.01 },
+        metric: "accuracy",
+        notes: Vec::new(),
+        data: None,
+    })
 }
 
 /// Training and validation data: a share of the training data if asked for, else the data's own test part.

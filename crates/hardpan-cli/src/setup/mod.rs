@@ -1,0 +1,173 @@
+//! From options to a learner that is ready to train.
+
+mod digits;
+mod images;
+mod segment;
+
+use crate::args::{Augment, Setup, Task, Valid};
+use anyhow::{Context, Result, bail};
+use hardpan::learn::file::Header;
+use hardpan::prelude::*;
+use hardpan::vision::models::Model;
+use hardpan::vision::unet::DynamicUnet;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+pub use images::{Corrections, image_data};
+
+/// What is learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Classes of digits in the format of MNIST.
+    Digits,
+    /// Classes of pictures in files.
+    Image,
+    /// Classes of pixels.
+    Segment,
+}
+
+impl Kind {
+    /// The task's name in the command line's contract.
+    pub fn task(self) -> &'static str {
+        match self {
+            Kind::Digits | Kind::Image => "image",
+            Kind::Segment => "segment",
+        }
+    }
+}
+
+/// Everything that decides how a run turns out. It is kept in checkpoints, so that a run can be taken up again. What was left to the
+/// data is filled in by [`prepare`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    pub data: String,
+    pub kind: Kind,
+    pub arch: Option<String>,
+    pub batch_size: Option<usize>,
+    pub size: Option<(usize, usize)>,
+    pub seed: u64,
+    pub valid: Option<f64>,
+    pub valid_folder: Option<PathBuf>,
+    pub pretrained: Option<String>,
+    pub augment: Option<Augment>,
+    pub corrections: Option<PathBuf>,
+    pub strict: bool,
+    pub shift: Option<usize>,
+    pub weight_decay: f64,
+    pub label_smoothing: f64,
+    pub mixup: f64,
+    pub bf16: bool,
+    /// Number of threads that load; nothing but speed depends on it.
+    pub workers: Option<usize>,
+}
+
+impl Settings {
+    /// What was asked for. Looks at the data to see what kind it is.
+    pub fn new(setup: &Setup) -> Result<Settings> {
+        let (valid, valid_folder) = match setup.valid.clone() {
+            Some(Valid::Fraction(f)) => (Some(f), None),
+            Some(Valid::Folder(path)) => (None, Some(path)),
+            None => (None, None),
+        };
+        Ok(Settings {
+            data: setup.data.clone(),
+            kind: kind(setup.task, &setup.data)?,
+            arch: setup.arch.clone(),
+            batch_size: setup.bs,
+            size: setup.size.map(|s| (s, s)),
+            seed: setup.seed,
+            valid,
+            valid_folder,
+            pretrained: setup.pretrained.clone(),
+            augment: setup.augment,
+            corrections: setup.corrections.clone(),
+            strict: setup.strict,
+            shift: setup.shift.map(|s| s as usize),
+            weight_decay: 0.01,
+            label_smoothing: 0.0,
+            mixup: 0.0,
+            bf16: false,
+            workers: setup.workers.map(usize::from),
+        })
+    }
+}
+
+/// What the data is, as it looks or as was said.
+fn kind(task: Task, word: &str) -> Result<Kind> {
+    let path = Path::new(word);
+    match task {
+        Task::Auto | Task::Image if crate::data::is_digits(word) => Ok(Kind::Digits),
+        Task::Image => Ok(Kind::Image),
+        Task::Segment => Ok(Kind::Segment),
+        Task::Auto if path.is_dir() || crate::data::find(word).is_some() => {
+            let folder = crate::data::folder_of(word)?;
+            Ok(if segment::looks_like(&folder) { Kind::Segment } else { Kind::Image })
+        }
+        Task::Auto if path.is_file() => bail!(
+            "{word}: a file; this version trains on folders of pictures (a folder for each class). \
+             Tables and texts come in a later version"
+        ),
+        Task::Auto => Err(crate::data::unknown(word)),
+        Task::Tabular | Task::Collab | Task::Lm | Task::TextClass | Task::Seq2seq => bail!(
+            "this version trains on pictures only (--task image or segment); tables and texts come in a later one"
+        ),
+    }
+}
+
+/// How long and how fast to train where nothing was said.
+#[derive(Clone, Copy, Debug)]
+pub struct Suggested {
+    pub epochs: usize,
+    pub lr: f64,
+}
+
+/// A learner with what is to be said about it.
+pub struct Ready<M: Module + Forward<Tensor, Output = Tensor>> {
+    pub learn: Learner<M>,
+    /// All but where the model comes from.
+    pub header: Header,
+    pub train_items: usize,
+    pub valid_items: usize,
+    pub suggested: Suggested,
+    /// What is best when it is highest.
+    pub metric: &'static str,
+    /// Remarks about the data.
+    pub notes: Vec<String>,
+    /// The data, if it is pictures in files.
+    pub data: Option<hardpan::vision::data::ImageData>,
+}
+
+/// Cross entropy of classes `[N]`; with smoothing in training only.
+fn cross_entropy_smoothed(
+    label_smoothing: f64,
+) -> impl Fn(&Tensor, &Tensor) -> Tensor + Send + 'static {
+    move |pred, y| {
+        // Validation is done without gradients; there the plain loss is wanted.
+        let training = hardpan::engine::is_grad_enabled();
+        let label_smoothing = if training { label_smoothing } else { 0.0 };
+        let options = functional::CrossEntropyOptions { label_smoothing, ..Default::default() };
+        functional::cross_entropy_with(pred, y, options)
+    }
+}
+
+/// A learner of one kind or the other.
+pub enum Prepared {
+    Classes(Box<Ready<Model>>),
+    Pixels(Box<Ready<DynamicUnet>>),
+}
+
+/// Reads the data, fills in what was left to it, and builds the learner. Seeds the random generator.
+pub fn prepare(s: &mut Settings) -> Result<Prepared> {
+    Ok(match s.kind {
+        Kind::Digits => Prepared::Classes(Box::new(digits::prepare(s)?)),
+        Kind::Image => {
+            let ready = images::prepare(s);
+            Prepared::Classes(Box::new(ready.with_context(|| format!("training on {}", s.data))?))
+        }
+        Kind::Segment => {
+            let ready = segment::prepare(s);
+            Prepared::Pixels(Box::new(ready.with_context(|| format!("training on {}", s.data))?))
+        }
+    })
+}
