@@ -1,5 +1,6 @@
 //! The command line: commands, options, their checks and their help.
 
+use crate::pictures::Part;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -47,7 +48,11 @@ pub enum Command {
     Predict(Predict),
     /// Measure a model on labelled data
     Eval(Eval),
-    /// The data sets that have a name
+    /// Make a page: what a model can do, what it gets wrong, and why
+    Report(Report),
+    /// Serve a model over HTTP, with a page to try it
+    Serve(Serve),
+    /// The data sets that have a name; checking a folder of pictures
     #[command(subcommand)]
     Data(Data),
     /// Matrix multiplication from three nested loops up, with times
@@ -90,9 +95,10 @@ pub struct Train {
     #[arg(long, value_name = "F", default_value = "0.01", value_parser = at_least_zero)]
     pub wd: f64,
 
-    /// Share of each label that is spread over all classes, against overconfidence
-    #[arg(long, value_name = "E", default_value = "0", value_parser = fraction)]
-    pub label_smoothing: f64,
+    /// Share of each label that is spread over all classes, against overconfidence [default: 0 for digits, else
+    /// by the data]
+    #[arg(long, value_name = "E", value_parser = fraction)]
+    pub label_smoothing: Option<f64>,
 
     /// Mix each picture with another by a share drawn from Beta(A, A); 0.4 is usual, 0 is off
     #[arg(long, value_name = "A", default_value = "0", value_parser = at_least_zero)]
@@ -293,25 +299,30 @@ pub struct LrFind {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  hardpan predict model.hardpan digit.png
-  hardpan predict model.hardpan scans/*.png --json
-  curl -s https://example.org/digit.png | hardpan predict model.hardpan -
+  hardpan predict model.hardpan photo.jpg
+  hardpan predict model.hardpan photos/ --tta --json
+  curl -s https://example.org/photo.jpg | hardpan predict model.hardpan -
 
-Pictures may have any size, dark ink on light paper or light on dark: the digit is found,
-scaled and centred as in the training data. A picture of 28x28 pixels is taken as it is.")]
+Pictures may have any size and format (JPEG, PNG, GIF, BMP, WebP, TIFF). For digits: dark ink on light
+paper or light on dark; the digit is found, scaled and centred as in the training data. A picture of
+28x28 pixels is taken as it is.")]
 pub struct Predict {
     /// A saved model
     pub model: PathBuf,
 
-    /// PNG files; `-` is standard input
+    /// Pictures, or folders of them; `-` is standard input
     #[arg(required = true)]
     pub inputs: Vec<PathBuf>,
+
+    /// Average over several views of each picture: slower, usually a little better
+    #[arg(long)]
+    pub tta: bool,
 
     /// How many of the likeliest classes to list
     #[arg(long, value_name = "N", default_value = "3", value_parser = positive)]
     pub top: usize,
 
-    /// Whether pictures are dark ink on light paper
+    /// Whether digits are dark ink on light paper
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub invert: Invert,
 }
@@ -331,23 +342,93 @@ pub enum Invert {
 #[command(after_help = "\
 Examples:
   hardpan eval model.hardpan
+  hardpan eval model.hardpan ./photos --tta
   hardpan eval model.hardpan ./fashion --json")]
 pub struct Eval {
     /// A saved model
     pub model: PathBuf,
 
-    /// A data set's name, or a folder with idx files; its test part is used
-    #[arg(default_value = "mnist")]
-    pub data: String,
+    /// A data set's name, a folder with class folders, or one with idx files [default: what it was trained on]
+    pub data: Option<String>,
+
+    /// Which part of the data
+    #[arg(long, value_name = "PART", default_value = "auto")]
+    pub part: Part,
+
+    /// Average over several views of each picture: slower, usually a little better
+    #[arg(long)]
+    pub tta: bool,
 
     /// Images in a batch
     #[arg(long, value_name = "N", default_value = "256", value_parser = positive)]
     pub bs: usize,
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  hardpan report model.hardpan
+  hardpan report model.hardpan ./photos --out report
+
+The page needs nothing beside it. Where it shows a wrong label, choose the right one and save the
+corrections; `hardpan train ./photos --corrections corrections.csv` learns from them.")]
+pub struct Report {
+    /// A saved model
+    pub model: PathBuf,
+
+    /// A data set's name, a folder with class folders, or one with idx files [default: what it was trained on]
+    pub data: Option<String>,
+
+    /// The folder for the page
+    #[arg(long, value_name = "DIR", default_value = "report")]
+    pub out: PathBuf,
+
+    /// Which part of the data
+    #[arg(long, value_name = "PART", default_value = "auto")]
+    pub part: Part,
+
+    /// How many of the worst pictures to show
+    #[arg(long, value_name = "N", default_value = "48", value_parser = positive)]
+    pub worst: usize,
+
+    /// Images in a batch
+    #[arg(long, value_name = "N", default_value = "64", value_parser = positive)]
+    pub bs: usize,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  hardpan serve model.hardpan
+  hardpan serve model.hardpan --addr 0.0.0.0:80 --max-mb 4
+  curl --data-binary @photo.jpg 'http://127.0.0.1:8080/predict?top=3'
+
+Addresses: / a page to drop or draw a picture; POST /predict and /explain; /info, /health, /metrics;
+/openapi.json describes them.")]
+pub struct Serve {
+    /// A saved model
+    pub model: PathBuf,
+
+    /// Where to listen; port 0 takes any that is free
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub addr: String,
+
+    /// Largest request, in megabytes
+    #[arg(long, value_name = "MB", default_value = "16", value_parser = positive)]
+    pub max_mb: usize,
+
+    /// Longest time of a request, in seconds
+    #[arg(long, value_name = "S", default_value = "30", value_parser = above_zero)]
+    pub timeout: f64,
+
+    /// Most pictures computed together
+    #[arg(long, value_name = "N", default_value = "32", value_parser = positive)]
+    pub batch: usize,
+}
+
 #[derive(Debug, Subcommand)]
 #[command(
-    after_help = "Examples:\n  hardpan data list\n  hardpan data get mnist\n  ls $(hardpan data path mnist)"
+    after_help = "Examples:\n  hardpan data list\n  hardpan data get mnist\n  ls $(hardpan data path mnist)\n  hardpan data verify ./photos"
 )]
 pub enum Data {
     /// List the data sets with size, terms and place
@@ -361,6 +442,11 @@ pub enum Data {
     Path {
         /// Its name
         name: String,
+    },
+    /// Read every picture of a folder and say which cannot be
+    Verify {
+        /// The folder
+        folder: PathBuf,
     },
 }
 

@@ -1,8 +1,11 @@
 //! From the word on the command line to the data: a name, or a folder.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use hardpan::datasets::{Cache, DATA_SETS, DataSet, Progress};
 use hardpan::learn::data::idx::Labelled;
-use std::path::Path;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// A data set with a name.
 pub struct Named {
@@ -43,14 +46,8 @@ pub fn open(word: &str) -> Result<Digits> {
         }
         return Ok(digits);
     }
-    if !path.exists() {
-        let names: Vec<&str> = NAMED.iter().map(|n| n.name).collect();
-        bail!(
-            "no data set is named `{word}`, and there is no such folder; names: {}; \
-             a folder must have the four idx files of a data set like MNIST",
-            if names.is_empty() { "none in this build".to_owned() } else { names.join(", ") }
-        );
-    }
+    let folder = folder_of(word)?;
+    let path = folder.as_path();
     if !path.is_dir() {
         bail!(
             "{word}: expected a folder with the four idx files of a data set like MNIST, this is a file"
@@ -75,6 +72,109 @@ pub fn open(word: &str) -> Result<Digits> {
         );
     }
     Ok(Digits { train, test })
+}
+
+/// Whether `word` means digits in the format of MNIST: the built-in ones, or a folder with idx files.
+pub fn is_digits(word: &str) -> bool {
+    if NAMED.iter().any(|n| n.name == word) {
+        return true;
+    }
+    let folder = match find(word) {
+        Some(set) if !Path::new(word).exists() => present(set),
+        _ => Some(PathBuf::from(word)),
+    };
+    folder.is_some_and(|f| {
+        let files =
+            ["train-images-idx3-ubyte", "train-images-idx3-ubyte.gz", "train-images.idx3-ubyte"];
+        files.iter().any(|name| f.join(name).is_file())
+    })
+}
+
+/// The downloadable set of this name.
+pub fn find(word: &str) -> Option<&'static DataSet> {
+    hardpan::datasets::find(word)
+}
+
+/// Where a set is, if it is on this machine.
+pub fn present(set: &DataSet) -> Option<PathBuf> {
+    Cache::user().ok()?.present(set)
+}
+
+/// The folder that `word` means: a path, or a data set's name. A named set that is not on this machine is downloaded.
+pub fn folder_of(word: &str) -> Result<PathBuf> {
+    let path = PathBuf::from(word);
+    if path.exists() {
+        return Ok(path);
+    }
+    if find(word).is_none() {
+        return Err(unknown(word));
+    }
+    let mut bar = Bar::new(word);
+    let folder = Cache::user()?.get(word, &mut |p| bar.show(p))?;
+    bar.end();
+    Ok(folder)
+}
+
+/// What is said when `word` is neither a name nor a path.
+pub fn unknown(word: &str) -> anyhow::Error {
+    let names = NAMED.iter().map(|n| n.name).chain(DATA_SETS.iter().map(|d| d.name));
+    let near: Vec<&str> =
+        names.filter(|n| n.contains(word) || word.contains(n) || distance(n, word) <= 2).collect();
+    let near = match near.is_empty() {
+        true => String::new(),
+        false => format!(" (did you mean {}?)", near.join(", ")),
+    };
+    anyhow!(
+        "no data set is named `{word}`{near}, and there is no such folder; `hardpan data list` has the names; \
+         a folder must have pictures in a folder for each class, or the four idx files of a data set like MNIST"
+    )
+}
+
+/// Number of letters to add, remove or change (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut corner = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let change = corner + usize::from(x != *y);
+            corner = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(corner + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// How far a download is, on standard error.
+struct Bar {
+    name: String,
+    shown: Option<Instant>,
+}
+
+impl Bar {
+    fn new(name: &str) -> Bar {
+        Bar { name: name.to_owned(), shown: None }
+    }
+
+    fn show(&mut self, p: Progress) {
+        let terminal = std::io::stderr().is_terminal();
+        let every = Duration::from_millis(if terminal { 100 } else { 5000 });
+        if self.shown.is_some_and(|at| at.elapsed() < every) {
+            return;
+        }
+        self.shown = Some(Instant::now());
+        let mb = |n: u64| n as f64 / 1e6;
+        let of = p.total.map_or(String::new(), |t| format!(" of {:.1}", mb(t)));
+        let (start, end) = if terminal { ("\r", "   ") } else { ("", "\n") };
+        eprint!("{start}{}: {:.1}{of} MB{end}", self.name, mb(p.received));
+    }
+
+    fn end(&self) {
+        if self.shown.is_some() && std::io::stderr().is_terminal() {
+            eprintln!();
+        }
+    }
 }
 
 #[cfg(feature = "mnist")]
@@ -107,9 +207,10 @@ mod tests {
     #[test]
     fn unknown_words_say_what_is_known() {
         let e = open("mnits").unwrap_err().to_string();
-        assert!(
-            e.starts_with("no data set is named `mnits`, and there is no such folder; names: "),
-            "{e}"
+        assert!(e.starts_with("no data set is named `mnits` (did you mean mnist"), "{e}");
+        assert_eq!(
+            (distance("mnist", "mnits"), distance("", "ab"), distance("pets", "pet")),
+            (2, 2, 1)
         );
         let dir = tempfile::tempdir().unwrap();
         let e = open(dir.path().to_str().unwrap()).unwrap_err();

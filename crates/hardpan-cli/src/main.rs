@@ -9,8 +9,12 @@ mod commands;
 mod data;
 mod events;
 mod interrupt;
+mod judge;
 mod memory;
 mod output;
+mod pictures;
+mod plots;
+mod report;
 mod setup;
 
 use args::{Cli, Command};

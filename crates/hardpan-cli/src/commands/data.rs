@@ -4,8 +4,10 @@ use crate::args::Data;
 use crate::data::{self, NAMED, Named};
 use crate::output::Output;
 use anyhow::{Context, Result, bail};
+use hardpan::datasets::DATA_SETS;
 use hardpan::learn::data::idx::Labelled;
 use hardpan::learn::file::write_atomic;
+use hardpan::vision::data::verify::verify_folder;
 use serde_json::json;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -13,6 +15,20 @@ use std::path::{Path, PathBuf};
 pub fn run(args: &Data, out: &Output) -> Result<()> {
     match args {
         Data::List => list(out),
+        Data::Verify { folder } => verify(folder, out),
+        Data::Get { name } if NAMED.iter().all(|n| n.name != *name) => {
+            let folder = data::folder_of(name)?;
+            say(name, &folder, out);
+            Ok(())
+        }
+        Data::Path { name } if NAMED.iter().all(|n| n.name != *name) => {
+            let Some(set) = data::find(name) else { return Err(data::unknown(name)) };
+            let Some(folder) = data::present(set) else {
+                bail!("{name} is not on this machine; to have it: hardpan data get {name}");
+            };
+            say(name, &folder, out);
+            Ok(())
+        }
         Data::Get { name } => {
             let named = find(name)?;
             let digits = data::open(named.name)?;
@@ -20,7 +36,7 @@ pub fn run(args: &Data, out: &Output) -> Result<()> {
             std::fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
             write(&dir, "train", &digits.train)?;
             write(&dir, "t10k", &digits.test)?;
-            say(named, &dir, out);
+            say(named.name, &dir, out);
             Ok(())
         }
         Data::Path { name } => {
@@ -32,7 +48,7 @@ pub fn run(args: &Data, out: &Output) -> Result<()> {
                     named.place
                 );
             }
-            say(named, &dir, out);
+            say(named.name, &dir, out);
             Ok(())
         }
     }
@@ -44,18 +60,58 @@ fn list(out: &Output) -> Result<()> {
             "name": d.name, "about": d.about, "terms": d.terms, "place": d.place, "bytes": d.bytes,
         }));
         let mb = d.bytes as f64 / 1e6;
-        out.line(format!("{:10}  {}", d.name, d.about));
-        out.line(format!("{:10}  {}, {mb:.1} MB; {}", "", d.place, d.terms));
+        out.line(format!("{:22}  {}", d.name, d.about));
+        out.line(format!("{:22}  {}, {mb:.1} MB; {}", "", d.place, d.terms));
     }
-    if NAMED.is_empty() {
-        out.note("no data sets in this build (feature `mnist` is off); give a folder instead");
+    for d in DATA_SETS {
+        let here = data::present(d);
+        let place = match &here {
+            Some(folder) => folder.display().to_string(),
+            None if d.urls.is_empty() => format!("install it to {}", d.installed.join(" or ")),
+            None => format!("hardpan data get {}", d.name),
+        };
+        out.event(&json!({
+            "name": d.name, "about": d.about, "terms": d.licence, "place": place, "here": here.is_some(),
+            "urls": d.urls, "bytes": d.megabytes.map(|m| u64::from(m) * 1_000_000),
+        }));
+        let size = d.megabytes.map_or(String::new(), |m| format!(", {m} MB"));
+        out.line(format!("{:22}  {}", d.name, d.about));
+        out.line(format!("{:22}  {place}{size}; {}", "", d.licence));
     }
     Ok(())
 }
 
-fn say(named: &Named, dir: &Path, out: &Output) {
+/// Reads every picture of a folder.
+fn verify(folder: &Path, out: &Output) -> Result<()> {
+    if !folder.is_dir() {
+        bail!("{}: there is no such folder", folder.display());
+    }
+    let report = verify_folder(folder, 0, |done, all| {
+        if done % 1000 == 0 {
+            out.note(format!("{done} of {all}"));
+        }
+    })
+    .map_err(|e| anyhow::anyhow!("{}: {e}", folder.display()))?;
+    let problems: Vec<_> = report
+        .problems
+        .iter()
+        .map(|p| json!({"file": p.path.display().to_string(), "error": p.error.to_string()}))
+        .collect();
+    out.event(&json!({
+        "folder": folder.display().to_string(), "checked": report.checked, "formats": report.formats,
+        "grey": report.grey, "smallest": report.smallest, "largest": report.largest,
+        "other_files": report.other_files, "problems": problems,
+    }));
+    out.line(report.to_string().trim_end());
+    match report.problems.len() {
+        0 => Ok(()),
+        n => bail!("{n} of {} pictures cannot be read; training leaves them out", report.checked),
+    }
+}
+
+fn say(name: &str, dir: &Path, out: &Output) {
     let path = dir.display().to_string();
-    out.event(&json!({"name": named.name, "path": path}));
+    out.event(&json!({"name": name, "path": path}));
     out.line(path);
 }
 

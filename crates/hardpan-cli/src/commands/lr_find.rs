@@ -7,8 +7,8 @@ use anyhow::{Result, bail};
 use serde_json::json;
 
 pub fn run(args: &LrFind, out: &Output) -> Result<()> {
-    let settings = Settings::new(&args.setup, 0.01, 0.0);
-    let Ready { mut learn, .. } = prepare(&settings)?;
+    let mut settings = Settings::new(&args.setup)?;
+    let Ready { mut learn, .. } = prepare(&mut settings)?;
     let found = learn.lr_find_with(1e-7, 10.0, args.steps)?;
     let Some(suggestion) = found.suggestion() else {
         bail!("{} steps are too few to suggest a rate; try --steps 100", args.steps);

@@ -6,6 +6,8 @@ mod info;
 mod ladder;
 mod lr_find;
 mod predict;
+mod report;
+mod serve;
 mod train;
 
 use crate::args::Command;
@@ -17,6 +19,8 @@ pub fn run(command: Command, out: &Output) -> anyhow::Result<()> {
         Command::LrFind(args) => lr_find::run(&args, out),
         Command::Predict(args) => predict::run(&args, out),
         Command::Eval(args) => eval::run(&args, out),
+        Command::Report(args) => report::run(&args, out),
+        Command::Serve(args) => serve::run(&args, out),
         Command::Info(args) => info::run(&args, out),
         Command::Data(args) => data::run(&args, out),
         Command::Ladder(args) => ladder::run(&args, out),

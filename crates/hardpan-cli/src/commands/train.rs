@@ -3,7 +3,7 @@
 use crate::args::{Precision, Rate, Train};
 use crate::events::{Best, Event};
 use crate::output::Output;
-use crate::setup::{Kind, Prepared, Ready, Settings, prepare};
+use crate::setup::{Kind, Ready, Settings, prepare};
 use crate::{interrupt, memory};
 use anyhow::{Context as _, Result, bail};
 use hardpan::engine::dev::cpu::pool;
@@ -13,6 +13,7 @@ use hardpan::learn::learner::{EpochRecord, FineTune, FitError, History};
 use hardpan::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 /// A run: what is in a checkpoint beside the state of the learner.
@@ -46,10 +47,8 @@ pub fn run(args: Train, out: &Output) -> Result<()> {
     }
     let every = Duration::from_secs_f64(args.checkpoint_secs);
     let job = Job { start, every, resume, out: *out };
-    match prepare(&mut run.settings)? {
-        Prepared::Classes(ready) => job.fit(*ready, run),
-        Prepared::Pixels(ready) => job.fit(*ready, run),
-    }
+    let ready = prepare(&mut run.settings)?;
+    job.fit(ready, run)
 }
 
 fn new_run(args: &Train) -> Result<Run> {
@@ -90,8 +89,16 @@ impl Job {
         M: Module + Forward<Tensor, Output = Tensor>,
     {
         let out = &self.out;
-        let Ready { mut learn, mut header, train_items, valid_items, suggested, metric, notes, data } =
-            ready;
+        let Ready {
+            mut learn,
+            mut header,
+            train_items,
+            valid_items,
+            suggested,
+            metric,
+            notes,
+            data,
+        } = ready;
         notes.iter().for_each(|n| out.note(format!("note: {n}")));
         let seed = run.settings.seed;
         let arch = run.settings.arch.clone().unwrap_or_default();
@@ -119,7 +126,9 @@ impl Job {
             Some(lr) => lr,
             None if run.find_rate => {
                 let Some(lr) = learn.lr_find()?.suggestion() else {
-                    bail!("the rate finder had too few steps to suggest a rate; give one with --lr");
+                    bail!(
+                        "the rate finder had too few steps to suggest a rate; give one with --lr"
+                    );
                 };
                 out.note(format!("learning rate {lr:.2e}, as the rate finder suggests"));
                 lr
@@ -162,7 +171,9 @@ impl Job {
         if let Err(e) = fit {
             return Err(self.rescue(e, &learn, header, &run));
         }
-        if learn.context().interrupted {
+        // It ends early when asked to stop; what was recorded is then not the whole.
+        let whole = learn.context().epoch + 1 == learn.context().epochs;
+        if flag.load(SeqCst) && !(whole && learn.history().epochs.len() == learn.context().epochs) {
             let at = learn.history().epochs.len() + 1;
             bail!(
                 "interrupted in epoch {at} of {epochs}; nothing is lost: continue with `hardpan train --resume {}`",
@@ -178,7 +189,7 @@ impl Job {
             epochs: Some(epochs),
             settings: serde_json::to_value(&run.settings)?,
             metrics: measured(&last),
-            history: Some(history.clone()),
+            epochs_seen: without_times(&history),
             ..Provenance::default()
         };
         learn.save_with(&run.out, header)?;
@@ -186,7 +197,7 @@ impl Job {
         let _ = std::fs::remove_file(&checkpoint);
         if let Some(data) = &data {
             for bad in data.bad_files() {
-                out.note(format!("left out: {bad}"));
+                out.note(format!("left out: {}", bad.reason));
             }
         }
         if let Some(dir) = &run.plots {
@@ -194,9 +205,6 @@ impl Job {
             out.note(format!("pictures of the training are in {}", dir.display()));
         }
         self.done(&run, &history, metric, valid_items);
-        if run.coach {
-            coach::run(&mut learn, data.as_ref(), out)?;
-        }
         Ok(())
     }
 
@@ -243,23 +251,27 @@ impl Job {
         let wrong = ((1.0 - value) * valid_items as f64).round();
         let data = &run.settings.data;
         let (result, input) = match run.settings.kind {
-            Kind::Segment => (format!("{:.2} % of the pixels right", value * 100.0), "street.jpg"),
-            Kind::Image => {
-                (format!("{:.2} % right: {wrong} of {valid_items} wrong", value * 100.0), "photo.jpg")
-            }
-            Kind::Digits => {
-                (format!("{:.2} % right: {wrong} of {valid_items} wrong", value * 100.0), "digit.png")
-            }
+            Kind::Image => (
+                format!("{:.2} % right: {wrong} of {valid_items} wrong", value * 100.0),
+                "photo.jpg",
+            ),
+            Kind::Digits => (
+                format!("{:.2} % right: {wrong} of {valid_items} wrong", value * 100.0),
+                "digit.png",
+            ),
         };
         self.out.line(format!("\n{result}. Saved {model} after {seconds:.0} s."));
         let mut next = vec![
             (format!("predict {model} {input}"), "what is it?"),
             (format!("eval {model} {data}"), "measure it again"),
         ];
-        if run.settings.kind != Kind::Segment {
-            next.push((format!("report {model} {data} --out report"), "a page: what it gets wrong, and why"));
-            next.push((format!("serve {model}"), "try it in a browser"));
+        if run.settings.kind == Kind::Image {
+            next.push((
+                format!("report {model} {data} --out report"),
+                "a page: what it gets wrong, and why",
+            ));
         }
+        next.push((format!("serve {model}"), "try it in a browser"));
         next.push((format!("info {model}"), "what it says about itself"));
         if run.settings.kind == Kind::Digits {
             next.push(("ladder".into(), "how fast can a matrix product get?"));
@@ -273,7 +285,8 @@ impl Job {
 
 /// What was chosen for the data.
 fn about(s: &Settings, header: &Header, epochs: usize) -> String {
-    let mut parts = vec![format!("{epochs} epochs"), format!("batches of {}", s.batch_size.unwrap_or(0))];
+    let mut parts =
+        vec![format!("{epochs} epochs"), format!("batches of {}", s.batch_size.unwrap_or(0))];
     if let Some(i) = &header.input {
         let colour = if i.channels == 1 { "grey" } else { "colour" };
         parts.insert(0, format!("{}x{} {colour}", i.width, i.height));
@@ -283,6 +296,12 @@ fn about(s: &Settings, header: &Header, epochs: usize) -> String {
     }
     parts.push(format!("seed {}", s.seed));
     parts.join(", ")
+}
+
+/// The epochs without how long they took: the same seed gives the same file.
+fn without_times(history: &History) -> Vec<EpochRecord> {
+    let epochs = history.epochs.iter().cloned();
+    epochs.map(|e| EpochRecord { seconds: 0.0, train_seconds: 0.0, ..e }).collect()
 }
 
 /// One line for each epoch.

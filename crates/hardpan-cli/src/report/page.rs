@@ -30,9 +30,9 @@ impl Page {
         self.sections += 1;
         let (id, heading) = (self.sections, escape(heading));
         let _ = write!(self.contents, "<a href=\"#s{id}\">{heading}</a> ");
-        let _ = write!(
+        let _ = writeln!(
             self.body,
-            "<section id=\"s{id}\"><h2>{heading}</h2><p class=\"soft\">{}</p>{html}</section>\n",
+            "<section id=\"s{id}\"><h2>{heading}</h2><p class=\"soft\">{}</p>{html}</section>",
             escape(about)
         );
     }
@@ -76,7 +76,8 @@ pub fn table<R: AsRef<[String]>>(rows: &[R]) -> String {
         out += "<tr>";
         for cell in row.as_ref() {
             let number = cell.trim_end_matches(" %").parse::<f64>().is_ok();
-            let (tag, class) = (if i == 0 { "th" } else { "td" }, if number { " class=n" } else { "" });
+            let (tag, class) =
+                (if i == 0 { "th" } else { "td" }, if number { " class=n" } else { "" });
             let _ = write!(out, "<{tag}{class}>{}</{tag}>", escape(cell));
         }
         out += "</tr>";

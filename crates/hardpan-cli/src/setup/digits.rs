@@ -46,9 +46,13 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
     );
     manual_seed(s.seed);
     let model = models::from_arch(&network.to_arch())?;
-    let learn = Learner::new(loaders, model, super::cross_entropy_smoothed(s.label_smoothing))
-        .opt(Adam::fastai(1e-3).weight_decay(s.weight_decay))
-        .metric(Mean::new("accuracy", accuracy));
+    let learn = Learner::new(
+        loaders,
+        model,
+        super::cross_entropy_smoothed(*s.label_smoothing.get_or_insert(0.0)),
+    )
+    .opt(Adam::fastai(1e-3).weight_decay(s.weight_decay))
+    .metric(Mean::new("accuracy", accuracy));
     let header = Header {
         arch: Some(network.to_arch()),
         classes: (0..classes).map(|c| c.to_string()).collect(),

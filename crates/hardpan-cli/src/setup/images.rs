@@ -6,15 +6,16 @@ use anyhow::{Context, Result, bail};
 use hardpan::learn::data::block::OnError;
 use hardpan::learn::file::{Header, ImageInput};
 use hardpan::prelude::*;
-use hardpan::vision::augment::AugTransforms;
+use hardpan::vision::augment::{AugTransforms, TrivialAugment};
 use hardpan::vision::data::{AugmentChoice, ImageData, ImageDataLoaders, Stats};
 use hardpan::vision::learner::{
-    Defaults, VisionOptions, defaults_for, normalization_of, vision_learner,
+    DataFacts, VisionOptions, defaults_for, normalization_of, vision_learner,
 };
 use hardpan::vision::models::Model;
 use hardpan::vision::predictor::{InputSpec, header_for};
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+
+/// Pictures up to this many pixels a side are small: they are moved, not cut.
+const SMALL: usize = 64;
 
 pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
     if s.shift.is_some() {
@@ -30,9 +31,6 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
     if let Some(share) = s.valid {
         loaders = loaders.valid_fraction(share);
     }
-    if let Some(file) = &s.corrections {
-        loaders = loaders.corrections(Corrections::read(file)?.0);
-    }
     if !s.strict {
         loaders = loaders.on_error(OnError::Skip);
     }
@@ -44,11 +42,19 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
     }
     // A first look: how many pictures there are, and how large.
     let seen = loaders.build()?;
-    let d = defaults_for(&seen, s.pretrained.is_some());
-    let arch = s.arch.get_or_insert_with(|| d.arch.clone()).clone();
-    let (width, height) = *s.size.get_or_insert(d.size);
-    let batch_size = *s.batch_size.get_or_insert(d.batch_size.min(seen.train_files.len()).max(1));
-    let augment = augment(s, &d);
+    let plan = defaults_for(&DataFacts {
+        items: seen.train_files.len(),
+        classes: seen.classes.len(),
+        pixels: seen.pipeline.width.min(seen.pipeline.height),
+        pretrained: s.pretrained.is_some(),
+    });
+    let arch = s.arch.get_or_insert_with(|| plan.arch.into()).clone();
+    let (width, height) = *s.size.get_or_insert((plan.size, plan.size));
+    // A batch that is not full would be the only one.
+    let items = seen.train_files.len().max(1);
+    let batch_size = *s.batch_size.get_or_insert(plan.batch_size.min(items));
+    let label_smoothing = *s.label_smoothing.get_or_insert(plan.label_smoothing);
+    let augment = augmentation(s.augment, width.min(height), plan.min_crop);
     loaders = loaders.size_2d(width, height).batch_size(batch_size).augment(augment);
     if s.pretrained.is_some() {
         let (mean, std) = normalization_of(&arch);
@@ -61,7 +67,7 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
         channels: data.pipeline.channels,
         image_size: height,
         pretrained: s.pretrained.clone(),
-        label_smoothing: s.label_smoothing,
+        label_smoothing,
         ..VisionOptions::new(data.classes.len())
     };
     let mut learn = vision_learner(data.loaders.clone(), &arch, &options)?
@@ -69,8 +75,7 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
     if s.pretrained.is_some() {
         learn.freeze();
     }
-    let header =
-        header_for(learn.model(), &data.classes, &input(&data), Header::default());
+    let header = header_for(learn.model(), &data.classes, &input(&data), Header::default());
     let mut notes = data.notes.clone();
     let counts = data.class_counts();
     let (least, most) = (counts.iter().min().copied(), counts.iter().max().copied());
@@ -84,7 +89,7 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
     Ok(Ready {
         train_items: data.train_files.len(),
         valid_items: data.valid_files.len(),
-        suggested: Suggested { epochs: d.epochs, lr: d.lr },
+        suggested: Suggested { epochs: plan.epochs, lr: plan.lr },
         metric: "accuracy",
         notes,
         learn,
@@ -93,6 +98,29 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
     })
 }
 
+/// What an option means for pictures of so many pixels a side.
+fn augmentation(choice: Option<Augment>, pixels: usize, min_crop: f64) -> AugmentChoice {
+    let small = pixels <= SMALL;
+    match choice {
+        Some(Augment::None) => AugmentChoice::Off,
+        Some(Augment::Light) if small => AugmentChoice::Auto,
+        Some(Augment::Light) => {
+            AugmentChoice::Transforms(AugTransforms::none().flip(0.5), min_crop.max(0.5))
+        }
+        Some(Augment::Full) if small => AugmentChoice::Trivial(TrivialAugment::default()),
+        Some(Augment::Full) => {
+            // The random part is a zoom already.
+            AugmentChoice::Transforms(AugTransforms::default().zoom(1.0, 1.0), min_crop)
+        }
+        None => AugmentChoice::Auto,
+    }
+}
+
+/// The way of the data's validation pictures.
 fn input(data: &ImageData) -> InputSpec {
-    InputSpec::of_pipeline(&data.pipeline)
+    let p = &data.pipeline;
+    let f64s = |v: &[f32]| v.iter().map(|&v| f64::from(v)).collect();
+    let (mean, std) = (f64s(&p.stats.mean), f64s(&p.stats.std));
+    let (channels, height, width) = (p.channels, p.height, p.width);
+    InputSpec { image: ImageInput { channels, height, width, mean, std }, ..Default::default() }
 }

@@ -2,18 +2,14 @@
 
 mod digits;
 mod images;
-mod segment;
 
 use crate::args::{Augment, Setup, Task, Valid};
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use hardpan::learn::file::Header;
 use hardpan::prelude::*;
 use hardpan::vision::models::Model;
-use hardpan::vision::unet::DynamicUnet;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-
-pub use images::{Corrections, image_data};
 
 /// What is learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,8 +19,6 @@ pub enum Kind {
     Digits,
     /// Classes of pictures in files.
     Image,
-    /// Classes of pixels.
-    Segment,
 }
 
 impl Kind {
@@ -32,7 +26,6 @@ impl Kind {
     pub fn task(self) -> &'static str {
         match self {
             Kind::Digits | Kind::Image => "image",
-            Kind::Segment => "segment",
         }
     }
 }
@@ -55,7 +48,7 @@ pub struct Settings {
     pub strict: bool,
     pub shift: Option<usize>,
     pub weight_decay: f64,
-    pub label_smoothing: f64,
+    pub label_smoothing: Option<f64>,
     pub mixup: f64,
     pub bf16: bool,
     /// Number of threads that load; nothing but speed depends on it.
@@ -85,7 +78,7 @@ impl Settings {
             strict: setup.strict,
             shift: setup.shift.map(|s| s as usize),
             weight_decay: 0.01,
-            label_smoothing: 0.0,
+            label_smoothing: None,
             mixup: 0.0,
             bf16: false,
             workers: setup.workers.map(usize::from),
@@ -99,11 +92,8 @@ fn kind(task: Task, word: &str) -> Result<Kind> {
     match task {
         Task::Auto | Task::Image if crate::data::is_digits(word) => Ok(Kind::Digits),
         Task::Image => Ok(Kind::Image),
-        Task::Segment => Ok(Kind::Segment),
-        Task::Auto if path.is_dir() || crate::data::find(word).is_some() => {
-            let folder = crate::data::folder_of(word)?;
-            Ok(if segment::looks_like(&folder) { Kind::Segment } else { Kind::Image })
-        }
+        Task::Segment => bail!("--task segment"),
+        Task::Auto if path.is_dir() || crate::data::find(word).is_some() => Ok(Kind::Image),
         Task::Auto if path.is_file() => bail!(
             "{word}: a file; this version trains on folders of pictures (a folder for each class). \
              Tables and texts come in a later version"
@@ -151,23 +141,10 @@ fn cross_entropy_smoothed(
     }
 }
 
-/// A learner of one kind or the other.
-pub enum Prepared {
-    Classes(Box<Ready<Model>>),
-    Pixels(Box<Ready<DynamicUnet>>),
-}
-
 /// Reads the data, fills in what was left to it, and builds the learner. Seeds the random generator.
-pub fn prepare(s: &mut Settings) -> Result<Prepared> {
-    Ok(match s.kind {
-        Kind::Digits => Prepared::Classes(Box::new(digits::prepare(s)?)),
-        Kind::Image => {
-            let ready = images::prepare(s);
-            Prepared::Classes(Box::new(ready.with_context(|| format!("training on {}", s.data))?))
-        }
-        Kind::Segment => {
-            let ready = segment::prepare(s);
-            Prepared::Pixels(Box::new(ready.with_context(|| format!("training on {}", s.data))?))
-        }
-    })
+pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
+    match s.kind {
+        Kind::Digits => digits::prepare(s),
+        Kind::Image => images::prepare(s),
+    }
 }

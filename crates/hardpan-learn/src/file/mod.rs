@@ -23,7 +23,7 @@ mod error;
 pub use atomic::write_atomic;
 pub use error::FileError;
 
-use crate::learner::History;
+use crate::learner::{EpochRecord, History};
 use hardpan_engine::{DType, HostArray, Tensor};
 use hardpan_nn::{Module, StateDict};
 use safetensors::tensor::{Dtype, TensorView};
@@ -110,6 +110,9 @@ pub struct Provenance {
     pub settings: Value,
     /// What was measured after training: `valid_loss`, `accuracy`, ...
     pub metrics: BTreeMap<String, f64>,
+    /// The course of the training, epoch by epoch; times may be left out (0), so that the same seed gives the same file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub epochs_seen: Vec<EpochRecord>,
 }
 
 /// The position of an interrupted run.
