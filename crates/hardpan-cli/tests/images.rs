@@ -1,0 +1,231 @@
+//! The way of a folder of pictures: train, evaluate, predict, report, serve; and what is wrong with folders.
+
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+fn hardpan(dir: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_hardpan")).current_dir(dir).args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn objects(o: &Output) -> Vec<Value> {
+    text(&o.stdout).lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+}
+
+#[track_caller]
+fn done(o: &Output) {
+    assert_eq!(o.status.code(), Some(0), "{}\n{}", text(&o.stdout), text(&o.stderr));
+}
+
+const CLASSES: [&str; 3] = ["blue", "green", "red"];
+
+/// A picture of 20x20 in noise, with more of one colour.
+fn picture(class: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(6364136223846793005).wrapping_add(class as u64);
+    let mut noise = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 57) as u8
+    };
+    let strong = 2 - class;
+    (0..1200).map(|i| noise() + if i % 3 == strong { 90 } else { 0 }).collect()
+}
+
+fn png(path: &Path, pixels: &[u8]) {
+    let mut encoder = png::Encoder::new(std::fs::File::create(path).unwrap(), 20, 20);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.write_header().unwrap().write_image_data(pixels).unwrap();
+}
+
+/// `data/blue`, `data/green`, `data/red` with `n` pictures each.
+fn colours(n: usize) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (class, name) in CLASSES.iter().enumerate() {
+        let folder = dir.path().join("data").join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        for i in 0..n {
+            png(&folder.join(format!("{i:03}.png")), &picture(class, i as u64));
+        }
+    }
+    dir
+}
+
+/// A training that is quick also without optimization.
+const QUICK: [&str; 8] = ["--arch", "cnn", "--epochs", "3", "--bs", "8", "--lr", "0.02"];
+
+fn train(dir: &Path, more: &[&str]) -> Output {
+    hardpan(dir, &[&["train", "data"], &QUICK[..], more].concat())
+}
+
+#[test]
+fn from_a_folder_to_a_model_that_is_understood() {
+    let dir = colours(20);
+    let at = dir.path();
+    // A file that is no picture, and one that is only half of one.
+    std::fs::write(at.join("data/red/notes.txt"), "later").unwrap();
+    let whole = std::fs::read(at.join("data/red/000.png")).unwrap();
+    std::fs::write(at.join("data/red/half.png"), &whole[..whole.len() / 2]).unwrap();
+
+    let o = train(at, &["--json", "--plots", "plots"]);
+    done(&o);
+    let events = objects(&o);
+    let start = &events[0];
+    assert_eq!((&start["task"], &start["arch"]), (&"image".into(), &"cnn".into()));
+    assert_eq!(start["classes"], serde_json::json!(CLASSES));
+    let items = start["train_items"].as_u64().unwrap() + start["valid_items"].as_u64().unwrap();
+    assert_eq!(items, 61, "a file that cannot be read is found out later");
+    assert!(text(&o.stderr).contains("left out") && text(&o.stderr).contains("half.png"));
+    let accuracy = events[3]["metrics"]["accuracy"].as_f64().unwrap();
+    assert!(accuracy > 0.9, "{accuracy}");
+    for name in ["losses.svg", "losses.png", "rates.svg", "metrics.png"] {
+        assert!(at.join("plots").join(name).metadata().unwrap().len() > 500, "{name}");
+    }
+
+    // It is judged by what it was not trained on, with the very numbers of the training.
+    let o = hardpan(at, &["eval", "model.hardpan", "--json"]);
+    done(&o);
+    let eval = objects(&o).pop().unwrap();
+    assert_eq!((&eval["part"], &eval["metrics"]["accuracy"]), (&"valid".into(), &accuracy.into()));
+    let loss = events[3]["valid_loss"].as_f64().unwrap();
+    assert!((eval["valid_loss"].as_f64().unwrap() - loss).abs() < 1e-5, "{eval} {loss}");
+    let o = hardpan(at, &["eval", "model.hardpan", "data", "--part", "all", "--json"]);
+    assert_eq!(objects(&o)[0]["items"], 60);
+
+    let o = hardpan(at, &["predict", "model.hardpan", "data/green", "--json", "--top", "1"]);
+    done(&o);
+    let lines = objects(&o);
+    let right = lines.iter().filter(|l| l["class"] == "green").count();
+    assert!(lines.len() == 20 && right > 17, "{right} of {}", lines.len());
+    done(&hardpan(at, &["predict", "model.hardpan", "data/green", "--tta"]));
+
+    let o = hardpan(at, &["report", "model.hardpan", "--out", "page"]);
+    done(&o);
+    let page = std::fs::read_to_string(at.join("page/index.html")).unwrap();
+    for part in
+        ["Confusion matrix", "Top losses", "Nearest neighbours", "<svg", "data:image/png;base64,"]
+    {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(
+        !page.contains("src=\"http") && !page.contains("href=\"http"),
+        "nothing from elsewhere"
+    );
+
+    let o = hardpan(at, &["data", "verify", "data", "--json"]);
+    assert_eq!(o.status.code(), Some(1));
+    let found = &objects(&o)[0];
+    assert_eq!((&found["checked"], &found["other_files"]), (&61.into(), &1.into()));
+    assert!(found["problems"][0]["file"].as_str().unwrap().ends_with("half.png"));
+    let o = train(at, &["--strict"]);
+    assert_eq!(o.status.code(), Some(1));
+    assert!(text(&o.stderr).contains("half.png"), "{}", text(&o.stderr));
+}
+
+#[cfg(unix)]
+#[test]
+fn the_same_seed_gives_the_same_model_whatever_happens_meanwhile() {
+    let dir = colours(20);
+    let at = dir.path();
+    done(&train(at, &["--out", "a.hardpan", "--workers", "0", "--threads", "1"]));
+    done(&train(at, &["--out", "b.hardpan", "--workers", "3", "--threads", "2"]));
+    let model = |name: &str| std::fs::read(at.join(name)).unwrap();
+    assert_eq!(model("a.hardpan"), model("b.hardpan"));
+    // Killed at some batch, and taken up again.
+    let args = [&["train", "data"], &QUICK[..], &["--checkpoint-secs", "0"]].concat();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_hardpan"))
+        .current_dir(at)
+        .args(args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while !at.join("model.hardpan.checkpoint").exists() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    done(&hardpan(at, &["train", "--resume", "model.hardpan"]));
+    assert_eq!(model("a.hardpan"), model("model.hardpan"));
+}
+
+#[test]
+fn what_is_wrong_with_a_folder_is_said() {
+    let dir = colours(4);
+    let at = dir.path();
+    let says = |args: &[&str]| {
+        let o = hardpan(at, args);
+        assert_eq!(o.status.code(), Some(1), "{args:?}: {}", text(&o.stdout));
+        text(&o.stderr)
+    };
+    assert!(says(&["train", "data/red"]).contains("class"));
+    std::fs::create_dir(at.join("empty")).unwrap();
+    assert!(says(&["train", "empty"]).contains("no pictures"));
+    assert!(says(&["train", "dato"]).contains("no such folder"));
+    assert!(says(&["train", "data", "--arch", "resnet99"]).contains("resnet18"));
+    assert!(says(&["train", "data", "--shift", "2"]).contains("--augment"));
+    assert!(says(&["train", "data", "--pretrained", "nothing.pth"]).contains("nothing.pth"));
+    assert!(says(&["train", "data", "--task", "tabular"]).contains("pictures only"));
+    done(&train(at, &["--epochs", "1"]));
+    std::fs::rename(at.join("data/red"), at.join("data/purple")).unwrap();
+    let e = says(&["eval", "model.hardpan", "data", "--part", "all"]);
+    assert!(e.contains("purple") && e.contains("does not know"), "{e}");
+    assert!(says(&["serve", "model.hardpan", "--addr", "nowhere:80"]).contains("nowhere:80"));
+    assert!(says(&["report", "absent.hardpan"]).contains("no such file"));
+}
+
+struct Serving(Child);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn what_is_served_is_what_is_predicted() {
+    let dir = colours(10);
+    let at = dir.path();
+    done(&train(at, &["--epochs", "1"]));
+    let child = Command::new(env!("CARGO_BIN_EXE_hardpan"))
+        .current_dir(at)
+        .args(["serve", "model.hardpan", "--addr", "127.0.0.1:0", "--json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut serving = Serving(child);
+    let mut line = String::new();
+    BufReader::new(serving.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let listening: Value = serde_json::from_str(&line).unwrap();
+    let address = listening["address"].as_str().unwrap().to_owned();
+    let post = |path: &str, body: &[u8]| -> Value {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+    };
+    let names: Vec<String> = (0..10).map(|i| format!("data/blue/{i:03}.png")).collect();
+    let mut args = vec!["predict", "model.hardpan", "--json"];
+    args.extend(names.iter().map(String::as_str));
+    let o = hardpan(at, &args);
+    done(&o);
+    // One by one by the server, together by the command: the same bits.
+    for (name, expected) in names.iter().zip(objects(&o)) {
+        let answer = post("/predict?top=3", &std::fs::read(at.join(name)).unwrap());
+        assert_eq!(answer["top"], expected["top"], "{name}");
+    }
+    let why = post("/explain", &std::fs::read(at.join(&names[0])).unwrap());
+    assert!(why["heat_map"].as_str().unwrap().starts_with("data:image/png;base64,"), "{why}");
+    let wrong = post("/predict", b"no picture");
+    assert!(wrong["error"].as_str().unwrap().contains("not an image"), "{wrong}");
+}
