@@ -205,6 +205,12 @@ impl Job {
             out.note(format!("pictures of the training are in {}", dir.display()));
         }
         self.done(&run, &history, metric, valid_items);
+        if run.coach {
+            out.note("the coach looks into the training");
+            let found = learn.diagnose()?;
+            out.event(&serde_json::json!({"event": "coach", "diagnosis": found}));
+            out.line(format!("\n{found}"));
+        }
         Ok(())
     }
 

@@ -2,18 +2,16 @@
 
 pub mod heat;
 mod page;
-mod shim;
 
 use crate::judge::{Item, Judged};
 use crate::plots;
 use anyhow::Result;
 use hardpan::learn::learner::History;
-use hardpan::plot::figures;
 use hardpan::prelude::*;
 use hardpan::vision::image::{Filter, Image};
 use hardpan::vision::predictor::Predictor;
 use page::{Page, escape, picture, table};
-use shim::ClassificationInterpretation;
+use hardpan::learn::interpret::ClassificationInterpretation;
 use std::fmt::Write;
 
 /// Pictures of the page are at most so large.
@@ -33,8 +31,11 @@ pub fn page(
     let classes: Vec<String> = (0..judged.classes).map(|c| predictor.label(c)).collect();
     let probabilities =
         Tensor::from_slice(&judged.probabilities, [judged.targets.len(), judged.classes]);
-    let interp =
-        ClassificationInterpretation::new(classes.clone(), probabilities, judged.targets.clone());
+    let interp = ClassificationInterpretation::from_probabilities(
+        &probabilities,
+        &judged.targets,
+        classes.clone(),
+    );
     let about = format!(
         "{} on {data} ({}): {:.2} % of {} pictures right, loss {:.4}",
         predictor.model().name(),
@@ -49,16 +50,16 @@ pub fn page(
         page.section("Unreadable files", "They were left out.", &format!("<ul>{list}</ul>"));
     }
     training(&mut page, predictor)?;
-    let svg = figures::confusion_matrix(&classes, &interp.confusion(), true).to_svg()?;
+    let svg = interp.plot_confusion_matrix(true).to_svg()?;
     page.section(
         "Confusion matrix",
         "Each row is a true class, each column what the model said. Off the diagonal are the mistakes.",
         &figure(&svg),
     );
-    confused(&mut page, &interp, &classes);
+    confused(&mut page, &interp);
     per_class(&mut page, &interp);
     calibration(&mut page, &interp)?;
-    let top = interp.top_losses(worst.min(judged.targets.len()));
+    let top: Vec<usize> = interp.top_losses(worst).into_iter().map(|t| t.item).collect();
     losses(&mut page, predictor, judged, &interp, &classes, &top);
     neighbours(&mut page, predictor, judged, &classes, &top);
     Ok(page.finish())
@@ -102,13 +103,13 @@ fn training(page: &mut Page, predictor: &Predictor) -> Result<()> {
     Ok(())
 }
 
-fn confused(page: &mut Page, interp: &ClassificationInterpretation, classes: &[String]) {
+fn confused(page: &mut Page, interp: &ClassificationInterpretation) {
     let most = interp.most_confused(1);
     let mut rows = vec![["true".to_owned(), "said".to_owned(), "times".to_owned()]];
     rows.extend(
         most.iter()
             .take(20)
-            .map(|&(t, p, n)| [classes[t].clone(), classes[p].clone(), n.to_string()]),
+            .map(|&(t, p, n)| [t.to_owned(), p.to_owned(), n.to_string()]),
     );
     let html = match rows.len() {
         1 => "<p>No mistakes.</p>".to_owned(),
@@ -125,8 +126,8 @@ fn per_class(page: &mut Page, interp: &ClassificationInterpretation) {
     let mut rows = vec![["class", "precision", "recall", "F1", "pictures"].map(str::to_owned)];
     let percent =
         |v: f64| if v.is_nan() { "–".to_owned() } else { format!("{:.1} %", v * 100.0) };
-    rows.extend(interp.report().into_iter().map(|r| {
-        [r.class, percent(r.precision), percent(r.recall), percent(r.f1), r.support.to_string()]
+    rows.extend(interp.report().rows.into_iter().map(|r| {
+        [r.name, percent(r.precision), percent(r.recall), percent(r.f1), r.support.to_string()]
     }));
     page.section(
         "Each class",
@@ -136,8 +137,7 @@ fn per_class(page: &mut Page, interp: &ClassificationInterpretation) {
 }
 
 fn calibration(page: &mut Page, interp: &ClassificationInterpretation) -> Result<()> {
-    let (bins, error) = interp.calibration(10);
-    let svg = figures::calibration(&bins, error).to_svg()?;
+    let svg = interp.calibration(10).plot().to_svg()?;
     page.section(
         "Can its probabilities be trusted?",
         "On the diagonal, what it is 80 % sure of is right 80 % of the time; below, it is too sure of itself.",
