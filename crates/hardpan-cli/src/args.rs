@@ -570,6 +570,6 @@ mod tests {
         assert!(refused(&["--valid", "no/such/folder"]).contains("a folder that is there"));
         assert!(refused(&["--freeze-epochs", "2"]).contains("--pretrained"));
         assert!(refused(&["--device", "cuda:1"]).contains("use --device cpu"));
-        assert!(refused(&["--ecochs", "3"]).contains("--epochs"), "says what may be meant");
+        assert!(refused(&["--epochz", "3"]).contains("--epochs"), "says what may be meant");
     }
 }

@@ -134,7 +134,7 @@ fn the_same_seed_gives_the_same_model_whatever_happens_meanwhile() {
     done(&train(at, &["--out", "a.hardpan", "--workers", "0", "--threads", "1"]));
     done(&train(at, &["--out", "b.hardpan", "--workers", "3", "--threads", "2"]));
     let model = |name: &str| std::fs::read(at.join(name)).unwrap();
-    assert_eq!(model("a.hardpan"), model("b.hardpan"));
+    assert!(model("a.hardpan") == model("b.hardpan"));
     // Killed at some batch, and taken up again.
     let args = [&["train", "data"], &QUICK[..], &["--checkpoint-secs", "0"]].concat();
     let mut child = Command::new(env!("CARGO_BIN_EXE_hardpan"))
@@ -150,7 +150,7 @@ fn the_same_seed_gives_the_same_model_whatever_happens_meanwhile() {
     child.kill().unwrap();
     child.wait().unwrap();
     done(&hardpan(at, &["train", "--resume", "model.hardpan"]));
-    assert_eq!(model("a.hardpan"), model("model.hardpan"));
+    assert!(model("a.hardpan") == model("model.hardpan"));
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn what_is_wrong_with_a_folder_is_said() {
     assert!(says(&["train", "data", "--shift", "2"]).contains("--augment"));
     assert!(says(&["train", "data", "--pretrained", "nothing.pth"]).contains("nothing.pth"));
     assert!(says(&["train", "data", "--task", "tabular"]).contains("pictures only"));
-    done(&train(at, &["--epochs", "1"]));
+    done(&train(at, &[]));
     std::fs::rename(at.join("data/red"), at.join("data/purple")).unwrap();
     let e = says(&["eval", "model.hardpan", "data", "--part", "all"]);
     assert!(e.contains("purple") && e.contains("does not know"), "{e}");
@@ -191,7 +191,7 @@ impl Drop for Serving {
 fn what_is_served_is_what_is_predicted() {
     let dir = colours(10);
     let at = dir.path();
-    done(&train(at, &["--epochs", "1"]));
+    done(&train(at, &[]));
     let child = Command::new(env!("CARGO_BIN_EXE_hardpan"))
         .current_dir(at)
         .args(["serve", "model.hardpan", "--addr", "127.0.0.1:0", "--json"])

@@ -202,7 +202,7 @@ fn killed_in_the_middle_of_an_epoch_it_ends_the_same() {
     child.wait().unwrap();
     let o = hardpan(at, &resume);
     done(&o);
-    assert_eq!(model(at.join("model.hardpan")), model(at.join("whole.hardpan")));
+    assert!(model(at.join("model.hardpan")) == model(at.join("whole.hardpan")));
     assert!(!at.join("model.hardpan.checkpoint").exists());
     // Now it is over.
     let o = hardpan(at, &resume);
@@ -240,7 +240,7 @@ fn asked_to_stop_it_says_how_to_go_on() {
     );
     assert_eq!(model(at.join("model.hardpan")), b"an old model");
     done(&hardpan(at, &["train", "--resume", "model.hardpan"]));
-    assert_eq!(model(at.join("model.hardpan")), model(at.join("whole.hardpan")));
+    assert!(model(at.join("model.hardpan")) == model(at.join("whole.hardpan")));
 }
 
 #[test]

@@ -187,7 +187,8 @@ impl Job {
             data: Some(run.settings.data.clone()),
             seed: Some(seed),
             epochs: Some(epochs),
-            settings: serde_json::to_value(&run.settings)?,
+            // The same seed gives the same file, however many threads load.
+            settings: serde_json::to_value(Settings { workers: None, ..run.settings.clone() })?,
             metrics: measured(&last),
             epochs_seen: without_times(&history),
             ..Provenance::default()
@@ -304,10 +305,10 @@ fn about(s: &Settings, header: &Header, epochs: usize) -> String {
     parts.join(", ")
 }
 
-/// The epochs without how long they took: the same seed gives the same file.
+/// The epochs without how long they took and in how many parts: the same seed gives the same file.
 fn without_times(history: &History) -> Vec<EpochRecord> {
     let epochs = history.epochs.iter().cloned();
-    epochs.map(|e| EpochRecord { seconds: 0.0, train_seconds: 0.0, ..e }).collect()
+    epochs.map(|e| EpochRecord { seconds: 0.0, train_seconds: 0.0, items: 0, ..e }).collect()
 }
 
 /// One line for each epoch.

@@ -6,12 +6,12 @@ mod page;
 use crate::judge::{Item, Judged};
 use crate::plots;
 use anyhow::Result;
+use hardpan::learn::interpret::ClassificationInterpretation;
 use hardpan::learn::learner::History;
 use hardpan::prelude::*;
 use hardpan::vision::image::{Filter, Image};
 use hardpan::vision::predictor::Predictor;
 use page::{Page, escape, picture, table};
-use hardpan::learn::interpret::ClassificationInterpretation;
 use std::fmt::Write;
 
 /// Pictures of the page are at most so large.
@@ -106,11 +106,7 @@ fn training(page: &mut Page, predictor: &Predictor) -> Result<()> {
 fn confused(page: &mut Page, interp: &ClassificationInterpretation) {
     let most = interp.most_confused(1);
     let mut rows = vec![["true".to_owned(), "said".to_owned(), "times".to_owned()]];
-    rows.extend(
-        most.iter()
-            .take(20)
-            .map(|&(t, p, n)| [t.to_owned(), p.to_owned(), n.to_string()]),
-    );
+    rows.extend(most.iter().take(20).map(|&(t, p, n)| [t.to_owned(), p.to_owned(), n.to_string()]));
     let html = match rows.len() {
         1 => "<p>No mistakes.</p>".to_owned(),
         _ => table(&rows),
