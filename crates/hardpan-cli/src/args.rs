@@ -468,15 +468,57 @@ pub struct Ladder {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  hardpan bench
-  hardpan bench matmul_512 --threads 1 --secs 2 --json")]
+  hardpan bench                                  everything; takes some minutes
+  hardpan bench matmul cnn_b64 'gpt_*'           a group, a name, a pattern
+  hardpan bench mlp --variant adam --threads 1 --secs 2 --json
+  hardpan bench --peer-python ~/torch/bin/python --write BENCHMARKS.md
+
+A value is the median over blocks of calls, given with the lowest and the highest block.
+With a peer both sides run in turns; its script is built in (--peer-script for another).")]
 pub struct Bench {
-    /// Names of workloads [default: all]
+    /// Names, groups, beginnings of names, or patterns with * (see --list) [default: all]
+    #[arg(value_name = "WORKLOAD")]
     pub workloads: Vec<String>,
 
-    /// Seconds to measure each for
+    /// Seconds to measure each variant for
     #[arg(long, value_name = "S", default_value = "1", value_parser = above_zero)]
     pub secs: f64,
+
+    /// List the workloads
+    #[arg(long)]
+    pub list: bool,
+
+    /// Only variants with this word (f32, bf16, sgd, adam, drop, ...); may be given again
+    #[arg(long, value_name = "WORD")]
+    pub variant: Vec<String>,
+
+    /// Measure with each of these numbers of threads in turn, such as 2,1
+    #[arg(long, value_name = "N,N", value_delimiter = ',', value_parser = positive)]
+    pub thread_counts: Vec<usize>,
+
+    /// Share the time out over so many rounds [default: 2 with a peer, else 1]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub rounds: Option<usize>,
+
+    /// A Python that has PyTorch: run its side too, and give ratios
+    #[arg(long, value_name = "PATH")]
+    pub peer_python: Option<PathBuf>,
+
+    /// Another script for the peer's side
+    #[arg(long, value_name = "FILE", requires = "peer_python")]
+    pub peer_script: Option<PathBuf>,
+
+    /// Try the peer's compiler too (seconds to a minute for each variant)
+    #[arg(long, requires = "peer_python")]
+    pub peer_compile: bool,
+
+    /// Write the results as a Markdown page
+    #[arg(long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
+
+    /// What a process started for a measurement does
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub child: Option<String>,
 }
 
 /// A learning rate, or the wish to have it found.

@@ -99,7 +99,7 @@ fn machine(out: &Output) -> anyhow::Result<()> {
 }
 
 /// What the maker calls the processor, where Linux says it.
-fn processor() -> Option<String> {
+pub fn processor() -> Option<String> {
     let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = text.lines().find(|l| l.starts_with("model name"))?;
     Some(line.split_once(':')?.1.trim().to_owned())

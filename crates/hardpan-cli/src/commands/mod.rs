@@ -1,5 +1,6 @@
 //! One file for each command; each is a function of its arguments and the output.
 
+mod bench;
 mod data;
 mod eval;
 mod info;
@@ -24,6 +25,6 @@ pub fn run(command: Command, out: &Output) -> anyhow::Result<()> {
         Command::Info(args) => info::run(&args, out),
         Command::Data(args) => data::run(&args, out),
         Command::Ladder(args) => ladder::run(&args, out),
-        Command::Bench(_) => anyhow::bail!("this command is not built yet"),
+        Command::Bench(args) => bench::run(&args, out),
     }
 }
