@@ -20,6 +20,7 @@ fn header() -> Header {
         arch: Some(Arch { name: "cnn".into(), config: serde_json::json!({"channels": [8, 16]}) }),
         classes: vec!["cat".into(), "dög".into()],
         input: None,
+        pipeline: serde_json::json!({"fit": "crop"}),
         provenance: Provenance {
             seed: Some(42),
             metrics: [("accuracy".to_owned(), 0.99)].into(),

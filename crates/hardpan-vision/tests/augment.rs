@@ -157,7 +157,8 @@ fn centre(weights: impl Iterator<Item = f32>, w: usize) -> Option<(f32, f32)> {
 #[test]
 fn masks_points_and_boxes_follow_their_picture() {
     let settings = AugTransforms::default().rotate(25.0).lighting(0.0).padding(Padding::Zeros);
-    let transforms: Vec<Box<dyn ItemTransform<(Image, Mask), (Points, Boxes)>>> = vec![
+    type OfAll = dyn ItemTransform<(Image, Mask), (Points, Boxes)>;
+    let transforms: Vec<Box<OfAll>> = vec![
         Box::new(settings),
         Box::new(Resize::new(40, 30)),
         Box::new(Resize::new(40, 30).method(ResizeMethod::Pad)),
