@@ -516,7 +516,8 @@ impl Recipe for Lamb {
 }
 
 settings! {
-    /// SGD with gradients rescaled by layer. Counterpart: fastai's `Larc`.
+    /// SGD with gradients rescaled by layer: LARS, <https://arxiv.org/abs/1708.03888>, or with `clip` (the default) LARC. fastai's `Larc` is the
+    /// same but for the momentum, which there averages gradients that are not rescaled.
     LARS {
         /// Learning rate. Default 0.001.
         lr: f64 = 1e-3,
@@ -528,12 +529,14 @@ settings! {
         trust_coeff: f64 = 0.02,
         /// Added to the norms. Default 1e-8.
         eps: f64 = 1e-8,
+        /// Take no step larger than plain SGD would. Default yes.
+        clip: bool = true,
     }
 }
 
 impl Recipe for LARS {
     fn steps(&self) -> Vec<Step> {
-        list(&[Some(larc), Some(l2_reg), Some(momentum), Some(sgd_step)])
+        list(&[Some(if self.clip { larc } else { lars }), Some(momentum), Some(sgd_step)])
     }
     fn hypers(&self) -> Hypers {
         Hypers::new(&[

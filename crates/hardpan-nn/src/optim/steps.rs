@@ -343,14 +343,26 @@ pub(super) fn muon_step(u: &mut Update<'_>, settings: &super::Muon) {
     u.value = &u.value - x * (u.lr() * ratio);
 }
 
-/// LARS: rescales the gradient by `trust_coeff` times the ratio of norms, at most 1: <https://arxiv.org/abs/1708.03888>.
-/// Counterpart: fastai's `larc_layer_lr` with `clip=True`.
+/// LARC: the gradient and its L2 term, rescaled by `trust_coeff |p| / (|g| + wd |p|)` over the learning rate, at most 1: no parameter takes
+/// a step larger than plain SGD would. Comes before the momentum. Counterpart: NVIDIA apex's `LARC`.
 pub fn larc(u: &mut Update<'_>) {
+    let lr = u.lr();
+    rescale_by_layer(u, |local| (local * (1.0 / lr)).minimum(1.0));
+}
+
+/// LARS: the gradient and its L2 term, rescaled by `trust_coeff |p| / (|g| + wd |p|)`: <https://arxiv.org/abs/1708.03888>, algorithm 1.
+/// Comes before the momentum.
+pub fn lars(u: &mut Update<'_>) {
+    rescale_by_layer(u, |local| local);
+}
+
+fn rescale_by_layer(u: &mut Update<'_>, ratio: impl Fn(Tensor) -> Tensor) {
     let norm = |x: &Tensor| (x * x).sum(..).sqrt();
-    let (lr, wd) = (u.lr(), u.wd());
+    let wd = u.wd();
     let (p, g) = (norm(&u.value), norm(&u.grad));
     let local = &p * u.hyper(Hyper::Trust) / (&g + &p * wd + u.hyper(Hyper::Eps));
     let both = p.gt(0.0).to_dtype(p.dtype()) * g.gt(0.0).to_dtype(p.dtype());
-    let local = local.where_(&both.gt(0.0), p.full_like(lr)).minimum(lr);
-    u.grad = &u.grad * (local * (1.0 / lr));
+    let ratio = ratio(local).where_(&both.gt(0.0), p.ones_like());
+    l2_reg(u);
+    u.grad = &u.grad * ratio;
 }
