@@ -87,6 +87,11 @@ impl Sequential {
         self.layers.iter().map(|(_, l)| l.as_ref())
     }
 
+    /// Names and layers in order, taken apart.
+    pub fn into_layers(self) -> Vec<(String, Box<dyn Layer>)> {
+        self.layers
+    }
+
     /// Takes the layers from `at` on out of `self`. Both keep their names, so weights still fit by name after
     /// cutting a body from its head. Layers appended later are named by the new positions.
     ///

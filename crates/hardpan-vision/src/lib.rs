@@ -3,3 +3,8 @@
 //! Counterpart: `fastai.vision`.
 
 pub mod image;
+pub mod learner;
+pub mod models;
+pub mod predictor;
+pub mod unet;
+pub mod weights;

@@ -57,6 +57,9 @@ pub struct Header {
     /// What the model takes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<ImageInput>,
+    /// How raw data becomes what the model takes, in the terms of the crate that wrote it.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub pipeline: Value,
     /// Where the model comes from.
     pub provenance: Provenance,
 }

@@ -1,0 +1,187 @@
+//! [`DynamicUnet`]: a U-Net around any body of [`models`](crate::models).
+//!
+//! What the body gives at each size is kept; on the way up each is joined to what comes from below, enlarged by pixel shuffling.
+//! Ronneberger et al., <https://arxiv.org/abs/1505.04597>. Counterpart: fastai's `DynamicUnet`.
+
+mod layers;
+
+pub use layers::{PixelShuffleIcnr, SelfAttention2d};
+
+use crate::models::{Activation, Model, Stages};
+use hardpan_engine::{Tensor, functional as f, no_grad};
+use hardpan_nn::{BatchNorm2d, Conv2d, Forward, Module, Param, Sequential, evaluating, seq};
+use layers::{Merge, conv_layer};
+use serde::{Deserialize, Serialize};
+
+/// Settings of the way up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UnetOptions {
+    /// Blurs what pixel shuffling gives, against checkerboards: Sugawara et al., <https://arxiv.org/abs/1806.02658>. Default no.
+    pub blur: bool,
+    /// Attention among all places of the block before the last two. Default no.
+    pub self_attention: bool,
+    /// Joins the picture itself at the end. Default yes.
+    pub last_cross: bool,
+    /// Batch norm in the way up. Default yes (fastai: no, which is for pretrained encoders).
+    pub norm: bool,
+    /// The nonlinearity of the way up.
+    pub activation: Activation,
+}
+
+impl Default for UnetOptions {
+    fn default() -> UnetOptions {
+        UnetOptions {
+            blur: false,
+            self_attention: false,
+            last_cross: true,
+            norm: true,
+            activation: Activation::Relu,
+        }
+    }
+}
+
+/// Scores for every pixel: `[N, C, H, W]` to `[N, outputs, H, W]`.
+#[derive(Module)]
+pub struct DynamicUnet {
+    encoder: Stages,
+    norm: BatchNorm2d,
+    middle: Sequential,
+    blocks: Vec<UnetBlock>,
+    shuffle: Option<PixelShuffleIcnr>,
+    cross: Option<Merge>,
+    last: Conv2d,
+    /// Layers of the encoder whose output is kept, for each block.
+    #[module(skip)]
+    kept: Vec<usize>,
+}
+
+impl DynamicUnet {
+    /// Around the body of `model`, for pictures of `channels` channels and about this height and width.
+    ///
+    /// # Panics
+    /// If the body gives no maps (`mlp`, vision transformers), or the pictures are too small for it.
+    #[track_caller]
+    pub fn new(
+        model: Model,
+        channels: usize,
+        outputs: usize,
+        size: (usize, usize),
+        o: &UnetOptions,
+    ) -> DynamicUnet {
+        let encoder = model.into_body();
+        // Only shapes are asked for: nothing of this is computed.
+        let dummy = Tensor::zeros([1, channels, size.0, size.1]);
+        let shapes: Vec<Vec<usize>> = no_grad(|| {
+            evaluating(&encoder, || {
+                encoder.forward_each(&dummy).iter().map(|y| y.shape().to_vec()).collect()
+            })
+        });
+        assert!(
+            shapes.iter().all(|s| s.len() == 4),
+            "DynamicUnet: the body must give maps [N, C, h, w], this one gives {:?}",
+            shapes.last()
+        );
+        // The last layers before the size changes, from the smallest maps up.
+        let kept: Vec<usize> = (0..shapes.len().saturating_sub(1))
+            .filter(|&i| shapes[i][2..] != shapes[i + 1][2..])
+            .rev()
+            .collect();
+        let act = o.activation;
+        let mut width = shapes.last().map_or(channels, |s| s[1]);
+        let middle = seq![
+            conv_layer(width, 2 * width, 3, Some(act), o.norm),
+            conv_layer(2 * width, width, 3, Some(act), o.norm)
+        ];
+        let norm = BatchNorm2d::new(width);
+        let mut blocks = Vec::new();
+        for (i, &layer) in kept.iter().enumerate() {
+            let last = i + 1 == kept.len();
+            let attention = o.self_attention && i + 3 == kept.len();
+            let block = UnetBlock::new(width, shapes[layer][1], !last, attention, o);
+            width = block.outputs();
+            blocks.push(block);
+        }
+        let first = shapes.first().map_or([size.0, size.1], |s| [s[2], s[3]]);
+        let shuffle = (first != [size.0, size.1])
+            .then(|| PixelShuffleIcnr::new(width, width, act, o.norm, false));
+        let cross = o.last_cross.then(|| Merge::new(width + channels, act, o.norm));
+        if o.last_cross {
+            width += channels;
+        }
+        let last = Conv2d::new(width, outputs, 1);
+        DynamicUnet { encoder, norm, middle, blocks, shuffle, cross, last, kept }
+    }
+
+    /// The parameters in two groups: the encoder, the way up.
+    pub fn groups(&self) -> Vec<Vec<Param>> {
+        let encoder = self.encoder.parameters();
+        let rest = self.parameters().split_off(encoder.len());
+        vec![encoder, rest]
+    }
+}
+
+impl Forward for DynamicUnet {
+    type Output = Tensor;
+    #[track_caller]
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let maps = self.encoder.forward_each(x);
+        let y = maps.last().unwrap_or(x);
+        let mut y = self.middle.forward(&f::relu(&self.norm.forward(y)));
+        for (block, &layer) in self.blocks.iter().zip(&self.kept) {
+            y = block.forward(&y, &maps[layer]);
+        }
+        if let Some(shuffle) = &self.shuffle {
+            y = shuffle.forward(&y);
+        }
+        y = layers::to_size(&y, x);
+        if let Some(cross) = &self.cross {
+            y = cross.forward(&Tensor::cat(&[&y, x], 1));
+        }
+        self.last.forward(&y)
+    }
+}
+
+/// One step up: what comes from below is enlarged and joined to what the encoder gave at this size.
+#[derive(Module)]
+pub struct UnetBlock {
+    shuf: PixelShuffleIcnr,
+    bn: BatchNorm2d,
+    conv1: Sequential,
+    conv2: Sequential,
+    attention: Option<SelfAttention2d>,
+    act: Activation,
+    width: usize,
+}
+
+impl UnetBlock {
+    fn new(below: usize, beside: usize, full: bool, attention: bool, o: &UnetOptions) -> UnetBlock {
+        let act = o.activation;
+        let inputs = below / 2 + beside;
+        let width = if full { inputs } else { inputs / 2 };
+        UnetBlock {
+            shuf: PixelShuffleIcnr::new(below, below / 2, act, o.norm, o.blur),
+            bn: BatchNorm2d::new(beside),
+            conv1: conv_layer(inputs, width, 3, Some(act), o.norm),
+            conv2: conv_layer(width, width, 3, Some(act), o.norm),
+            attention: attention.then(|| SelfAttention2d::new(width)),
+            act,
+            width,
+        }
+    }
+
+    fn outputs(&self) -> usize {
+        self.width
+    }
+
+    #[track_caller]
+    fn forward(&self, below: &Tensor, beside: &Tensor) -> Tensor {
+        let up = layers::to_size(&self.shuf.forward(below), beside);
+        let both = Tensor::cat(&[up, self.bn.forward(beside)], 1);
+        let y = self.conv2.forward(&self.conv1.forward(&self.act.forward(&both)));
+        match &self.attention {
+            Some(a) => a.forward(&y),
+            None => y,
+        }
+    }
+}
