@@ -19,6 +19,7 @@ pub mod dev;
 pub mod dtype;
 pub mod functional;
 pub mod grad;
+pub mod graph;
 pub mod host;
 pub mod io;
 pub mod kernel;

@@ -5,8 +5,10 @@
 //! [`fine_tune`](Learner::fine_tune) first trains the head and then everything, lower layers more slowly. [`unet_learner`] does the
 //! same for segmentation. Counterpart: `fastai.vision.learner`.
 
+mod defaults;
 mod segment;
 
+pub use defaults::{DataFacts, TrainingPlan, defaults_for};
 pub use segment::{PixelAccuracy, RegionOverlap, SegmentOptions, unet_learner};
 
 use crate::models::{HeadOptions, Model, ModelError, ModelOptions, create};

@@ -281,6 +281,13 @@ impl Model {
         &self.body
     }
 
+    /// Channels of the pictures, if the architecture's settings say.
+    pub fn in_channels(&self) -> Option<usize> {
+        let config = &self.arch.config;
+        let n = config.get("channels").filter(|c| c.is_u64()).or_else(|| config.get("inputs"))?;
+        usize::try_from(n.as_u64()?).ok()
+    }
+
     /// The body alone.
     pub fn into_body(self) -> Stages {
         self.body

@@ -14,13 +14,16 @@
 //! ```
 
 mod explain;
+mod masks;
 mod prepare;
 
 pub use explain::HeatMap;
-pub use prepare::{InputSpec, Tta};
+pub use masks::{MaskPrediction, MaskPredictor, export_masks};
+pub use prepare::{Fit, InputSpec, Tta};
 
 use crate::image::Image;
 use crate::models::{Model, ModelError, from_arch};
+use crate::unet::UNET;
 use hardpan_engine::{Tensor, flush_all, functional as f, no_grad};
 use hardpan_learn::file::{FileError, Header, ImageInput, ModelFile};
 use hardpan_nn::{Forward, Module};
@@ -129,6 +132,9 @@ impl Predictor {
         let arch =
             arch.ok_or_else(|| lacks("it does not say which network its weights are for"))?;
         let input = InputSpec::of_header(header).map_err(|problem| lacks(&problem))?;
+        if arch.name == UNET {
+            return Err(lacks("it finds masks, not classes: open it with MaskPredictor"));
+        }
         let model =
             from_arch(arch).map_err(|source| PredictError::Model { path: path(), source })?;
         file.load_into(&model)?;

@@ -7,8 +7,9 @@ mod layers;
 
 pub use layers::{PixelShuffleIcnr, SelfAttention2d};
 
-use crate::models::{Activation, Model, Stages};
+use crate::models::{self, Activation, Model, ModelError, Stages};
 use hardpan_engine::{Tensor, functional as f, no_grad};
+use hardpan_learn::file::Arch;
 use hardpan_nn::{BatchNorm2d, Conv2d, Forward, Module, Param, Sequential, evaluating, seq};
 use layers::{Merge, conv_layer};
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,20 @@ impl Default for UnetOptions {
     }
 }
 
+/// The name of the architecture in the header of a model's file.
+pub const UNET: &str = "unet";
+
+/// What a file says of a U-Net.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Config {
+    encoder: Arch,
+    channels: usize,
+    outputs: usize,
+    size: (usize, usize),
+    #[serde(default)]
+    options: UnetOptions,
+}
+
 /// Scores for every pixel: `[N, C, H, W]` to `[N, outputs, H, W]`.
 #[derive(Module)]
 pub struct DynamicUnet {
@@ -54,6 +69,8 @@ pub struct DynamicUnet {
     /// Layers of the encoder whose output is kept, for each block.
     #[module(skip)]
     kept: Vec<usize>,
+    #[module(skip)]
+    config: Config,
 }
 
 impl DynamicUnet {
@@ -69,6 +86,7 @@ impl DynamicUnet {
         size: (usize, usize),
         o: &UnetOptions,
     ) -> DynamicUnet {
+        let config = Config { encoder: model.arch(), channels, outputs, size, options: *o };
         let encoder = model.into_body();
         // Only shapes are asked for: nothing of this is computed.
         let dummy = Tensor::zeros([1, channels, size.0, size.1]);
@@ -110,7 +128,46 @@ impl DynamicUnet {
             width += channels;
         }
         let last = Conv2d::new(width, outputs, 1);
-        DynamicUnet { encoder, norm, middle, blocks, shuffle, cross, last, kept }
+        DynamicUnet { encoder, norm, middle, blocks, shuffle, cross, last, kept, config }
+    }
+
+    /// Name and settings, for the header of a model file.
+    pub fn arch(&self) -> Arch {
+        let config = serde_json::to_value(&self.config).unwrap_or_default();
+        Arch { name: UNET.into(), config }
+    }
+
+    /// Builds the U-Net that the header of a model file describes, with new weights.
+    ///
+    /// # Errors
+    /// If it describes none, or its settings make no sense.
+    pub fn from_arch(arch: &Arch) -> Result<DynamicUnet, ModelError> {
+        let wrong = |problem: String| ModelError::Settings { name: arch.name.clone(), problem };
+        if arch.name != UNET {
+            return Err(wrong("it is no U-Net".into()));
+        }
+        let c: Config =
+            serde_json::from_value(arch.config.clone()).map_err(|e| wrong(e.to_string()))?;
+        let sane = |n: usize, most: usize| (1..=most).contains(&n);
+        if !sane(c.outputs, 1 << 12) || ![c.size.0, c.size.1].iter().all(|n| sane(*n, 1 << 13)) {
+            let (h, w) = c.size;
+            return Err(wrong(format!("{} classes and pictures of {h}x{w}", c.outputs)));
+        }
+        let encoder = models::from_arch(&c.encoder)?;
+        let maps = !matches!(encoder.name(), "mlp") && !encoder.name().starts_with("vit_");
+        if !maps || encoder.in_channels() != Some(c.channels) {
+            return Err(wrong(format!(
+                "`{}` is no encoder for {} channels",
+                encoder.name(),
+                c.channels
+            )));
+        }
+        Ok(DynamicUnet::new(encoder, c.channels, c.outputs, c.size, &c.options))
+    }
+
+    /// Number of classes.
+    pub fn outputs(&self) -> usize {
+        self.config.outputs
     }
 
     /// The parameters in two groups: the encoder, the way up.

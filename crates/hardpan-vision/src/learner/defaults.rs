@@ -1,0 +1,135 @@
+//! What to train with when nobody says: [`defaults_for`].
+
+/// What is known of a folder of pictures before training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataFacts {
+    /// Pictures to train on.
+    pub items: usize,
+    /// Number of classes.
+    pub classes: usize,
+    /// The shorter side of a typical picture in pixels (the median, say).
+    pub pixels: usize,
+    /// Whether there are weights to start from.
+    pub pretrained: bool,
+}
+
+/// A way to train.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainingPlan {
+    /// The architecture: a name of [`models`](crate::models).
+    pub arch: &'static str,
+    /// Rows and columns that pictures are brought to.
+    pub size: usize,
+    /// Pictures in a batch.
+    pub batch_size: usize,
+    /// Epochs (with pretrained weights: after the one for the head alone).
+    pub epochs: usize,
+    /// The highest learning rate: of `fit_one_cycle`, or `base_lr` of `fine_tune`.
+    pub lr: f64,
+    /// Share of the target that is spread over all classes.
+    pub label_smoothing: f64,
+    /// The smallest share of a picture that a random crop may keep; 1 for none.
+    pub min_crop: f64,
+}
+
+/// Floating point operations that training from scratch may take with the defaults: some ten to twenty minutes on two cores.
+const BUDGET: f64 = 1.2e14;
+
+/// An architecture for training from scratch with the operations of training on one picture of so many pixels a side.
+fn cost(arch: &str, size: usize) -> f64 {
+    let at_32 = match arch {
+        "resnet9_tiny" => 0.15e9,
+        "resnet9_small" => 0.57e9,
+        // Its start makes pictures small at once.
+        _ => 0.25e9,
+    };
+    at_32 * (size as f64 / 32.0).powi(2)
+}
+
+/// Defaults for training on such data, on a machine of a few cores: from scratch, a small residual network whose size, picture size and
+/// number of epochs keep within a budget of some minutes; with pretrained weights, fastai's `fine_tune`.
+///
+/// | pictures | from scratch |
+/// |---|---|
+/// | up to 48 pixels | `resnet9_small`, or `resnet9_tiny` where many pictures would leave it fewer than 4 epochs |
+/// | larger | `xresnet18` at 64 to 128 pixels: the largest size that leaves at least 12 epochs |
+///
+/// Epochs are what the budget allows, 4 to 40. Few pictures get small batches, so that an epoch has some steps to learn in.
+pub fn defaults_for(data: &DataFacts) -> TrainingPlan {
+    let items = data.items.max(1) as f64;
+    let batch_size = match data.items {
+        0..=256 => 16,
+        257..=1500 => 32,
+        1501..=20_000 => 64,
+        _ => 128,
+    };
+    let label_smoothing = if data.classes > 2 { 0.1 } else { 0.0 };
+    if data.pretrained {
+        let size = data.pixels.next_multiple_of(32).clamp(128, 224);
+        return TrainingPlan {
+            arch: "efficientnet_lite0",
+            size,
+            batch_size: batch_size.min(64),
+            epochs: 4,
+            lr: 2e-3,
+            label_smoothing: 0.0,
+            min_crop: 0.35,
+        };
+    }
+    let epochs = |arch: &str, size: usize| BUDGET / (items * cost(arch, size));
+    let small = data.pixels <= 48;
+    let (arch, size) = if small {
+        let size = data.pixels.next_multiple_of(4).clamp(24, 48);
+        let arch =
+            if epochs("resnet9_small", size) < 4.0 { "resnet9_tiny" } else { "resnet9_small" };
+        (arch, size)
+    } else {
+        let largest = data.pixels.next_multiple_of(16).clamp(64, 128);
+        let sizes = [128, 112, 96, 80, 64].into_iter().filter(|s| *s <= largest);
+        let size = sizes.clone().find(|s| epochs("xresnet18", *s) >= 12.0).unwrap_or(64);
+        ("xresnet18", size)
+    };
+    TrainingPlan {
+        arch,
+        size,
+        batch_size,
+        epochs: (epochs(arch, size) as usize).clamp(4, 40),
+        lr: if small { 8e-3 } else { 5e-3 },
+        label_smoothing,
+        min_crop: if small { 0.7 } else { 0.35 },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::names;
+
+    fn facts(items: usize, pixels: usize) -> DataFacts {
+        DataFacts { items, classes: 10, pixels, pretrained: false }
+    }
+
+    #[test]
+    fn plans_stay_within_reason() {
+        for items in [1, 30, 500, 5_000, 50_000, 1_000_000] {
+            for pixels in [1, 28, 32, 64, 100, 500, 5000] {
+                for pretrained in [false, true] {
+                    let p = defaults_for(&DataFacts { pretrained, ..facts(items, pixels) });
+                    assert!(names().contains(&p.arch), "{p:?}");
+                    assert!((1..=40).contains(&p.epochs) && (24..=224).contains(&p.size), "{p:?}");
+                    assert!(p.batch_size >= 16 && p.lr > 0.0 && p.min_crop > 0.0, "{p:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn more_pictures_mean_fewer_epochs_or_smaller_ones() {
+        let (few, many) = (defaults_for(&facts(2_000, 300)), defaults_for(&facts(20_000, 300)));
+        assert!((few.arch, few.size) == ("xresnet18", 128) && many.size < 128, "{few:?} {many:?}");
+        assert!(few.epochs >= 12);
+        assert_eq!(defaults_for(&facts(50_000, 32)).arch, "resnet9_small");
+        assert_eq!(defaults_for(&facts(200_000, 32)).arch, "resnet9_tiny");
+        assert_eq!(defaults_for(&facts(60_000, 28)).size, 28);
+    }
+}
