@@ -36,10 +36,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         [arch, file, out] | [arch, file, out, _] => {
             let size = args.get(3).map_or(Ok(224), |s| s.parse())?;
             let state = weights::read(weights::find(file)?)?;
+            let mut o = ModelOptions { image_size: size, ..Default::default() };
             // The last weight of a classifier has a row for each class.
-            let rows = state.iter().filter(|(n, t)| t.rank() == 2 && n.ends_with("weight")).last();
-            let classes = rows.map_or(1000, |(_, t)| t.size(0));
-            let o = ModelOptions { classes, image_size: size, ..Default::default() };
+            let names = create(arch, &o)?.named_parameters();
+            let last = names.iter().rfind(|(_, p)| p.shape().len() == 2);
+            if let Some(weight) = last.and_then(|(name, _)| state.get(name)) {
+                o.classes = weight.size(0);
+            }
             let model = create(arch, &o)?;
             println!("{}", weights::load_into(&model, &state));
             model.eval();
