@@ -8,7 +8,7 @@ use crate::proto::{Attribute, Dim, Message, data_type, node, tensor, value_info}
 use crate::{OPSET, OnnxError, Options};
 use hardpan_engine::graph::{Graph, GraphNode, GraphOp};
 use hardpan_engine::op::{BinaryOp, ReduceOp, UnaryOp};
-use hardpan_engine::{DType, HostArray, Tensor};
+use hardpan_engine::{DType, HostArray, Tensor, no_grad};
 
 /// Batch sizes of the two recordings.
 const BATCHES: [usize; 2] = [2, 3];
@@ -20,18 +20,18 @@ pub(crate) fn model(
 ) -> Result<Vec<u8>, OnnxError> {
     let record = |batch: usize| {
         let full: Vec<usize> = [batch].into_iter().chain(shape.iter().copied()).collect();
-        // Not all alike, so that nothing can take it for a constant. That it asks for a gradient keeps its history.
+        // Not all alike, so that nothing can take it for a constant.
         let n = full.iter().product::<usize>();
         let values: Vec<f32> = (0..n).map(|i| (i % 251) as f32 / 251.0).collect();
-        let x = Tensor::from_vec(values, &full[..]).requires_grad();
-        let y = f(&x);
+        let x = Tensor::from_vec(values, &full[..]);
+        let y = no_grad(|| f(&x));
         (Graph::of(&y), x)
     };
     let (a, x) = record(BATCHES[0]);
     let (b, _) = record(BATCHES[1]);
     let shapes = dims(&a, &b)?;
     drop(b);
-    let graph = steps(a, &x)?;
+    let graph = steps(a, &x, &shapes)?;
     let last = graph.len() - 1;
     let mut t = Translator {
         graph: &graph,
@@ -99,6 +99,11 @@ fn dims(a: &Graph, b: &Graph) -> Result<Vec<Vec<Dim>>, OnnxError> {
     a.nodes.iter().zip(&b.nodes).map(same).collect()
 }
 
+/// Whether the shape depends on the batch size.
+fn is_open(shape: &[Dim]) -> bool {
+    shape.iter().any(|d| matches!(d, Dim::Batch(_)))
+}
+
 /// What is kept of a node.
 struct Step {
     op: GraphOp,
@@ -113,7 +118,7 @@ struct Step {
 }
 
 /// The nodes without those tensors whose values nobody needs: a flush computes all that somebody holds, and nothing else.
-fn steps(graph: Graph, x: &Tensor) -> Result<Vec<Step>, OnnxError> {
+fn steps(graph: Graph, x: &Tensor, shapes: &[Vec<Dim>]) -> Result<Vec<Step>, OnnxError> {
     let nodes = graph.nodes;
     let mut depends = vec![false; nodes.len()];
     for (i, n) in nodes.iter().enumerate() {
@@ -123,14 +128,19 @@ fn steps(graph: Graph, x: &Tensor) -> Result<Vec<Step>, OnnxError> {
         let problem = "the output does not depend on the input".into();
         return Err(OnnxError::Trace { problem });
     }
+    // Constants are written down where they are used, but without what repeats them for each item.
     let mut wanted = vec![false; nodes.len()];
-    for n in nodes.iter().zip(&depends).filter(|(_, depends)| **depends).map(|(n, _)| n) {
-        for &source in &n.sources {
-            let mut at = source;
-            while nodes[at].op == GraphOp::Expand && !depends[at] {
-                at = nodes[at].sources[0];
-            }
-            wanted[at] = !depends[at];
+    let used = nodes.iter().zip(&depends).filter(|(_, depends)| **depends);
+    let mut todo: Vec<usize> = used.flat_map(|(n, _)| n.sources.iter().copied()).collect();
+    let mut seen = vec![false; nodes.len()];
+    while let Some(i) = todo.pop() {
+        if depends[i] || std::mem::replace(&mut seen[i], true) {
+            continue;
+        }
+        if is_open(&shapes[i]) || nodes[i].op == GraphOp::Expand {
+            todo.extend(&nodes[i].sources);
+        } else {
+            wanted[i] = true;
         }
     }
     let step = |(i, n): (usize, GraphNode)| Step {
@@ -188,17 +198,16 @@ impl Translator<'_> {
         if let Some(v) = &self.values[i] {
             return Ok(v.clone());
         }
-        let n = &self.graph[i];
+        let graph = self.graph;
+        let n = &graph[i];
         let value = match (&n.op, n.sources.first()) {
             (GraphOp::Expand, Some(&source)) => {
                 let inner = self.value(source)?;
                 self.owing(i, source, inner)
             }
+            // Alike for all items, but with a size that follows the batch: made in the file too.
+            _ if is_open(&self.shapes[i]) => self.translate(i, n)?,
             _ => {
-                if self.shapes[i].iter().any(|d| matches!(d, Dim::Batch(_))) {
-                    let problem = "it makes values of the batch size from nothing".into();
-                    return Err(OnnxError::Batch { problem });
-                }
                 let Some(constant) = &n.constant else {
                     let problem = "a constant was not kept".into();
                     return Err(OnnxError::Trace { problem });
@@ -222,7 +231,7 @@ impl Translator<'_> {
 
     /// A shape as the name of an i64 tensor.
     fn shape(&mut self, shape: &[Dim]) -> String {
-        if shape.iter().all(|d| matches!(d, Dim::Fixed(_))) {
+        if !is_open(shape) {
             let fixed: Vec<i64> = shape.iter().map(|d| self.size(*d)).collect();
             return self.ints(&fixed);
         }
@@ -312,12 +321,12 @@ impl Translator<'_> {
             GraphOp::Reshape => {
                 let x = self.full(n.sources[0])?;
                 let shape = self.shapes[i].clone();
-                let open = shape.iter().filter(|d| matches!(d, Dim::Batch(_))).count();
+                let open = shape.iter().filter(|d| is_open(&[**d])).count();
                 let target = if open == 1 {
                     // One size may be left to be found from the others.
                     let sizes: Vec<i64> = shape
                         .iter()
-                        .map(|d| if matches!(d, Dim::Batch(_)) { -1 } else { self.size(*d) })
+                        .map(|d| if is_open(&[*d]) { -1 } else { self.size(*d) })
                         .collect();
                     self.ints(&sizes)
                 } else {
@@ -326,11 +335,12 @@ impl Translator<'_> {
                 whole(self.emit("Reshape", &[&x, &target], &[]))
             }
             GraphOp::Pad(pads) => {
-                let x = self.full(n.sources[0])?;
+                let x = self.made(n.sources[0], |d| pads[d] != (0, 0))?;
                 let (before, after) = (pads.iter().map(|p| p.0), pads.iter().map(|p| p.1));
                 let all: Vec<i64> = before.chain(after).map(|p| p as i64).collect();
                 let pads = self.ints(&all);
-                whole(self.emit("Pad", &[&x, &pads], &[]))
+                let name = self.emit("Pad", &[&x.name, &pads], &[]);
+                Ok(Value { name, owed: x.owed })
             }
             GraphOp::Slice(parts) => self.slice(i, n, parts),
             GraphOp::Unfold { dim, size, step } => {
