@@ -20,6 +20,7 @@ fn header() -> Header {
         arch: Some(Arch { name: "cnn".into(), config: serde_json::json!({"channels": [8, 16]}) }),
         classes: vec!["cat".into(), "dög".into()],
         input: None,
+        pipeline: serde_json::json!({"fit": "crop"}),
         provenance: Provenance {
             seed: Some(42),
             metrics: [("accuracy".to_owned(), 0.99)].into(),
@@ -44,6 +45,7 @@ fn what_goes_in_comes_out() {
     let file = read(&bytes()).unwrap();
     assert_eq!(file.header.arch, header().arch);
     assert_eq!(file.header.classes, header().classes);
+    assert_eq!(file.header.pipeline, header().pipeline);
     assert_eq!(file.header.provenance.library, env!("CARGO_PKG_VERSION"));
     assert_eq!(file.header.provenance.metrics["accuracy"], 0.99);
     assert_eq!(file.weights.len(), 4);
