@@ -45,6 +45,7 @@ fn what_goes_in_comes_out() {
     let file = read(&bytes()).unwrap();
     assert_eq!(file.header.arch, header().arch);
     assert_eq!(file.header.classes, header().classes);
+    assert_eq!(file.header.pipeline, header().pipeline);
     assert_eq!(file.header.provenance.library, env!("CARGO_PKG_VERSION"));
     assert_eq!(file.header.provenance.metrics["accuracy"], 0.99);
     assert_eq!(file.weights.len(), 4);
