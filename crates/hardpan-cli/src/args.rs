@@ -52,6 +52,8 @@ pub enum Command {
     Report(Report),
     /// Serve a model over HTTP, with a page to try it
     Serve(Serve),
+    /// Write a model as an ONNX file, for other programs
+    Export(Export),
     /// The data sets that have a name; checking a folder of pictures
     #[command(subcommand)]
     Data(Data),
@@ -203,6 +205,10 @@ pub struct Setup {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=8))]
     pub shift: Option<u64>,
 
+    /// The value of a mask's pixels that do not count [default: 255, or the class named void in codes.txt]
+    #[arg(long, value_name = "N")]
+    pub void: Option<u8>,
+
     /// Where to compute
     #[arg(long, value_name = "cpu|cuda[:N]", default_value = "cpu", value_parser = device)]
     pub device: String,
@@ -294,6 +300,10 @@ pub struct LrFind {
     /// Number of batches to try, each with a higher rate
     #[arg(long, value_name = "N", default_value = "100", value_parser = positive)]
     pub steps: usize,
+
+    /// Draw the curve into this file (.svg, .png or .txt)
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -321,6 +331,11 @@ pub struct Predict {
     /// How many of the likeliest classes to list
     #[arg(long, value_name = "N", default_value = "3", value_parser = positive)]
     pub top: usize,
+
+    /// Write the masks of a segmentation model into this folder: NAME.png with the number of each pixel's class, and
+    /// NAME.overlay.png to look at
+    #[arg(long, value_name = "DIR")]
+    pub masks: Option<PathBuf>,
 
     /// Whether digits are dark ink on light paper
     #[arg(long, value_name = "WHEN", default_value = "auto")]
@@ -424,6 +439,21 @@ pub struct Serve {
     /// Most pictures computed together
     #[arg(long, value_name = "N", default_value = "32", value_parser = positive)]
     pub batch: usize,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  hardpan export model.hardpan model.onnx
+
+The file takes `input` [N, channels, height, width], normalized as `hardpan info model.hardpan` says, and gives
+`output`: a score for each class (softmax makes probabilities of them). The class names are in its metadata.")]
+pub struct Export {
+    /// A saved model
+    pub model: PathBuf,
+
+    /// The ONNX file to write
+    pub out: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]

@@ -10,6 +10,7 @@ mod data;
 mod events;
 mod interrupt;
 mod judge;
+mod loaded;
 mod memory;
 mod output;
 mod pictures;

@@ -25,6 +25,7 @@ pub use hardpan_datasets as datasets;
 pub use hardpan_engine as engine;
 pub use hardpan_learn as learn;
 pub use hardpan_nn as nn;
+pub use hardpan_onnx as onnx;
 pub use hardpan_plot as plot;
 pub use hardpan_vision as vision;
 

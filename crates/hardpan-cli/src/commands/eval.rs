@@ -2,14 +2,19 @@
 
 use crate::args::Eval;
 use crate::judge::{self, Judged};
+use crate::loaded::Loaded;
 use crate::output::Output;
-use anyhow::Result;
-use hardpan::vision::predictor::Predictor;
+use crate::setup::{Settings, segment};
+use anyhow::{Context, Result};
+use hardpan::vision::predictor::MaskPredictor;
 use serde_json::json;
 use std::time::Instant;
 
 pub fn run(args: &Eval, out: &Output) -> Result<()> {
-    let predictor = Predictor::load(&args.model)?;
+    let predictor = match Loaded::read(&args.model)? {
+        Loaded::Classes(predictor) => predictor,
+        Loaded::Masks(predictor) => return masks(args, *predictor, out),
+    };
     let start = Instant::now();
     let data = args.data.clone().unwrap_or_else(|| judge::training_data(&predictor));
     let judged = judge::judge(&predictor, &data, args.part, args.bs, args.tta, out)?;
@@ -26,6 +31,37 @@ pub fn run(args: &Eval, out: &Output) -> Result<()> {
         "{model} on {data} ({part}): {:.2} % right ({wrong} of {} wrong), loss {loss:.6}, {seconds:.1} s",
         accuracy * 100.0,
         targets.len()
+    ));
+    Ok(())
+}
+
+/// The same for classes of pixels: on the part of the data that was set aside in training.
+fn masks(args: &Eval, predictor: MaskPredictor, out: &Output) -> Result<()> {
+    let start = Instant::now();
+    let provenance = predictor.header().provenance.clone();
+    let mut settings: Settings = serde_json::from_value(provenance.settings)
+        .context("the file does not say how its model was trained")?;
+    if let Some(data) = &args.data {
+        settings.data = data.clone();
+    }
+    let data = settings.data.clone();
+    let mut learn = segment::judge(&mut settings, predictor.into_model())?;
+    let v = learn.validate()?;
+    let items = learn.context().loaders.valid.as_ref().map_or(0, |l| l.items());
+    let seconds = start.elapsed().as_secs_f64();
+    let model = args.model.display().to_string();
+    let metrics: serde_json::Map<_, _> =
+        v.metrics.iter().map(|(n, m)| (n.clone(), json!(m))).collect();
+    out.event(&json!({
+        "model": model, "data": data, "part": "valid", "items": items, "valid_loss": v.valid_loss,
+        "metrics": metrics, "seconds": seconds,
+    }));
+    let of = |name: &str| v.get(name).unwrap_or(f64::NAN);
+    out.line(format!(
+        "{model} on {data} (valid): {:.2} % of the pixels right, mean IoU {:.3}, loss {:.6}, {seconds:.1} s",
+        of("pixel_accuracy") * 100.0,
+        of("iou"),
+        of("valid_loss")
     ));
     Ok(())
 }

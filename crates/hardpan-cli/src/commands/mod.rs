@@ -3,6 +3,7 @@
 mod bench;
 mod data;
 mod eval;
+mod export;
 mod info;
 mod ladder;
 mod lr_find;
@@ -22,6 +23,7 @@ pub fn run(command: Command, out: &Output) -> anyhow::Result<()> {
         Command::Eval(args) => eval::run(&args, out),
         Command::Report(args) => report::run(&args, out),
         Command::Serve(args) => serve::run(&args, out),
+        Command::Export(args) => export::run(&args, out),
         Command::Info(args) => info::run(&args, out),
         Command::Data(args) => data::run(&args, out),
         Command::Ladder(args) => ladder::run(&args, out),

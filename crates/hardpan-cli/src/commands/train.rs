@@ -3,7 +3,7 @@
 use crate::args::{Precision, Rate, Train};
 use crate::events::{Best, Event};
 use crate::output::Output;
-use crate::setup::{Kind, Ready, Settings, prepare};
+use crate::setup::{Kind, Prepared, Ready, Settings, prepare};
 use crate::{interrupt, memory};
 use anyhow::{Context as _, Result, bail};
 use hardpan::engine::dev::cpu::pool;
@@ -47,8 +47,10 @@ pub fn run(args: Train, out: &Output) -> Result<()> {
     }
     let every = Duration::from_secs_f64(args.checkpoint_secs);
     let job = Job { start, every, resume, out: *out };
-    let ready = prepare(&mut run.settings)?;
-    job.fit(ready, run)
+    match prepare(&mut run.settings)? {
+        Prepared::Classes(ready) => job.fit(*ready, run),
+        Prepared::Pixels(ready) => job.fit(*ready, run),
+    }
 }
 
 fn new_run(args: &Train) -> Result<Run> {
@@ -257,15 +259,11 @@ impl Job {
         let value = history.last_metric(metric).unwrap_or(f64::NAN);
         let wrong = ((1.0 - value) * valid_items as f64).round();
         let data = &run.settings.data;
+        let right = format!("{:.2} %", value * 100.0);
         let (result, input) = match run.settings.kind {
-            Kind::Image => (
-                format!("{:.2} % right: {wrong} of {valid_items} wrong", value * 100.0),
-                "photo.jpg",
-            ),
-            Kind::Digits => (
-                format!("{:.2} % right: {wrong} of {valid_items} wrong", value * 100.0),
-                "digit.png",
-            ),
+            Kind::Segment => (format!("{right} of the pixels right"), "street.jpg"),
+            Kind::Image => (format!("{right} right: {wrong} of {valid_items} wrong"), "photo.jpg"),
+            Kind::Digits => (format!("{right} right: {wrong} of {valid_items} wrong"), "digit.png"),
         };
         self.out.line(format!("\n{result}. Saved {model} after {seconds:.0} s."));
         let mut next = vec![
@@ -278,7 +276,9 @@ impl Job {
                 "a page: what it gets wrong, and why",
             ));
         }
-        next.push((format!("serve {model}"), "try it in a browser"));
+        if run.settings.kind != Kind::Segment {
+            next.push((format!("serve {model}"), "try it in a browser"));
+        }
         next.push((format!("info {model}"), "what it says about itself"));
         if run.settings.kind == Kind::Digits {
             next.push(("ladder".into(), "how fast can a matrix product get?"));

@@ -4,6 +4,7 @@ use super::{Ready, Settings, Suggested};
 use crate::args::Augment;
 use anyhow::{Context, Result, bail};
 use hardpan::learn::data::block::OnError;
+use hardpan::learn::data::table::Table;
 use hardpan::learn::file::{Header, ImageInput};
 use hardpan::prelude::*;
 use hardpan::vision::augment::{AugTransforms, TrivialAugment};
@@ -13,6 +14,8 @@ use hardpan::vision::learner::{
 };
 use hardpan::vision::models::Model;
 use hardpan::vision::predictor::{InputSpec, header_for};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// Pictures up to this many pixels a side are small: they are moved, not cut.
 const SMALL: usize = 64;
@@ -31,6 +34,9 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
     if let Some(share) = s.valid {
         loaders = loaders.valid_fraction(share);
     }
+    if let Some(file) = &s.corrections {
+        loaders = loaders.corrections(corrections(file)?);
+    }
     if !s.strict {
         loaders = loaders.on_error(OnError::Skip);
     }
@@ -41,11 +47,11 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
         loaders = loaders.size_2d(w, h);
     }
     // A first look: how many pictures there are, and how large.
-    let seen = loaders.build()?;
+    let (seen, (w, h, _)) = (loaders.build()?, loaders.typical_size()?);
     let plan = defaults_for(&DataFacts {
         items: seen.train_files.len(),
         classes: seen.classes.len(),
-        pixels: seen.pipeline.width.min(seen.pipeline.height),
+        pixels: w.min(h),
         pretrained: s.pretrained.is_some(),
     });
     let arch = s.arch.get_or_insert_with(|| plan.arch.into()).clone();
@@ -96,6 +102,19 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
         header,
         data: Some(data),
     })
+}
+
+/// Reads lines of `FILE,LABEL` under a line of names, as `hardpan report` writes them; an empty label leaves the file out.
+fn corrections(file: &Path) -> Result<BTreeMap<PathBuf, Option<String>>> {
+    let table = Table::read_csv(file, b',').map_err(anyhow::Error::from_boxed);
+    let table = table.with_context(|| format!("--corrections {}", file.display()))?;
+    let mut out = BTreeMap::new();
+    for row in table.rows() {
+        let get = |column: &str| row.get(column).map_err(anyhow::Error::from_boxed);
+        let (path, label) = (get("file")?, get("label")?);
+        out.insert(PathBuf::from(path), (!label.is_empty()).then(|| label.to_owned()));
+    }
+    Ok(out)
 }
 
 /// What an option means for pictures of so many pixels a side.

@@ -2,12 +2,14 @@
 
 mod digits;
 mod images;
+pub mod segment;
 
 use crate::args::{Augment, Setup, Task, Valid};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use hardpan::learn::file::Header;
 use hardpan::prelude::*;
 use hardpan::vision::models::Model;
+use hardpan::vision::unet::DynamicUnet;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -19,6 +21,8 @@ pub enum Kind {
     Digits,
     /// Classes of pictures in files.
     Image,
+    /// Classes of pixels.
+    Segment,
 }
 
 impl Kind {
@@ -26,6 +30,7 @@ impl Kind {
     pub fn task(self) -> &'static str {
         match self {
             Kind::Digits | Kind::Image => "image",
+            Kind::Segment => "segment",
         }
     }
 }
@@ -47,6 +52,8 @@ pub struct Settings {
     pub corrections: Option<PathBuf>,
     pub strict: bool,
     pub shift: Option<usize>,
+    /// The value of a mask's pixels that do not count.
+    pub void: Option<i64>,
     pub weight_decay: f64,
     pub label_smoothing: Option<f64>,
     pub mixup: f64,
@@ -77,6 +84,7 @@ impl Settings {
             corrections: setup.corrections.clone(),
             strict: setup.strict,
             shift: setup.shift.map(|s| s as usize),
+            void: setup.void.map(i64::from),
             weight_decay: 0.01,
             label_smoothing: None,
             mixup: 0.0,
@@ -92,8 +100,11 @@ fn kind(task: Task, word: &str) -> Result<Kind> {
     match task {
         Task::Auto | Task::Image if crate::data::is_digits(word) => Ok(Kind::Digits),
         Task::Image => Ok(Kind::Image),
-        Task::Segment => bail!("--task segment"),
-        Task::Auto if path.is_dir() || crate::data::find(word).is_some() => Ok(Kind::Image),
+        Task::Segment => Ok(Kind::Segment),
+        Task::Auto if path.is_dir() || crate::data::find(word).is_some() => {
+            let folder = crate::data::folder_of(word)?;
+            Ok(if segment::looks_like(&folder) { Kind::Segment } else { Kind::Image })
+        }
         Task::Auto if path.is_file() => bail!(
             "{word}: a file; this version trains on folders of pictures (a folder for each class). \
              Tables and texts come in a later version"
@@ -141,10 +152,18 @@ fn cross_entropy_smoothed(
     }
 }
 
+/// A learner of one kind or the other.
+pub enum Prepared {
+    Classes(Box<Ready<Model>>),
+    Pixels(Box<Ready<DynamicUnet>>),
+}
+
 /// Reads the data, fills in what was left to it, and builds the learner. Seeds the random generator.
-pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
-    match s.kind {
-        Kind::Digits => digits::prepare(s),
-        Kind::Image => images::prepare(s),
-    }
+pub fn prepare(s: &mut Settings) -> Result<Prepared> {
+    let on = format!("training on {}", s.data);
+    Ok(match s.kind {
+        Kind::Digits => Prepared::Classes(Box::new(digits::prepare(s)?)),
+        Kind::Image => Prepared::Classes(Box::new(images::prepare(s).context(on)?)),
+        Kind::Segment => Prepared::Pixels(Box::new(segment::prepare(s).context(on)?)),
+    })
 }

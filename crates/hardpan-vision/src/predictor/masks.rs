@@ -37,15 +37,24 @@ pub fn export_masks(
     input: &InputSpec,
     header: Header,
 ) -> Result<(), FileError> {
+    ModelFile::new(masks_header(unet, classes, input, header), &unet.state_dict()).write(path)
+}
+
+/// The header that [`export_masks`] writes.
+pub fn masks_header(
+    unet: &DynamicUnet,
+    classes: &[String],
+    input: &InputSpec,
+    header: Header,
+) -> Header {
     let input = InputSpec { fit: Fit::Squish, ..input.clone() };
-    let header = Header {
+    Header {
         arch: Some(unet.arch()),
         classes: classes.to_vec(),
         input: Some(input.image.clone()),
         pipeline: serde_json::to_value(&input).unwrap_or_default(),
         ..header
-    };
-    ModelFile::new(header, &unet.state_dict()).write(path)
+    }
 }
 
 impl MaskPredictor {
@@ -78,6 +87,11 @@ impl MaskPredictor {
         let header = file.header.clone();
         let input = InputSpec { fit: Fit::Squish, ..input };
         Ok(MaskPredictor { unet, classes: header.classes.clone(), input, header })
+    }
+
+    /// The model alone; the rest is let go.
+    pub fn into_model(self) -> DynamicUnet {
+        self.unet
     }
 
     /// The names of the classes.

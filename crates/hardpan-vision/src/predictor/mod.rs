@@ -18,7 +18,7 @@ mod masks;
 mod prepare;
 
 pub use explain::HeatMap;
-pub use masks::{MaskPrediction, MaskPredictor, export_masks};
+pub use masks::{MaskPrediction, MaskPredictor, export_masks, masks_header};
 pub use prepare::{Fit, InputSpec, Tta};
 
 use crate::image::Image;

@@ -1,0 +1,229 @@
+//! Pictures with a mask each.
+
+use super::{Ready, Settings, Suggested};
+use anyhow::{Context, Result, bail};
+use hardpan::learn::data::block::{OnError, image_files};
+use hardpan::learn::file::{Header, ImageInput};
+use hardpan::prelude::*;
+use hardpan::vision::data::{SegmentationData, SegmentationDataLoaders, Stats};
+use hardpan::vision::image::Mask;
+use hardpan::vision::learner::{
+    PixelAccuracy, RegionOverlap, SegmentOptions, normalization_of, unet_learner,
+};
+use hardpan::vision::predictor::{InputSpec, masks_header};
+use hardpan::vision::unet::DynamicUnet;
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+
+/// Folders of pictures and of their masks, as they are often named: the second by one of the first with an ending, or side by side.
+const MASK_ENDINGS: [&str; 5] = ["annot", "_annot", "_masks", "_labels", "masks"];
+const PICTURES: [&str; 3] = ["images", "imgs", "pictures"];
+const MASKS: [&str; 4] = ["masks", "labels", "annotations", "segmentations"];
+
+/// The pairs of folders (pictures, masks) for training and, if there is one, for validation.
+struct Layout {
+    train: (String, String),
+    valid: Option<(String, String)>,
+}
+
+fn layout(folder: &Path) -> Option<Layout> {
+    let is_dir = |name: &str| folder.join(name).is_dir();
+    let pair = |name: &str| {
+        let masks = MASK_ENDINGS.iter().map(|e| format!("{name}{e}")).find(|m| is_dir(m));
+        masks.filter(|_| is_dir(name)).map(|m| (name.to_owned(), m))
+    };
+    if let Some(train) = ["train", "training"].into_iter().find_map(pair) {
+        let valid = ["valid", "val", "validation", "test"].into_iter().find_map(pair);
+        return Some(Layout { train, valid });
+    }
+    let pictures = PICTURES.into_iter().find(|n| is_dir(n))?;
+    let masks = MASKS.into_iter().find(|n| is_dir(n))?;
+    let inside = |part: &str| {
+        let (p, m) = (format!("{pictures}/{part}"), format!("{masks}/{part}"));
+        (is_dir(&p) && is_dir(&m)).then_some((p, m))
+    };
+    let train = inside("train").unwrap_or((pictures.into(), masks.into()));
+    let valid = ["valid", "val", "validation", "test"].into_iter().find_map(inside);
+    Some(Layout { train, valid })
+}
+
+/// Whether the folder is laid out as pictures with masks.
+pub fn looks_like(folder: &Path) -> bool {
+    layout(folder).is_some()
+}
+
+pub fn prepare(s: &mut Settings) -> Result<Ready<DynamicUnet>> {
+    for (given, option) in [
+        (s.shift.is_some(), "--shift"),
+        (s.corrections.is_some(), "--corrections"),
+        (s.valid_folder.is_some(), "--valid FOLDER"),
+        (s.label_smoothing.is_some(), "--label-smoothing"),
+        (s.mixup > 0.0, "--mixup"),
+        (s.augment.is_some(), "--augment"),
+    ] {
+        if given {
+            bail!("{option} is not for --task segment");
+        }
+    }
+    let folder = crate::data::folder_of(&s.data)?;
+    let arch = s.arch.get_or_insert_with(|| "xresnet18".into()).clone();
+    s.batch_size.get_or_insert(8);
+    let codes = Codes::of(&folder, &layout_of(&folder)?, s.void)?;
+    s.void = codes.void;
+    let data = data(s, &codes)?;
+    let p = &data.pipeline;
+    s.size = Some((p.width, p.height));
+    manual_seed(s.seed);
+    let options = SegmentOptions {
+        channels: p.channels,
+        void: codes.void,
+        pretrained: s.pretrained.clone(),
+        ..SegmentOptions::new(codes.classes, (p.height, p.width))
+    };
+    let mut learn = unet_learner(data.loaders.clone(), &arch, &options)?
+        .opt(Adam::fastai(1e-3).weight_decay(s.weight_decay));
+    if s.pretrained.is_some() {
+        learn.freeze();
+    }
+    let f64s = |v: &[f32]| v.iter().map(|&v| f64::from(v)).collect();
+    let (mean, std) = (f64s(&p.stats.mean), f64s(&p.stats.std));
+    let (channels, height, width) = (p.channels, p.height, p.width);
+    let image = ImageInput { channels, height, width, mean, std };
+    let input = InputSpec { image, ..Default::default() };
+    let header = masks_header(learn.model(), &codes.names, &input, Header::default());
+    let (train, valid) = (&data.loaders.train, &data.loaders.valid);
+    let items = train.items();
+    Ok(Ready {
+        train_items: items,
+        valid_items: valid.as_ref().map_or(0, |v| v.items()),
+        // Some thousand pictures shown in all, as few as they may be.
+        suggested: Suggested { epochs: (4000 / items.max(1)).clamp(5, 30), lr: 2e-3 },
+        metric: "pixel_accuracy",
+        notes: Vec::new(),
+        learn,
+        header,
+        data: None,
+    })
+}
+
+/// A learner of a saved model, over the data that `s` means, to measure it.
+pub fn judge(s: &mut Settings, model: DynamicUnet) -> Result<Learner<DynamicUnet>> {
+    let folder = crate::data::folder_of(&s.data)?;
+    let codes = Codes::of(&folder, &layout_of(&folder)?, s.void)?;
+    if codes.classes > model.outputs() {
+        bail!(
+            "{}: masks of {} classes, the model knows {}",
+            s.data,
+            codes.classes,
+            model.outputs()
+        );
+    }
+    let (data, void, classes) = (data(s, &codes)?, codes.void, model.outputs());
+    let loss = move |pred: &Tensor, y: &Tensor| {
+        let ignore_index = void.unwrap_or(-100);
+        let options = functional::CrossEntropyOptions { ignore_index, ..Default::default() };
+        functional::cross_entropy_with(pred, y, options)
+    };
+    Ok(Learner::new(data.loaders, model, loss)
+        .metric(PixelAccuracy::new(void))
+        .metric(RegionOverlap::iou(classes, void))
+        .metric(RegionOverlap::dice(classes, void))
+        .silent())
+}
+
+fn layout_of(folder: &Path) -> Result<Layout> {
+    match layout(folder) {
+        Some(layout) => Ok(layout),
+        None => bail!(
+            "{}: expected pictures and masks of the same names, in `images` and `masks`, or in `train` and `trainannot` \
+             (and `val` and `valannot`)",
+            folder.display()
+        ),
+    }
+}
+
+fn data(s: &Settings, codes: &Codes) -> Result<SegmentationData> {
+    let folder = crate::data::folder_of(&s.data)?;
+    let layout = layout_of(&folder)?;
+    let (train, masks) = (&layout.train.0, &layout.train.1);
+    let mut loaders = match &layout.valid {
+        Some((v, vm)) => SegmentationDataLoaders::from_folders(&folder, train, masks, v, vm),
+        None => {
+            let masks = by_stem(&folder.join(masks))?;
+            let pictures = image_files(folder.join(train)).map_err(anyhow::Error::from_boxed)?;
+            let of = move |p: &Path| masks.get(&stem(p)).cloned().unwrap_or_else(|| stem(p));
+            SegmentationDataLoaders::from_label_func(pictures, of)
+                .valid_fraction(s.valid.unwrap_or(0.2))
+        }
+    };
+    loaders = loaders.seed(s.seed).batch_size(s.batch_size.unwrap_or(8)).codes(codes.names.clone());
+    if let Some((w, h)) = s.size {
+        loaders = loaders.size(w, h);
+    }
+    if let Some(workers) = s.workers {
+        loaders = loaders.workers(workers);
+    }
+    if !s.strict {
+        loaders = loaders.on_error(OnError::Skip);
+    }
+    if s.pretrained.is_some() {
+        let (mean, std) = normalization_of(s.arch.as_deref().unwrap_or_default());
+        let f32s = |v: [f64; 3]| v.iter().map(|&v| v as f32).collect();
+        loaders = loaders.stats(Stats { mean: f32s(mean), std: f32s(std) });
+    }
+    Ok(loaders.build()?)
+}
+
+fn stem(path: &Path) -> PathBuf {
+    PathBuf::from(path.file_stem().unwrap_or_default())
+}
+
+fn by_stem(folder: &Path) -> Result<HashMap<PathBuf, PathBuf>> {
+    let files = image_files(folder).map_err(anyhow::Error::from_boxed)?;
+    Ok(files.into_iter().map(|f| (stem(&f), f)).collect())
+}
+
+/// The classes of masks.
+struct Codes {
+    /// As `codes.txt` names them, else their numbers.
+    names: Vec<String>,
+    /// Number of classes without the void one, if that is the last.
+    classes: usize,
+    /// The label of pixels that do not count.
+    void: Option<i64>,
+}
+
+/// Masks looked at to see what classes there are.
+const SAMPLED: usize = 200;
+
+impl Codes {
+    fn of(folder: &Path, layout: &Layout, void: Option<i64>) -> Result<Codes> {
+        let masks = folder.join(&layout.train.1);
+        let files = image_files(&masks).map_err(anyhow::Error::from_boxed)?;
+        let step = files.len().div_ceil(SAMPLED).max(1);
+        let mut seen = BTreeSet::new();
+        for file in files.iter().step_by(step) {
+            let mask = Mask::open(file).with_context(|| format!("reading {}", file.display()))?;
+            seen.extend(mask.pixels().iter().map(|&p| i64::from(p)));
+        }
+        let text = std::fs::read_to_string(folder.join("codes.txt")).unwrap_or_default();
+        let mut names: Vec<String> =
+            text.lines().map(|l| l.trim().to_owned()).filter(|l| !l.is_empty()).collect();
+        let named = |n: &String| {
+            ["void", "unlabelled", "unlabeled", "ignore"].contains(&&*n.to_lowercase())
+        };
+        let void = void
+            .or_else(|| names.iter().position(named).map(|i| i as i64))
+            .or_else(|| seen.contains(&255).then_some(255));
+        let largest = seen.iter().filter(|&&c| Some(c) != void).max();
+        let Some(&largest) = largest else {
+            bail!("{}: there are no masks with classes in it", masks.display());
+        };
+        let classes = (largest as usize + 1).max(2);
+        for i in names.len()..classes {
+            names.push(i.to_string());
+        }
+        names.truncate(classes);
+        Ok(Codes { names, classes, void })
+    }
+}
