@@ -3,7 +3,7 @@
 use hardpan_engine::Tensor;
 use hardpan_nn::Param;
 use hardpan_nn::optim::{
-    Adam, AdamW, LARS, Lamb, Lion, Muon, QHAdam, RAdam, Recipe, SGD, Sam, ranger,
+    Adafactor, Adam, AdamW, LARS, Lamb, Lion, Muon, QHAdam, RAdam, Recipe, SGD, Sam, ranger,
 };
 
 /// The same gradients as in the scripts the numbers come from: `sin(1.3 i + k)` in step k.
@@ -152,6 +152,16 @@ fn fastais_optimizers() {
         0.517_736_757_741_383_4, 1.014_501_562_027_814_8, 1.368_574_559_981_251_8, 1.502_337_270_385_082,
         1.419_437_535_168_172_3,
     ], 1e-6);
+}
+
+/// Numbers of `torch.optim.Adafactor` in f64: the scale of a step is that of the weight before its decay.
+#[test]
+fn adafactor_decays_as_pytorch() {
+    let adafactor = Adafactor::new(0.02).weight_decay(0.5).eps((1e-6, 1e-2)).d(2.0);
+    #[rustfmt::skip]
+    near(after_eight(adafactor), &[
+        0.4404405485921466, -0.9647613846700619, 1.8349850568901738, -0.02011922689982232, 0.4587486185140302, 0.9238467039764086, 1.2801204142506133, 1.414851070322846, 1.3062458377875892,
+    ], 1e-9);
 }
 
 #[test]

@@ -478,7 +478,7 @@ settings! {
 
 impl Recipe for Adafactor {
     fn steps(&self) -> Vec<Step> {
-        list(&[when(self.maximize, maximize), Some(weight_decay), Some(adafactor_step)])
+        list(&[when(self.maximize, maximize), Some(adafactor_step)])
     }
     fn hypers(&self) -> Hypers {
         Hypers::new(&[

@@ -225,7 +225,7 @@ pub fn rprop_step(u: &mut Update<'_>) {
     u.state.set("step_size", size);
 }
 
-/// Adam in little memory, the second moment as a product of row and column means: <https://arxiv.org/abs/1804.04235>.
+/// Adam in little memory, the second moment as a product of row and column means: <https://arxiv.org/abs/1804.04235>. Decays the weight too.
 pub fn adafactor_step(u: &mut Update<'_>) {
     let t = u.step() as f64;
     let fresh = t.powf(u.hyper(Hyper::Beta2Decay));
@@ -240,6 +240,8 @@ pub fn adafactor_step(u: &mut Update<'_>) {
     let norm = |x: &Tensor| (x * x).sum(..).sqrt();
     let scale = (norm(&u.value) * (1.0 / n)).maximum(u.hyper(Hyper::Eps2));
     let alpha = scale * u.lr().min(1.0 / t.sqrt());
+    // The decay comes after the parameter's scale is taken, as in PyTorch.
+    weight_decay(u);
     let square = &u.grad * &u.grad;
     let variance = if u.grad.rank() > 1 {
         let (rows, columns) = (square.mean_keepdim(-1), square.mean_keepdim(-2));

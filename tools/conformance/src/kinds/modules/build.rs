@@ -154,7 +154,7 @@ fn norm(name: &str, a: &Args) -> Option<Built> {
             let bias = a.bool(6, "bias", true);
             layer(if affine { m.bias(bias) } else { m })
         }
-        "LocalResponseNorm" | "CrossMapLRN2d" => layer(
+        "LocalResponseNorm" => layer(
             LocalResponseNorm::new(size(a, 0, "size"))
                 .alpha(a.float(1, "alpha", 1e-4))
                 .beta(a.float(2, "beta", 0.75))
