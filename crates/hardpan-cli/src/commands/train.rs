@@ -157,7 +157,7 @@ impl Job {
         if out.is_json() {
             learn.remove_callbacks("Progress");
             learn.add_callback(Progress::bar_only());
-            learn.add_callback(JsonLines(*out));
+            learn.add_callback(JsonLines { out: *out, head_epochs: run.freeze_epochs });
         }
 
         let fit = match run.settings.pretrained {
@@ -248,11 +248,12 @@ impl Job {
             .iter()
             .filter_map(|e| Some((e.epoch, e.get(metric)?)))
             .fold((0, f64::NEG_INFINITY), |a, b| if b.1 > a.1 { b } else { a });
+        let before = if run.settings.pretrained.is_some() { run.freeze_epochs } else { 0 };
         let seconds = self.start.elapsed().as_secs_f64();
         let model = run.out.display().to_string();
         self.out.event(&Event::Done {
             model: model.clone(),
-            best: Best { epoch: best.0, metric: metric.into(), value: best.1 },
+            best: Best { epoch: best.0 + before, metric: metric.into(), value: best.1 },
             seconds,
             peak_memory_bytes: memory::peak_bytes(),
         });
@@ -311,8 +312,11 @@ fn without_times(history: &History) -> Vec<EpochRecord> {
     epochs.map(|e| EpochRecord { seconds: 0.0, train_seconds: 0.0, items: 0, ..e }).collect()
 }
 
-/// One line for each epoch.
-struct JsonLines(Output);
+/// One line for each epoch. Those of the head alone come first and are counted too.
+struct JsonLines {
+    out: Output,
+    head_epochs: usize,
+}
 
 impl<T: Task> Callback<T> for JsonLines {
     fn order(&self) -> i32 {
@@ -324,8 +328,8 @@ impl<T: Task> Callback<T> for JsonLines {
             return Flow::Continue;
         };
         let nan = |v: Option<f64>| v.unwrap_or(f64::NAN);
-        self.0.event(&Event::Epoch {
-            epoch: e.epoch,
+        self.out.event(&Event::Epoch {
+            epoch: e.epoch + if ctx.stage() > 0 { self.head_epochs } else { 0 },
             train_loss: nan(e.train_loss),
             valid_loss: nan(e.valid_loss),
             metrics: e.metrics.iter().map(|(n, v)| (n.clone(), nan(*v))).collect(),

@@ -124,6 +124,11 @@ impl Aside {
 }
 
 impl<T: Task> Context<T> {
+    /// Which fit of several that belong together this is: 0, or 1 when [`fine_tune`](super::Learner::fine_tune) trains everything.
+    pub fn stage(&self) -> usize {
+        self.stage
+    }
+
     /// Keeps the model's weights, so that others can be in it for a while: for a validation with averages, say. A checkpoint that is
     /// written meanwhile has the model's own.
     pub fn set_weights_aside(&mut self) {

@@ -65,7 +65,8 @@ pub fn defaults_for(data: &DataFacts) -> TrainingPlan {
     };
     let label_smoothing = if data.classes > 2 { 0.1 } else { 0.0 };
     if data.pretrained {
-        let size = data.pixels.next_multiple_of(32).clamp(128, 224);
+        // Published weights know pictures of about 224; much smaller ones cost them more than the time they save.
+        let size = data.pixels.next_multiple_of(32).clamp(192, 224);
         return TrainingPlan {
             arch: "efficientnet_lite0",
             size,
