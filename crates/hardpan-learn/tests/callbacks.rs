@@ -2,6 +2,7 @@
 
 mod support;
 
+use hardpan_engine::functional::Reduction;
 use hardpan_engine::{DType, Tensor, flush_all, manual_seed};
 use hardpan_learn::callback::{
     BnFreeze, Callback, CollectData, CutMix, EarlyStopping, Ema, FetchPreds, Flow, Gather,
@@ -10,7 +11,7 @@ use hardpan_learn::callback::{
     TensorBoard, on_output,
 };
 use hardpan_learn::data::{DataLoader, DataLoaders, TensorDataset};
-use hardpan_learn::learner::{Context, Learner, Task, Tta};
+use hardpan_learn::learner::{Context, Learner, Task, Tta, loss};
 use hardpan_learn::metric::{Mean, accuracy};
 use hardpan_nn::optim::scheduler::{
     CosineAnnealingWarmRestarts, OneCycleLR, ReduceLROnPlateau, StepLR,
@@ -551,6 +552,17 @@ fn predictions_with_everything() {
         (losses.mean(..).item::<f64>() - cross_entropy(&raw, data.y()).item::<f64>()).abs() < 1e-6
     );
     assert_eq!(*learn.history(), history);
+    // A loss of the library brings its own activation and answers.
+    let loaders = learn.context().loaders.clone();
+    let mut with_loss = Learner::with_loss(loaders, Linear::new(4, 2, 2), CrossEntropyLoss::new())
+        .item_losses(loss(CrossEntropyLoss::new().reduction(Reduction::None)))
+        .silent();
+    with_loss.model().load_state_dict(&learn.model().state_dict(), true).unwrap();
+    let same = with_loss.get_preds_with(&train, what).unwrap();
+    assert_eq!(same.preds.to_vec::<f32>(), all.preds.to_vec::<f32>());
+    assert_eq!(same.decoded.unwrap().to_vec::<i64>(), raw.argmax(1).to_vec::<i64>());
+    let (a, b) = (same.losses.unwrap().to_vec::<f64>(), losses.to_vec::<f64>());
+    assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-6));
     // Without a loss for each item: the same, one by one.
     let mut plain = classifier(16);
     plain.model().load_state_dict(&learn.model().state_dict(), true).unwrap();
