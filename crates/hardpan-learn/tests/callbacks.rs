@@ -6,9 +6,9 @@ use hardpan_engine::functional::Reduction;
 use hardpan_engine::{DType, Tensor, flush_all, manual_seed};
 use hardpan_learn::callback::{
     BnFreeze, Callback, CollectData, CutMix, EarlyStopping, Ema, FetchPreds, Flow, Gather,
-    GradientAccumulation, GradientClip, LabelSmoothing, LossScale, LrScheduler, McDropout, MixUp,
-    MixedPrecision, ReduceLrOnPlateau, RnnRegularizer, SaveModel, ShortEpoch, SkipToEpoch, Swa,
-    TensorBoard, on_output,
+    GradientAccumulation, GradientClip, GradientClipValue, LabelSmoothing, LossScale, LrScheduler,
+    McDropout, MixUp, MixedPrecision, ReduceLrOnPlateau, RnnRegularizer, SaveModel, ShortEpoch,
+    SkipToEpoch, Swa, TensorBoard, on_output,
 };
 use hardpan_learn::data::{DataLoader, DataLoaders, TensorDataset};
 use hardpan_learn::learner::{Context, Learner, Task, Tta, loss};
@@ -214,6 +214,24 @@ fn clipping_sees_gradients_without_the_scale() {
     learn.fit(2, 0.1).unwrap();
     let norms = norms.lock().unwrap();
     assert!(norms.len() == 2 && norms.iter().all(|n| (n - 0.01).abs() < 1e-5), "{norms:?}");
+}
+
+#[test]
+fn clipping_by_value() {
+    let largest = Arc::new(Mutex::new(Vec::new()));
+    let writes = largest.clone();
+    let mut learn = classifier(64).callback(GradientClipValue(0.001)).callback(At(
+        Event::BeforeStep,
+        12,
+        move |ctx: &mut Context<(Linear, Tensor, Tensor)>| {
+            let params = ctx.opt.params().filter_map(|p| p.grad());
+            let all: Vec<f64> = params.flat_map(|g| g.abs().to_vec::<f64>()).collect();
+            writes.lock().unwrap().push(all.iter().cloned().fold(0.0, f64::max));
+        },
+    ));
+    learn.fit(2, 0.1).unwrap();
+    let largest = largest.lock().unwrap();
+    assert!(largest.len() == 2 && largest.iter().all(|g| (g - 0.001).abs() < 1e-8), "{largest:?}");
 }
 
 #[test]
