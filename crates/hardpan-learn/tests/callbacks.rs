@@ -2,15 +2,16 @@
 
 mod support;
 
+use hardpan_engine::functional::Reduction;
 use hardpan_engine::{DType, Tensor, flush_all, manual_seed};
 use hardpan_learn::callback::{
     BnFreeze, Callback, CollectData, CutMix, EarlyStopping, Ema, FetchPreds, Flow, Gather,
-    GradientAccumulation, GradientClip, LabelSmoothing, LossScale, LrScheduler, McDropout, MixUp,
-    MixedPrecision, ReduceLrOnPlateau, RnnRegularizer, SaveModel, ShortEpoch, SkipToEpoch, Swa,
-    TensorBoard, on_output,
+    GradientAccumulation, GradientClip, GradientClipValue, LabelSmoothing, LossScale, LrScheduler,
+    McDropout, MixUp, MixedPrecision, ReduceLrOnPlateau, RnnRegularizer, SaveModel, ShortEpoch,
+    SkipToEpoch, Swa, TensorBoard, on_output,
 };
 use hardpan_learn::data::{DataLoader, DataLoaders, TensorDataset};
-use hardpan_learn::learner::{Context, Learner, Task, Tta};
+use hardpan_learn::learner::{Context, Learner, Task, Tta, loss};
 use hardpan_learn::metric::{Mean, accuracy};
 use hardpan_nn::optim::scheduler::{
     CosineAnnealingWarmRestarts, OneCycleLR, ReduceLROnPlateau, StepLR,
@@ -213,6 +214,24 @@ fn clipping_sees_gradients_without_the_scale() {
     learn.fit(2, 0.1).unwrap();
     let norms = norms.lock().unwrap();
     assert!(norms.len() == 2 && norms.iter().all(|n| (n - 0.01).abs() < 1e-5), "{norms:?}");
+}
+
+#[test]
+fn clipping_by_value() {
+    let largest = Arc::new(Mutex::new(Vec::new()));
+    let writes = largest.clone();
+    let mut learn = classifier(64).callback(GradientClipValue(0.001)).callback(At(
+        Event::BeforeStep,
+        12,
+        move |ctx: &mut Context<(Linear, Tensor, Tensor)>| {
+            let params = ctx.opt.params().filter_map(|p| p.grad());
+            let all: Vec<f64> = params.flat_map(|g| g.abs().to_vec::<f64>()).collect();
+            writes.lock().unwrap().push(all.iter().cloned().fold(0.0, f64::max));
+        },
+    ));
+    learn.fit(2, 0.1).unwrap();
+    let largest = largest.lock().unwrap();
+    assert!(largest.len() == 2 && largest.iter().all(|g| (g - 0.001).abs() < 1e-8), "{largest:?}");
 }
 
 #[test]
@@ -551,6 +570,17 @@ fn predictions_with_everything() {
         (losses.mean(..).item::<f64>() - cross_entropy(&raw, data.y()).item::<f64>()).abs() < 1e-6
     );
     assert_eq!(*learn.history(), history);
+    // A loss of the library brings its own activation and answers.
+    let loaders = learn.context().loaders.clone();
+    let mut with_loss = Learner::with_loss(loaders, Linear::new(4, 2, 2), CrossEntropyLoss::new())
+        .item_losses(loss(CrossEntropyLoss::new().reduction(Reduction::None)))
+        .silent();
+    with_loss.model().load_state_dict(&learn.model().state_dict(), true).unwrap();
+    let same = with_loss.get_preds_with(&train, what).unwrap();
+    assert_eq!(same.preds.to_vec::<f32>(), all.preds.to_vec::<f32>());
+    assert_eq!(same.decoded.unwrap().to_vec::<i64>(), raw.argmax(1).to_vec::<i64>());
+    let (a, b) = (same.losses.unwrap().to_vec::<f64>(), losses.to_vec::<f64>());
+    assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-6));
     // Without a loss for each item: the same, one by one.
     let mut plain = classifier(16);
     plain.model().load_state_dict(&learn.model().state_dict(), true).unwrap();

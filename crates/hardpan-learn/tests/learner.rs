@@ -478,3 +478,33 @@ fn any_hyper_of_any_group_has_a_schedule() {
 fn rates_must_fit_the_groups() {
     let _ = grouped().fit(1, [0.1, 0.2, 0.3]);
 }
+
+#[test]
+fn metrics_of_training_batches() {
+    let dir = tempfile::tempdir().unwrap();
+    let csv = dir.path().join("log.csv");
+    let mae = || Mean::new("mae", |p: &Tensor, y: &Tensor| (p - y).abs().mean(..));
+    let mut learn =
+        line_learner(24, 4).metric(mae()).train_metrics().callback(CsvLogger::new(&csv));
+    // At rate 0 nothing changes, so both see the same model.
+    learn.fit(1, 0.0).unwrap();
+    let record = learn.history().epochs[0].clone();
+    let train = learn.context().loaders.train.clone();
+    let (pred, y) = learn.get_preds(&train).unwrap();
+    let want = (pred - y).abs().mean(..).item::<f64>();
+    assert!((record.get("train_mae").unwrap() - want).abs() < 1e-6, "{record:?} {want}");
+    assert_eq!(record.get("mae"), learn.validate().unwrap().get("mae"));
+    let log = std::fs::read_to_string(csv).unwrap();
+    assert!(log.starts_with("epoch,train_loss,train_mae,valid_loss,mae,seconds\n"), "{log}");
+}
+
+#[test]
+fn the_history_has_every_batch() {
+    let mut learn = line_learner(16, 4).opt(SGD::new(0.1).momentum(0.9));
+    learn.fit_one_cycle(3, 0.1).unwrap();
+    let h = learn.history();
+    let lengths = [h.losses.len(), h.raw_losses.len(), h.lrs.len(), h.moms.len()];
+    assert_eq!(lengths, [12; 4]);
+    assert_eq!(h.epochs.iter().map(|e| e.steps).collect::<Vec<_>>(), [4, 8, 12]);
+    assert!((h.moms[0] - 0.95).abs() < 1e-12 && (h.moms[3] - 0.85).abs() < 1e-12);
+}

@@ -161,3 +161,49 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     let e = learner(None, 1).resume(dir.path().join("no")).unwrap_err().to_string();
     assert!(e.contains("there is no such file"), "{e}");
 }
+
+/// A model whose output depends on what it saw in the batch before.
+#[derive(hardpan_nn::Module)]
+struct Carrying {
+    line: Linear,
+    hidden: hardpan_nn::State<Option<Tensor>>,
+    calls: hardpan_nn::State<usize>,
+}
+
+impl hardpan_nn::Forward for Carrying {
+    type Output = Tensor;
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let before = self.hidden.take().unwrap_or_else(|| Tensor::zeros([1, 1]));
+        let y = self.line.forward(x) + before * 0.5;
+        self.hidden.set(Some(y.detach().mean(..).reshape([1, 1])));
+        self.calls.set(self.calls.get() + 1);
+        y
+    }
+}
+
+#[test]
+fn what_a_model_carries_goes_on_too() {
+    let _turn = TURN.lock().unwrap_or_else(|e| e.into_inner());
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("run.checkpoint");
+    let make = || {
+        let loaders = DataLoaders::train_only(DataLoader::new(line_data(1, 26), 4).unwrap());
+        let model = Carrying {
+            line: Linear::new(3, 3, 1),
+            hidden: Default::default(),
+            calls: Default::default(),
+        };
+        Learner::new(loaders, model, mse).callback(hardpan_learn::callback::ModelResetter).silent()
+    };
+    let mut whole = make();
+    whole.fit(2, 0.05).unwrap();
+    for at in [3, 7, 10] {
+        let checkpoint = Checkpoint::new(&file).every(Duration::from_secs(3600)).every_steps(1);
+        let mut learn = make().callback(checkpoint).callback(Kill(at));
+        learn.fit(2, 0.05).unwrap_err();
+        let mut learn = make();
+        learn.resume(&file).unwrap();
+        learn.fit(2, 0.05).unwrap();
+        assert_eq!(bits(learn.model()), bits(whole.model()), "killed after {at}");
+    }
+}

@@ -255,6 +255,32 @@ pub trait Module: Visit + Any {
         });
     }
 
+    /// What was carried from earlier calls, as tensors by name: for a training that is to go on later. Not part of the state dict.
+    fn carried(&self) -> StateDict {
+        let mut out = StateDict::new();
+        walk(self, |name, item| {
+            if let Item::State(s) = item {
+                for (i, t) in s.save().into_iter().flatten().enumerate() {
+                    out.insert(format!("{name}/{i}"), t);
+                }
+            }
+        });
+        out
+    }
+
+    /// Takes up again what [`carried`](Module::carried) gave; what it lacks takes its default.
+    fn set_carried(&self, carried: &StateDict) {
+        walk(self, |name, item| {
+            if let Item::State(s) = item
+                && s.save().is_some()
+            {
+                let all = (0..).map_while(|i| carried.get(&format!("{name}/{i}")).cloned());
+                s.reset();
+                s.load(all.collect());
+            }
+        });
+    }
+
     /// The values of all parameters and (persistent) buffers by name, in declaration order. A parameter that
     /// is shared appears under each of its names. Counterpart: `state_dict`.
     fn state_dict(&self) -> StateDict {

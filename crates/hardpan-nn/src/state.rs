@@ -1,6 +1,8 @@
 //! Cells that are neither trained nor saved: the training flag ([`Mode`]) and what a model remembers between calls ([`State`]).
 
 use crate::{Visit, Visitor};
+use hardpan_engine::Tensor;
+use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -51,10 +53,21 @@ impl fmt::Debug for Mode {
 pub trait Reset {
     /// Forgets everything.
     fn reset(&self);
+
+    /// The tensors inside, for a training that is to go on later; `None` for what holds something else.
+    fn save(&self) -> Option<Vec<Tensor>> {
+        None
+    }
+
+    /// Takes up again what [`save`](Reset::save) gave.
+    fn load(&self, tensors: Vec<Tensor>) {
+        let _ = tensors;
+    }
 }
 
 /// Something a model carries from one call to the next, such as the hidden state of a language model. Not trained, not saved;
-/// [`Module::reset`](crate::Module::reset) gives it its default. Detach tensors before putting them here, or the
+/// [`Module::reset`](crate::Module::reset) gives it its default, and a checkpoint of a training has it if it is made of tensors or is a
+/// number ([`Module::carried`](crate::Module::carried)). Detach tensors before putting them here, or the
 /// history of all batches stays alive.
 ///
 /// ```
@@ -99,20 +112,119 @@ impl<T: Default> Default for State<T> {
     }
 }
 
-impl<T: Default> Reset for State<T> {
+impl<T: Default + 'static> Reset for State<T> {
     fn reset(&self) {
         self.set(T::default());
     }
+
+    fn save(&self) -> Option<Vec<Tensor>> {
+        to_tensors(&*self.0.lock().unwrap_or_else(|e| e.into_inner()))
+    }
+
+    fn load(&self, tensors: Vec<Tensor>) {
+        from_tensors(&mut *self.0.lock().unwrap_or_else(|e| e.into_inner()), tensors);
+    }
 }
 
-impl<T: Default + Send> Visit for State<T> {
+impl<T: Default + Send + 'static> Visit for State<T> {
     fn visit(&self, v: &mut dyn Visitor) {
         v.state(self);
     }
 }
 
+/// The types of state that can be saved, as lists of tensors and back.
+macro_rules! saved {
+    ($($t:ty: |$value:ident| $to:expr, |$tensors:ident| $from:expr;)*) => {
+        fn to_tensors(value: &dyn Any) -> Option<Vec<Tensor>> {
+            $(if let Some($value) = value.downcast_ref::<$t>() {
+                return Some($to);
+            })*
+            None
+        }
+
+        fn from_tensors(value: &mut dyn Any, list: Vec<Tensor>) {
+            $(if let Some(slot) = value.downcast_mut::<$t>() {
+                let mut $tensors = list.into_iter();
+                if let Some(value) = $from {
+                    *slot = value;
+                }
+                return;
+            })*
+        }
+    };
+}
+
+/// Two by two.
+fn pairs(mut tensors: impl Iterator<Item = Tensor>) -> Vec<(Tensor, Tensor)> {
+    std::iter::from_fn(|| Some((tensors.next()?, tensors.next()?))).collect()
+}
+
+fn flat<'a>(pairs: impl IntoIterator<Item = &'a (Tensor, Tensor)>) -> Vec<Tensor> {
+    pairs.into_iter().flat_map(|(a, b)| [a.clone(), b.clone()]).collect()
+}
+
+saved! {
+    Tensor: |t| vec![t.clone()], |list| list.next();
+    Option<Tensor>: |t| t.iter().cloned().collect(), |list| Some(list.next());
+    Vec<Tensor>: |t| t.clone(), |list| Some(list.by_ref().collect());
+    Option<Vec<Tensor>>: |t| t.iter().flatten().cloned().collect(),
+        |list| Some(Some(list.by_ref().collect()).filter(|l: &Vec<Tensor>| !l.is_empty()));
+    Option<(Tensor, Tensor)>: |t| flat(t), |list| Some(pairs(list.by_ref()).pop());
+    Vec<(Tensor, Tensor)>: |t| flat(t), |list| Some(pairs(list.by_ref()));
+    Option<Vec<(Tensor, Tensor)>>: |t| flat(t.iter().flatten()),
+        |list| Some(Some(pairs(list.by_ref())).filter(|l| !l.is_empty()));
+    usize: |n| vec![Tensor::scalar(*n as i64)], |list| list.next().map(|t| t.item::<i64>() as usize);
+    f64: |x| vec![Tensor::scalar(*x)], |list| list.next().map(|t| t.item::<f64>());
+    bool: |b| vec![Tensor::scalar(i64::from(*b))], |list| list.next().map(|t| t.item::<i64>() != 0);
+}
+
 impl<T> fmt::Debug for State<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "State<{}>", std::any::type_name::<T>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Module;
+
+    #[derive(Module)]
+    struct Carrier {
+        one: State<Option<Tensor>>,
+        layers: State<Vec<(Tensor, Tensor)>>,
+        count: State<usize>,
+        other: State<String>,
+    }
+
+    fn carrier() -> Carrier {
+        Carrier {
+            one: State::default(),
+            layers: State::default(),
+            count: State::default(),
+            other: State::default(),
+        }
+    }
+
+    #[test]
+    fn what_is_carried_is_saved_and_taken_up() {
+        let a = carrier();
+        assert_eq!(a.carried().keys().collect::<Vec<_>>(), ["count/0"]);
+        a.one.set(Some(Tensor::ones([2])));
+        a.layers.set(vec![(Tensor::zeros([1]), Tensor::ones([3])); 2]);
+        a.count.set(7);
+        a.other.set("kept".into());
+        let saved = a.carried();
+        let keys: Vec<&str> = saved.keys().collect();
+        assert_eq!(keys, ["one/0", "layers/0", "layers/1", "layers/2", "layers/3", "count/0"]);
+        let b = carrier();
+        b.other.set("mine".into());
+        b.set_carried(&saved);
+        assert_eq!(b.one.get().unwrap().to_vec::<f32>(), [1.0, 1.0]);
+        let shapes: Vec<_> = b.layers.get().iter().map(|(h, c)| (h.numel(), c.numel())).collect();
+        assert_eq!((shapes, b.count.get(), b.other.get()), (vec![(1, 3); 2], 7, "mine".into()));
+        // What was not there takes its default.
+        b.set_carried(&carrier().carried());
+        assert!(b.one.get().is_none() && b.layers.get().is_empty() && b.count.get() == 0);
     }
 }

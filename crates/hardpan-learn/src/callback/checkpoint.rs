@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 /// Keeps a file from which [`Learner::resume`](crate::learner::Learner::resume) goes on as if nothing had happened: written at the
 /// start, after each epoch, every so often in between, when asked to stop, and when something breaks (a callback or the loader
 /// panics, data cannot be read).
+///
+/// What a model carries from batch to batch is in it as far as [`Module::carried`](hardpan_nn::Module::carried) can save it: tensors, lists
+/// and pairs of them, numbers.
 pub struct Checkpoint {
     path: PathBuf,
     every: Duration,

@@ -50,17 +50,17 @@ impl<T: Task> Callback<T> for CsvLogger {
         if ctx.resumed {
             return Flow::Continue;
         }
-        let mut columns = vec!["epoch", "train_loss", "valid_loss"];
-        columns.extend(ctx.metrics.iter().map(|m| m.name()));
-        columns.push("seconds");
+        let mut columns = vec!["epoch".to_owned()];
+        columns.extend(ctx.columns());
+        columns.push("seconds".into());
         self.write(&columns.join(","), self.append).into()
     }
 
     fn after_epoch(&mut self, ctx: &mut Context<T>) -> Flow {
         let Some(r) = ctx.history.epochs.last() else { return Flow::Continue };
         let cell = |v: Option<f64>| v.map(|v| v.to_string()).unwrap_or_default();
-        let mut cells = vec![r.epoch.to_string(), cell(r.train_loss), cell(r.valid_loss)];
-        cells.extend(r.metrics.iter().map(|m| cell(m.1)));
+        let mut cells = vec![r.epoch.to_string()];
+        cells.extend(r.columns().into_iter().map(|(_, v)| cell(v)));
         cells.push(r.seconds.to_string());
         self.write(&cells.join(","), true).into()
     }

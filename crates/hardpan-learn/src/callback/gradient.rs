@@ -1,12 +1,13 @@
-//! What is done to gradients: [`GradientClip`], [`GradientAccumulation`].
+//! What is done to gradients: [`GradientClip`], [`GradientClipValue`], [`GradientAccumulation`].
 
 use super::{Callback, Flow};
 use crate::learner::{Context, Task};
 use hardpan_nn::Param;
-use hardpan_nn::optim::clip_grad_norm;
+use hardpan_nn::optim::{clip_grad_norm, clip_grad_value};
 use serde_json::{Value, json};
 
-/// Scales gradients down so that their norm is at most this. Counterpart: fastai's `GradientClip`.
+/// Scales gradients down so that their norm (of order 2, of all of them together) is at most this. Default 1. Counterpart: fastai's
+/// `GradientClip`; order 11.
 #[derive(Clone, Copy, Debug)]
 pub struct GradientClip(pub f64);
 
@@ -24,6 +25,22 @@ impl<T: Task> Callback<T> for GradientClip {
     fn before_step(&mut self, ctx: &mut Context<T>) -> Flow {
         let params: Vec<Param> = ctx.opt.params().cloned().collect();
         clip_grad_norm(&params, self.0);
+        Flow::Continue
+    }
+}
+
+/// Limits every element of the gradients to between minus this and this. Counterpart: `clip_grad_value_`; order 11.
+#[derive(Clone, Copy, Debug)]
+pub struct GradientClipValue(pub f64);
+
+impl<T: Task> Callback<T> for GradientClipValue {
+    fn order(&self) -> i32 {
+        11
+    }
+
+    fn before_step(&mut self, ctx: &mut Context<T>) -> Flow {
+        let params: Vec<Param> = ctx.opt.params().cloned().collect();
+        clip_grad_value(&params, self.0);
         Flow::Continue
     }
 }

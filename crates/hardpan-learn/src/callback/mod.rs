@@ -33,7 +33,7 @@
 //! | 1 | [`LabelSmoothing`], [`RnnRegularizer`] |
 //! | 6 | [`GradientAccumulation`] |
 //! | 10 | [`MixedPrecision`] |
-//! | 11 | [`GradientClip`] |
+//! | 11 | [`GradientClip`], [`GradientClipValue`] |
 //! | 50 | [`Recorder`] |
 //! | 51 | [`TensorBoard`] |
 //! | 55 | [`TerminateOnNan`] |
@@ -71,7 +71,7 @@ pub use checkpoint::Checkpoint;
 pub use csv::CsvLogger;
 pub use event::{Event, Flow};
 pub(crate) use event::{Span, Stop};
-pub use gradient::{GradientAccumulation, GradientClip};
+pub use gradient::{GradientAccumulation, GradientClip, GradientClipValue};
 pub use graph::ShowGraph;
 pub use guard::TerminateOnNan;
 pub use mix::{Blend, CutMix, LabelSmoothing, MixUp};

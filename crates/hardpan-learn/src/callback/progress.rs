@@ -48,8 +48,7 @@ impl<T: Task> Callback<T> for Progress {
     }
 
     fn before_fit(&mut self, ctx: &mut Context<T>) -> Flow {
-        let mut columns = vec!["train_loss".to_owned(), "valid_loss".to_owned()];
-        columns.extend(ctx.metrics.iter().map(|m| m.name().to_owned()));
+        let columns = ctx.columns();
         self.live = Some((self.make)(&columns, ctx.epochs));
         Flow::Continue
     }
@@ -81,8 +80,7 @@ impl<T: Task> Callback<T> for Progress {
         let Some(record) = ctx.history.epochs.last().filter(|r| r.epoch == ctx.epoch) else {
             return Flow::Continue;
         };
-        let mut values = vec![record.train_loss, record.valid_loss];
-        values.extend(record.metrics.iter().map(|m| m.1));
+        let values: Vec<_> = record.columns().into_iter().map(|(_, v)| v).collect();
         live.row(record.epoch, &values, Duration::from_secs_f64(record.seconds));
         Flow::Continue
     }

@@ -3,6 +3,7 @@
 use super::{Callback, Flow};
 use crate::learner::{Context, EpochRecord, Task, value_of};
 use crate::metric::RunningMean;
+use hardpan_engine::{flush_all, no_grad};
 use std::time::{Duration, Instant};
 
 /// Writes the [`History`](crate::learner::History): losses and rates of each step, and for each epoch the smoothed training loss,
@@ -18,6 +19,20 @@ pub struct Recorder {
     train_time: Duration,
     items: usize,
     validated: bool,
+    train_metrics: Measured,
+}
+
+/// Metrics by name.
+type Measured = Vec<(String, Option<f64>)>;
+
+fn measured<T: Task>(ctx: &Context<T>) -> Measured {
+    ctx.metrics.iter().map(|m| (m.name().to_owned(), finite(m.value()))).collect()
+}
+
+fn accumulate<T: Task>(ctx: &mut Context<T>) {
+    if let (Some(pred), Some(y)) = (&ctx.pred, &ctx.y) {
+        no_grad(|| ctx.metrics.iter_mut().for_each(|m| m.accumulate(pred, y, ctx.items)));
+    }
 }
 
 impl<T: Task> Callback<T> for Recorder {
@@ -42,8 +57,11 @@ impl<T: Task> Callback<T> for Recorder {
         Flow::Continue
     }
 
-    fn before_train(&mut self, _: &mut Context<T>) -> Flow {
+    fn before_train(&mut self, ctx: &mut Context<T>) -> Flow {
         self.train_start = Some(Instant::now());
+        if ctx.train_metrics {
+            ctx.metrics.iter_mut().for_each(|m| m.reset());
+        }
         Flow::Continue
     }
 
@@ -58,16 +76,22 @@ impl<T: Task> Callback<T> for Recorder {
             history.losses.push(history.smooth.value().unwrap_or(value));
             history.lrs.push(ctx.opt.lr());
             history.moms.push(ctx.opt.momentum());
+            if ctx.train_metrics {
+                accumulate(ctx);
+                // Else the sums of all batches would be pending at the end.
+                flush_all();
+            }
         } else {
             self.loss.add(loss, ctx.items);
-            if let (Some(pred), Some(y)) = (&ctx.pred, &ctx.y) {
-                ctx.metrics.iter_mut().for_each(|m| m.accumulate(pred, y, ctx.items));
-            }
+            accumulate(ctx);
         }
         Flow::Continue
     }
 
-    fn after_train(&mut self, _: &mut Context<T>) -> Flow {
+    fn after_train(&mut self, ctx: &mut Context<T>) -> Flow {
+        if ctx.train_metrics {
+            self.train_metrics = measured(ctx);
+        }
         self.train_time = self.train_start.take().map(|t| t.elapsed()).unwrap_or_default();
         Flow::Continue
     }
@@ -82,7 +106,7 @@ impl<T: Task> Callback<T> for Recorder {
 
     fn after_validate(&mut self, ctx: &mut Context<T>) -> Flow {
         self.validated = true;
-        let values = ctx.metrics.iter().map(|m| (m.name().to_owned(), finite(m.value()))).collect();
+        let values = measured(ctx);
         let loss = finite(self.loss.value());
         self.record(ctx, loss, values);
         Flow::Continue
@@ -110,6 +134,7 @@ impl Recorder {
             train_loss: finite(ctx.history.smooth.value()),
             valid_loss,
             metrics,
+            train_metrics: std::mem::take(&mut self.train_metrics),
             lr: ctx.opt.lr(),
             seconds: self.epoch_start.map_or(0.0, |t| t.elapsed().as_secs_f64()),
             train_seconds: self.train_time.as_secs_f64(),

@@ -56,10 +56,10 @@ impl TensorBoard {
         let Some(writer) = &mut self.writer else { return Ok(()) };
         let step = ctx.train_iter;
         if let Some(record) = ctx.history.epochs.last().filter(|r| r.epoch == ctx.epoch) {
-            let metrics = record.metrics.iter().map(|(n, v)| (n.as_str(), *v));
-            for (name, value) in [("valid_loss", record.valid_loss)].into_iter().chain(metrics) {
+            // The training loss has been written batch by batch.
+            for (name, value) in record.columns().into_iter().skip(1) {
                 if let Some(value) = value {
-                    writer.scalar(name, step, value)?;
+                    writer.scalar(&name, step, value)?;
                 }
             }
         }

@@ -14,11 +14,9 @@ pub(super) fn column_value<T: Task>(
     column: &str,
 ) -> Result<Option<f64>, FitError> {
     let Some(record) = ctx.history.epochs.last() else { return Ok(None) };
-    let known = ["train_loss", "valid_loss"];
-    let is_metric = record.metrics.iter().any(|(n, _)| n == column);
-    if !is_metric && !known.contains(&column) {
-        let metrics = record.metrics.iter().map(|(n, _)| n.as_str());
-        let columns: Vec<&str> = known.into_iter().chain(metrics).collect();
+    let columns = record.columns();
+    if !columns.iter().any(|(n, _)| n == column) {
+        let columns: Vec<&str> = columns.iter().map(|(n, _)| n.as_str()).collect();
         return Err(FitError::Callback {
             callback: "monitor".into(),
             source: format!("there is no column `{column}`; there are {columns:?}").into(),

@@ -4,7 +4,7 @@
 //! the file's metadata, has the version of the format, what is needed to rebuild the model and to use it (architecture, classes,
 //! input), and where it comes from. A file from which a training can go on also has what the optimizer remembers (tensors whose
 //! names begin with `optimizer/`), gradients that were being accumulated (`gradient/`), what callbacks keep (`callback/`), losses and
-//! rates of each batch (`history/`) and the position of the run.
+//! rates of each batch (`history/`), what the model carries from batch to batch (`carried/`) and the position of the run.
 //!
 //! ```no_run
 //! use hardpan_learn::file::{Header, ModelFile};
@@ -43,6 +43,7 @@ const OPTIMIZER: &str = "optimizer/";
 const GRADIENT: &str = "gradient/";
 const CALLBACK: &str = "callback/";
 const HISTORY: &str = "history/";
+const CARRIED: &str = "carried/";
 
 /// What a model file says about its model. Everything may be absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -173,6 +174,8 @@ pub struct ModelFile {
     pub callbacks: StateDict,
     /// Losses and rates of each batch, if the training was not over.
     pub history: StateDict,
+    /// What the model carries from batch to batch, if the training was not over.
+    pub carried: StateDict,
     path: PathBuf,
 }
 
@@ -187,6 +190,7 @@ impl ModelFile {
             gradients: StateDict::new(),
             callbacks: StateDict::new(),
             history: StateDict::new(),
+            carried: StateDict::new(),
             path: PathBuf::new(),
         }
     }
@@ -217,6 +221,7 @@ impl ModelFile {
             .chain(prefixed(GRADIENT, &self.gradients))
             .chain(prefixed(CALLBACK, &self.callbacks))
             .chain(prefixed(HISTORY, &self.history))
+            .chain(prefixed(CARRIED, &self.carried))
             .collect();
         let views = arrays
             .iter()
@@ -256,8 +261,8 @@ impl ModelFile {
         let document: Document = serde_json::from_str(&text).map_err(json)?;
         let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(e.to_string()))?;
         // By the prefix of the names; what has none are the weights.
-        let prefixes = [OPTIMIZER, GRADIENT, CALLBACK, HISTORY];
-        let mut parts: [StateDict; 5] = Default::default();
+        let prefixes = [OPTIMIZER, GRADIENT, CALLBACK, HISTORY, CARRIED];
+        let mut parts: [StateDict; 6] = Default::default();
         let mut views = file.tensors();
         views.sort_by(|a, b| a.0.cmp(&b.0));
         for (name, view) in views {
@@ -271,9 +276,19 @@ impl ModelFile {
             let name = name.strip_prefix(prefix.map_or("", |i| prefixes[i])).unwrap_or(&name);
             parts[prefix.unwrap_or(prefixes.len())].insert(name, value);
         }
-        let [optimizer, gradients, callbacks, history, weights] = parts;
+        let [optimizer, gradients, callbacks, history, carried, weights] = parts;
         let Document { header, training, .. } = document;
-        Ok(ModelFile { header, weights, training, optimizer, gradients, callbacks, history, path })
+        Ok(ModelFile {
+            header,
+            weights,
+            training,
+            optimizer,
+            gradients,
+            callbacks,
+            history,
+            carried,
+            path,
+        })
     }
 
     /// Sets the model's weights to those of the file. All or nothing.

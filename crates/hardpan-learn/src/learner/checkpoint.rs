@@ -48,6 +48,7 @@ where
             file.history.insert(name, Tensor::from_slice(values, [values.len()]));
         }
         file.optimizer = ctx.opt.state_dict();
+        file.carried = ctx.model.carried();
         let gradients = ctx.model.named_parameters().into_iter();
         file.gradients = gradients.filter_map(|(name, p)| Some((name, p.grad()?))).collect();
         file.training = Some(Training {
@@ -101,6 +102,7 @@ where
         }
         self.states = States { values: training.callbacks, tensors: file.callbacks.clone() };
         (0..self.callbacks.len()).for_each(|i| self.restore(i));
+        self.ctx.carried = Some(file.carried.clone());
         set_rng_state(training.rng);
         self.ctx.history = training.history;
         self.ctx.history.set_by_batch(|name| file.history.get(name).map(Tensor::to_vec));

@@ -7,7 +7,7 @@ use crate::metric::Metric;
 use hardpan_engine::Tensor;
 use hardpan_nn::hook::Hooks;
 use hardpan_nn::optim::Optimizer;
-use hardpan_nn::{Buffer, Module, Param};
+use hardpan_nn::{Buffer, Module, Param, StateDict};
 use std::path::PathBuf;
 
 /// A loss: one number (a tensor of one element) from what the model gives and the targets.
@@ -41,6 +41,8 @@ pub struct Context<T: Task> {
     pub loaders: DataLoaders<T::X, T::Y>,
     /// What is measured in validations.
     pub metrics: Vec<Box<dyn Metric<T::Pred, T::Y>>>,
+    /// Whether it is measured in training, too.
+    pub train_metrics: bool,
     /// What happened so far.
     pub history: History,
     /// Functions that see, and may replace, what goes through the modules of the model, in training and validation batches: for
@@ -83,6 +85,8 @@ pub struct Context<T: Task> {
     pub(crate) rescue: Vec<PathBuf>,
     /// The model's own weights while others are in it.
     pub(crate) aside: Option<Aside>,
+    /// What the model carried where an interrupted run goes on.
+    pub(crate) carried: Option<StateDict>,
     /// Whether the best weights of the fit have been put back at its end.
     pub(crate) best_restored: bool,
     /// State of the random generator when the present validation began.
@@ -127,6 +131,18 @@ impl<T: Task> Context<T> {
     /// Which fit of several that belong together this is: 0, or 1 when [`fine_tune`](super::Learner::fine_tune) trains everything.
     pub fn stage(&self) -> usize {
         self.stage
+    }
+
+    /// The names of the table's columns between `epoch` and `time`.
+    pub fn columns(&self) -> Vec<String> {
+        let names = self.metrics.iter().map(|m| m.name().to_owned());
+        let mut out = vec!["train_loss".to_owned()];
+        if self.train_metrics {
+            out.extend(names.clone().map(|n| format!("train_{n}")));
+        }
+        out.push("valid_loss".to_owned());
+        out.extend(names);
+        out
     }
 
     /// Keeps the model's weights, so that others can be in it for a while: for a validation with averages, say. A checkpoint that is

@@ -130,6 +130,13 @@ where
         skip: usize,
     ) -> Result<(), Stop> {
         self.ctx.iters = loader.len();
+        if self.ctx.training
+            && let Some(carried) = self.ctx.carried.take()
+            && skip > 0
+        {
+            // A resumed epoch goes on with what the model carried, whatever has been reset since.
+            self.ctx.model.set_carried(&carried);
+        }
         self.mark_batch();
         self.running = Running::Loader;
         let mut batches = loader.batches_from(epoch, skip);

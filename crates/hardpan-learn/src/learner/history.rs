@@ -35,6 +35,10 @@ pub struct EpochRecord {
     pub valid_loss: Option<f64>,
     /// Metrics over the items of the validation, in the order of the columns.
     pub metrics: Vec<(String, Option<f64>)>,
+    /// The same metrics over the training batches, where asked for
+    /// ([`train_metrics`](super::Learner::train_metrics)); in the columns of the table their names begin with `train_`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub train_metrics: Vec<(String, Option<f64>)>,
     /// Learning rate of the last step.
     pub lr: f64,
     /// Wall time of training and validation.
@@ -49,13 +53,19 @@ pub struct EpochRecord {
 }
 
 impl EpochRecord {
-    /// A column by name: `train_loss`, `valid_loss`, or a metric.
+    /// A column by name: `train_loss`, `valid_loss`, or a metric (`train_` and its name for that of the training batches).
     pub fn get(&self, name: &str) -> Option<f64> {
-        match name {
-            "train_loss" => self.train_loss,
-            "valid_loss" => self.valid_loss,
-            _ => self.metrics.iter().find(|(n, _)| n == name).and_then(|(_, v)| *v),
-        }
+        self.columns().into_iter().find(|(n, _)| n == name).and_then(|(_, v)| v)
+    }
+
+    /// What was measured, in the order of the table's columns: `train_loss`, metrics of training batches, `valid_loss`, metrics.
+    pub fn columns(&self) -> Vec<(String, Option<f64>)> {
+        let train = self.train_metrics.iter().map(|(n, v)| (format!("train_{n}"), *v));
+        let mut out = vec![("train_loss".to_owned(), self.train_loss)];
+        out.extend(train);
+        out.push(("valid_loss".to_owned(), self.valid_loss));
+        out.extend(self.metrics.iter().cloned());
+        out
     }
 }
 

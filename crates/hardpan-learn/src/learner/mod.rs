@@ -18,6 +18,7 @@ mod error;
 mod fit;
 mod fits;
 mod history;
+mod losses;
 mod predict;
 mod rates;
 mod rescue;
@@ -28,6 +29,7 @@ pub use error::FitError;
 pub(crate) use fit::{Start, value_of};
 pub use fits::FineTune;
 pub use history::{EpochRecord, History, SmoothLoss};
+pub use losses::loss;
 pub use predict::Tta;
 pub use rates::Rates;
 pub use task::Task;
@@ -135,6 +137,7 @@ where
             decode: None,
             loaders,
             metrics: Vec::new(),
+            train_metrics: false,
             history: History::default(),
             hooks: Hooks::new(),
             epochs: 0,
@@ -154,6 +157,7 @@ where
             loss_grad: None,
             rescue: Vec::new(),
             aside: None,
+            carried: None,
             best_restored: false,
             validation_rng: None,
             pending_gradients: false,
@@ -270,6 +274,14 @@ where
     #[must_use]
     pub fn metric(mut self, metric: impl Metric<M::Output, Y> + 'static) -> Self {
         self.ctx.metrics.push(Box::new(metric));
+        self
+    }
+
+    /// Measures metrics over the training batches, too, as the model was when each was trained on. Counterpart: fastai's
+    /// `Recorder(train_metrics=True)`.
+    #[must_use]
+    pub fn train_metrics(mut self) -> Self {
+        self.ctx.train_metrics = true;
         self
     }
 

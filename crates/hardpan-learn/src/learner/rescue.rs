@@ -3,7 +3,7 @@
 
 use super::{FitError, Learner};
 use hardpan_engine::{Tensor, rng_state, set_rng_state};
-use hardpan_nn::{Forward, Module};
+use hardpan_nn::{Forward, Module, StateDict};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -28,6 +28,7 @@ struct Begun {
     steps: u64,
     pending_gradients: bool,
     buffers: Vec<Tensor>,
+    carried: StateDict,
 }
 
 impl<M, X, Y> Learner<M, X, Y>
@@ -46,6 +47,7 @@ where
                 steps: ctx.opt.steps_taken(),
                 pending_gradients: ctx.pending_gradients,
                 buffers: ctx.model.buffers().iter().map(|b| b.value()).collect(),
+                carried: ctx.model.carried(),
             })),
         };
     }
@@ -71,6 +73,7 @@ where
                 for (buffer, value) in ctx.model.buffers().iter().zip(begun.buffers) {
                     buffer.replace(value);
                 }
+                ctx.model.set_carried(&begun.carried);
                 set_rng_state(begun.rng);
             }
         }
