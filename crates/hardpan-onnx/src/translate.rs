@@ -436,7 +436,9 @@ impl Translator<'_> {
         let operands = operands.collect::<Result<Vec<_>, _>>()?;
         let names: Vec<&str> = operands.iter().map(|v| v.name.as_str()).collect();
         let name = self.emit(op, &names, attributes);
-        let owed = (0..n.shape.len()).map(|d| operands.iter().all(|v| v.owed[d])).collect();
+        // A number without dimensions is the same everywhere.
+        let owes = |v: &Value, d: usize| v.owed.get(d).copied().unwrap_or(true);
+        let owed = (0..n.shape.len()).map(|d| operands.iter().all(|v| owes(v, d))).collect();
         Ok(Value { name, owed })
     }
 

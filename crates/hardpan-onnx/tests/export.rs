@@ -3,7 +3,7 @@
 use hardpan_engine::{Tensor, manual_seed, no_grad};
 use hardpan_nn::{
     AdaptiveAvgPool2d, AvgPool2d, BatchNorm2d, Conv2d, Flatten, Forward, GELU, Hardswish,
-    LayerNorm, Linear, MaxPool2d, Module, ReLU, Sigmoid, seq,
+    LayerNorm, Linear, MaxPool2d, Module, ReLU, ReLU6, Sigmoid, seq,
 };
 use hardpan_onnx::{OnnxError, Options, to_onnx};
 
@@ -32,6 +32,7 @@ fn a_convolutional_network() {
         MaxPool2d::new(3).stride(2).padding(1),
         Conv2d::new(6, 6, 3).padding(1).groups(3),
         Hardswish,
+        ReLU6,
         AvgPool2d::new(2).ceil_mode(true),
         AdaptiveAvgPool2d::new(1),
         Flatten::new(),
