@@ -5,6 +5,7 @@ use crate::page::{Section, mean, spread};
 use anyhow::{Context, Result, ensure};
 use hardpan_engine::functional::cross_entropy;
 use hardpan_engine::{Tensor, manual_seed};
+use hardpan_learn::callback::LabelSmoothing;
 use hardpan_learn::data::digits::{mean_and_std, normalize};
 use hardpan_learn::data::idx::Labelled;
 use hardpan_learn::data::{DataLoader, DataLoaders};
@@ -12,8 +13,8 @@ use hardpan_learn::learner::Learner;
 use hardpan_learn::metric::{Mean, accuracy};
 use hardpan_nn::optim::AdamW;
 use hardpan_nn::{
-    AdaptiveAvgPool2d, AvgPool2d, BatchNorm2d, Conv2d, Flatten, Forward, Linear, Module, Param,
-    ReLU, Sequential, hooked, seq,
+    AdaptiveAvgPool2d, AvgPool2d, BatchNorm2d, Conv2d, Flatten, Forward, Linear, Module, ReLU,
+    Sequential, hooked, seq,
 };
 
 /// Two convolutions beside a shortcut. The last norm starts at 0, so that the block starts as its shortcut.
@@ -26,7 +27,9 @@ struct Block {
 impl Block {
     fn new(inputs: usize, outputs: usize) -> Block {
         let last = BatchNorm2d::new(outputs);
-        last.weight.as_ref().into_iter().for_each(|w: &Param| w.set(Tensor::zeros([outputs])));
+        if let Some(weight) = &last.weight {
+            weight.set(Tensor::zeros([outputs]));
+        }
         Block {
             convs: seq![
                 Conv2d::new(inputs, outputs, 3).stride(2).padding(1).bias(false),
@@ -36,7 +39,7 @@ impl Block {
                 last
             ],
             shortcut: seq![
-                AvgPool2d::new(2),
+                AvgPool2d::new(2).ceil_mode(true),
                 Conv2d::new(inputs, outputs, 1).bias(false),
                 BatchNorm2d::new(outputs)
             ],
@@ -51,7 +54,7 @@ impl Forward for Block {
     }
 }
 
-/// `[N, 1, 32, 32]` to ten classes: 16, 32, 64 and 128 times `width` channels.
+/// `[N, 1, 28, 28]` to ten classes: 16, 32, 64 and 128 times `width` channels.
 fn resnet(width: usize) -> Sequential {
     let c = [16, 32, 64, 128].map(|n| n * width);
     seq![
@@ -86,8 +89,8 @@ pub fn five_epochs(s: &Settings) -> Result<Section> {
         Labelled::read_dir(folder).with_context(|| format!("{}", folder.display()))?;
     let mut out = Section::new(
         "Fashion-MNIST in five epochs",
-        "A residual network of three blocks (16, then 32, 64 and 128 channels), AdamW, one cycle up to rate 0.01, batches of 256, half of the pictures \
-         mirrored, five epochs of the 60,000 training pictures, judged by the 10,000 test pictures. 1 seed.",
+        "A residual network of three blocks (16, then 32, 64 and 128 channels), AdamW (weight decay 0.05), one cycle up to rate 0.01, batches of 128, labels \
+         smoothed by 0.1, half of the pictures mirrored, five epochs of the 60,000 training pictures, judged by the 10,000 test pictures. 1 seed.",
         &["training", "accuracy", "seconds an epoch", "course (2022, with a larger network)"],
     );
     let (mean_pixel, std_pixel) = mean_and_std(&train.images);
@@ -97,7 +100,7 @@ pub fn five_epochs(s: &Settings) -> Result<Section> {
         manual_seed(seed);
         let norm = move |x: Tensor, y: Tensor| (normalize(&x, mean_pixel, std_pixel), y);
         let loaders = DataLoaders::new(
-            DataLoader::new(train.dataset(10)?, 256)?
+            DataLoader::new(train.dataset(10)?, 128)?
                 .shuffle(seed)
                 .drop_last()?
                 .map(norm)
@@ -106,6 +109,7 @@ pub fn five_epochs(s: &Settings) -> Result<Section> {
         );
         let mut learn = Learner::new(loaders, resnet(1), cross_entropy)
             .opt(AdamW::new(0.01).weight_decay(0.05))
+            .callback(LabelSmoothing::new(0.1))
             .metric(Mean::new("accuracy", accuracy));
         learn.fit_one_cycle(5, 0.01)?;
         all.push(learn.history().last_metric("accuracy").context("no accuracy was measured")?);
