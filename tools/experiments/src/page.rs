@@ -57,6 +57,8 @@ brackets. The course's own numbers stand beside ours; its data, sizes and seeds 
 that is to come out alike, not the last digit. Wall times are those of the machine that wrote the section, busy or not.
 ";
 
+const MISSING: &str = "Not measured on this page yet:";
+
 /// Puts `section` into its place in the file, which is made if it is not there.
 pub fn write(path: &Path, name: &str, section: &Section, order: &[&str]) -> Result<()> {
     let old = match std::fs::read_to_string(path) {
@@ -77,6 +79,11 @@ pub fn write(path: &Path, name: &str, section: &Section, order: &[&str]) -> Resu
         if let Some(body) = body {
             out += &format!("\n{start}\n{}\n{end}\n", body.trim());
         }
+    }
+    let missing: Vec<String> =
+        order.iter().filter(|n| !out.contains(&marks(n).0)).map(|n| format!("`{n}`")).collect();
+    if !missing.is_empty() {
+        out += &format!("\n{} {}.\n", MISSING, missing.join(", "));
     }
     std::fs::write(path, out).with_context(|| path.display().to_string())
 }
@@ -113,12 +120,13 @@ mod tests {
         let order = ["a", "b"];
         let section = |title: &str| Section::new(title, "about", &["x"]);
         write(&path, "b", &section("B"), &order).unwrap();
+        assert!(std::fs::read_to_string(&path).unwrap().ends_with("yet: `a`.\n"));
         write(&path, "a", &section("A"), &order).unwrap();
         write(&path, "b", &section("B2"), &order).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_dir_all(&dir).unwrap();
         let at = |what: &str| text.find(what).unwrap_or(usize::MAX);
         assert!(at("## A") < at("## B2") && at("## B2") < usize::MAX, "{text}");
-        assert!(!text.contains("## B\n"), "{text}");
+        assert!(!text.contains("## B\n") && !text.contains(MISSING), "{text}");
     }
 }
