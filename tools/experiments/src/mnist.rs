@@ -1,0 +1,284 @@
+//! Trainings on the built-in digits.
+
+use crate::Settings;
+use crate::page::{Section, mean, spread};
+use anyhow::{Context, Result};
+use hardpan_engine::functional::cross_entropy;
+use hardpan_engine::{Tensor, manual_seed};
+use hardpan_learn::callback::{LabelSmoothing, LossScale, MixUp, MixedPrecision};
+use hardpan_learn::data::digits::{normalize, pictures};
+use hardpan_learn::data::{DataLoader, DataLoaders};
+use hardpan_learn::learner::{FitError, Learner};
+use hardpan_learn::metric::{Mean, accuracy};
+use hardpan_nn::init::{self, Lsuv};
+use hardpan_nn::optim::SGD;
+use hardpan_nn::{
+    AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Flatten, GeneralRelu, Linear, ReLU, RunningBatchNorm,
+    Sequential, seq,
+};
+
+/// The first `train` digits to learn from, and the last `valid` of the 60,000 to judge by: 50,000 and 10,000 as in the course.
+fn digits(
+    train: usize,
+    valid: usize,
+    batch: usize,
+    seed: u64,
+) -> Result<DataLoaders<Tensor, Tensor>> {
+    use hardpan_data_mnist::{COLS, MEAN, ROWS, STD, TRAIN_LEN};
+    let all = hardpan_data_mnist::train();
+    let size = ROWS * COLS;
+    let part = |from: usize, n: usize| {
+        pictures(
+            &all.images[from * size..(from + n) * size],
+            &all.labels[from..from + n],
+            (ROWS, COLS),
+            10,
+        )
+    };
+    let train = DataLoader::new(part(0, train)?, batch)?.shuffle(seed);
+    let valid = DataLoader::new(part(TRAIN_LEN - valid, valid)?, 500)?;
+    Ok(DataLoaders::new(train, valid).map(|x, y| (normalize(&x, MEAN, STD), y)))
+}
+
+/// Convolutions of stride 2, the first of 5 x 5, each followed by what `after` gives for its channels; then a linear layer.
+fn cnn(channels: &[usize], bias: bool, after: impl Fn(usize) -> Sequential) -> Sequential {
+    let mut model = Sequential::new();
+    let mut inputs = 1;
+    for (i, &outputs) in channels.iter().enumerate() {
+        let kernel = if i == 0 { 5 } else { 3 };
+        let conv = Conv2d::new(inputs, outputs, kernel).stride(2).padding(kernel / 2).bias(bias);
+        model = model.append(seq![conv].append(after(outputs)));
+        inputs = outputs;
+    }
+    model.append(AdaptiveAvgPool2d::new(1)).append(Flatten::new()).append(Linear::new(inputs, 10))
+}
+
+const COURSE: [usize; 4] = [8, 16, 32, 32];
+
+fn learner(loaders: DataLoaders<Tensor, Tensor>, model: Sequential) -> Learner<Sequential> {
+    Learner::new(loaders, model, cross_entropy)
+        .opt(SGD::new(0.1))
+        .metric(Mean::new("accuracy", accuracy))
+        .silent()
+}
+
+/// The accuracy of the last epoch; a fit that broke has that of a guess.
+fn result(learn: &Learner<Sequential>, fit: Result<(), FitError>) -> Result<f64> {
+    match fit {
+        Ok(()) => learn.history().last_metric("accuracy").context("no accuracy was measured"),
+        Err(FitError::NonFinite { .. }) => Ok(0.1),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// ReLU against the course's GeneralRelu.
+pub fn general_relu(s: &Settings) -> Result<Section> {
+    let mut out = Section::new(
+        "GeneralRelu against ReLU",
+        &format!(
+            "The course's convolutional network without norms (8, 16, 32, 32 channels), Kaiming's initialization, plain SGD with rate 0.9, \
+             batches of 512, one epoch of 50,000 digits (notebook 06). {} seeds.",
+            s.runs
+        ),
+        &["activation", "accuracy", "course"],
+    );
+    let mut run = |name: &str, general: bool, course: &str| -> Result<f64> {
+        let mut all = Vec::new();
+        for seed in 1..=s.runs {
+            manual_seed(seed);
+            let act = move |_| match general {
+                true => seq![GeneralRelu::new().leak(0.1).sub(0.4).max(6.0)],
+                false => seq![ReLU],
+            };
+            let mut learn = learner(digits(50_000, 10_000, 512, seed)?, cnn(&COURSE, true, act));
+            let fit = learn.fit(1, 0.9);
+            all.push(result(&learn, fit)?);
+        }
+        out.row(&[name, &spread(&all), course]);
+        Ok(mean(&all))
+    };
+    let relu = run("ReLU", false, ".9042")?;
+    let general = run("GeneralRelu(leak 0.1, sub 0.4, max 6)", true, ".9572")?;
+    out.gate("GeneralRelu is better", general > relu);
+    Ok(out)
+}
+
+/// Layer-sequential unit-variance initialization.
+pub fn lsuv(s: &Settings) -> Result<Section> {
+    let mut out = Section::new(
+        "LSUV",
+        &format!(
+            "The network with GeneralRelu, two epochs with rate 0.6, from Kaiming's initialization and from weights scaled and biases shifted \
+             until each layer gives mean 0 and standard deviation 1 for the first batch (notebook 07a). {} seeds.",
+            s.runs
+        ),
+        &["initialization", "accuracy", "course"],
+    );
+    let mut run = |name: &str, scaled: bool, course: &str| -> Result<f64> {
+        let mut all = Vec::new();
+        for seed in 1..=s.runs {
+            manual_seed(seed);
+            let act = |_| seq![GeneralRelu::new().leak(0.1).sub(0.4).max(6.0)];
+            let mut learn = learner(digits(50_000, 10_000, 512, seed)?, cnn(&COURSE, true, act));
+            if scaled {
+                let (x, _) = learn.context().loaders.train.one_batch()?;
+                init::lsuv(
+                    learn.model(),
+                    &x,
+                    Lsuv { after_activation: true, rounds: 20, ..Lsuv::default() },
+                );
+            }
+            let fit = learn.fit(2, 0.6);
+            all.push(result(&learn, fit)?);
+        }
+        out.row(&[name, &spread(&all), course]);
+        Ok(mean(&all))
+    };
+    let plain = run("Kaiming", false, ".9588")?;
+    let scaled = run("LSUV", true, ".9733")?;
+    out.gate("LSUV is better", scaled > plain);
+    Ok(out)
+}
+
+/// Batches of two.
+pub fn batch_norm(s: &Settings) -> Result<Section> {
+    let items = 10_000;
+    let mut out = Section::new(
+        "Batch norm with batches of 2, and RunningBatchNorm",
+        &format!(
+            "The network with a norm after each convolution, plain SGD with rate 0.4, one epoch of {items} digits in batches of 2 (notebook 07 \
+             takes all 50,000), judged by 10,000. {} seeds.",
+            s.runs.min(2)
+        ),
+        &["norm", "accuracy", "validation loss", "course: accuracy, loss"],
+    );
+    let mut run = |name: &str, running: bool, course: &str| -> Result<f64> {
+        let (mut all, mut losses) = (Vec::new(), Vec::new());
+        for seed in 1..=s.runs.min(2) {
+            manual_seed(seed);
+            let norm = move |n| match running {
+                true => seq![RunningBatchNorm::new(n), ReLU],
+                false => seq![BatchNorm2d::new(n), ReLU],
+            };
+            let mut learn = learner(digits(items, 10_000, 2, seed)?, cnn(&COURSE, false, norm));
+            let fit = learn.fit(1, 0.4);
+            all.push(result(&learn, fit)?);
+            losses.push(learn.history().last_metric("valid_loss").unwrap_or(f64::NAN));
+        }
+        out.row(&[name, &spread(&all), &spread(&losses), course]);
+        Ok(mean(&all))
+    };
+    let batch = run("batch norm", false, ".2604, 2867")?;
+    let running = run("RunningBatchNorm", true, ".9730")?;
+    out.gate("RunningBatchNorm is far better (by .2 at least)", running > batch + 0.2);
+    Ok(out)
+}
+
+/// Soft labels.
+pub fn label_smoothing_mixup(s: &Settings) -> Result<Section> {
+    let items = 2_000;
+    let mut out = Section::new(
+        "Label smoothing and mixup",
+        &format!(
+            "The network with batch norm on {items} digits only, 20 epochs of one cycle, judged by 10,000. Label smoothing 0.1; mixup with alpha 0.4 \
+             (notebook 10b tries both on Imagenette for one epoch, where they cost accuracy). {} seeds.",
+            s.runs
+        ),
+        &["training", "accuracy", "validation loss"],
+    );
+    let mut run = |name: &str, smoothing: f64, mix: bool| -> Result<(f64, f64)> {
+        let (mut all, mut losses) = (Vec::new(), Vec::new());
+        for seed in 1..=s.runs {
+            manual_seed(seed);
+            let norm = |n| seq![BatchNorm2d::new(n), ReLU];
+            let mut learn =
+                learner(digits(items, 10_000, 100, seed)?, cnn(&[16, 32, 64, 64], false, norm))
+                    .opt(SGD::new(0.1).momentum(0.9));
+            if smoothing > 0.0 {
+                learn.add_callback(LabelSmoothing::new(smoothing));
+            }
+            if mix {
+                learn.add_callback(MixUp::<Tensor>::new(0.4));
+            }
+            let fit = learn.fit_one_cycle(20, 0.1);
+            all.push(result(&learn, fit)?);
+            losses.push(learn.history().last_metric("valid_loss").unwrap_or(f64::NAN));
+        }
+        out.row(&[name, &spread(&all), &spread(&losses)]);
+        Ok((mean(&all), mean(&losses)))
+    };
+    let plain = run("plain", 0.0, false)?;
+    let smooth = run("label smoothing", 0.1, false)?;
+    let mixup = run("mixup", 0.0, true)?;
+    out.gate("label smoothing is not worse by more than .003", smooth.0 > plain.0 - 0.003);
+    out.gate("mixup is not worse by more than .003", mixup.0 > plain.0 - 0.003);
+    Ok(out)
+}
+
+/// Halves with a dynamic loss scale.
+pub fn loss_scale(_: &Settings) -> Result<Section> {
+    let items = 10_000;
+    let mut out = Section::new(
+        "Loss scale settling",
+        &format!(
+            "The network with batch norm, SGD with momentum, four epochs of {items} digits in batches of 100 (400 steps), in f32, in bf16, and in f16 \
+             with the course's dynamic loss scale: 2^24 at first, halved when gradients overflow, doubled after 500 good steps (notebook 10c). Seed 1."
+        ),
+        &["numbers", "accuracy", "scale at the end", "steps left out", "course: accuracy, scale"],
+    );
+    let mut run = |name: &str, mixed: Option<MixedPrecision>, course: &str| -> Result<(f64, f64)> {
+        manual_seed(1);
+        let norm = |n| seq![BatchNorm2d::new(n), ReLU];
+        let mut learn =
+            learner(digits(items, 10_000, 100, 1)?, cnn(&[16, 32, 64, 64], false, norm))
+                .opt(SGD::new(0.1).momentum(0.9));
+        let watch = mixed.as_ref().map(MixedPrecision::watch);
+        if let Some(mixed) = mixed {
+            learn.add_callback(mixed);
+        }
+        let fit = learn.fit_one_cycle(4, 0.1);
+        let accuracy = result(&learn, fit)?;
+        let (scale, skipped) = watch.map_or(("".into(), "".into()), |w| {
+            (format!("{}", w.factor()), w.skipped().to_string())
+        });
+        let factor = scale.parse().unwrap_or(1.0);
+        out.row(&[name, &format!("{accuracy:.4}"), &scale, &skipped, course]);
+        Ok((accuracy, factor))
+    };
+    let full = run("f32", None, ".496 (Imagenette, 1 epoch)")?;
+    let bf16 = run("bf16", Some(MixedPrecision::bf16()), "")?;
+    let half = run("f16", Some(MixedPrecision::f16().scale(LossScale::course())), ".496, 65536")?;
+    out.gate("bf16 is within .005 of f32", (bf16.0 - full.0).abs() < 0.005);
+    out.gate("f16 is within .005 of f32", (half.0 - full.0).abs() < 0.005);
+    out.gate(
+        "the scale has come down from 2^24 and stays above 1",
+        half.1 < 16_777_216.0 && half.1 > 1.0,
+    );
+    Ok(out)
+}
+
+/// The course's best network of lesson 10.
+pub fn eight_epochs(s: &Settings) -> Result<Section> {
+    let runs = s.runs.min(2);
+    let mut out = Section::new(
+        "Eight epochs of MNIST",
+        &format!(
+            "A network with batch norm (16, 32, 64, 64, 128 channels), SGD with momentum and weight decay 0.0001, one cycle up to rate 0.2, batches \
+             of 256, eight epochs of 50,000 digits, judged by 10,000 (notebook 07). {runs} seeds."
+        ),
+        &["training", "accuracy", "course"],
+    );
+    let mut all = Vec::new();
+    for seed in 1..=runs {
+        manual_seed(seed);
+        let norm = |n| seq![BatchNorm2d::new(n), ReLU];
+        let model = cnn(&[16, 32, 64, 64, 128], false, norm);
+        let mut learn = learner(digits(50_000, 10_000, 256, seed)?, model)
+            .opt(SGD::new(0.1).momentum(0.9).weight_decay(1e-4));
+        let fit = learn.fit_one_cycle(8, 0.2);
+        all.push(result(&learn, fit)?);
+    }
+    out.row(&["one cycle", &spread(&all), ".9877 to .9882"]);
+    out.gate("at least .988", mean(&all) >= 0.988);
+    Ok(out)
+}
