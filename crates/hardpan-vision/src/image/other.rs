@@ -45,10 +45,10 @@ pub(super) fn decode(
     Ok(Decoded { image: grey_if_grey(image, format), orientation })
 }
 
-/// GIF has no grey kind: a picture whose every colour is grey was grey.
+/// GIF and BMP have no grey kind: a picture whose every colour is grey was grey.
 fn grey_if_grey(image: Image, format: Format) -> Image {
     let grey = |p: &[u8; 3]| p[0] == p[1] && p[1] == p[2];
-    let is_grey = format == Format::Gif && image.channels() == 3;
+    let is_grey = matches!(format, Format::Gif | Format::Bmp) && image.channels() == 3;
     if is_grey && image.pixels().as_chunks::<3>().0.iter().all(grey) {
         return image.with_channels(1);
     }
