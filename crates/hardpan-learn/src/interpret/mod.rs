@@ -2,7 +2,7 @@
 //!
 //! Each kind of task has its type: [`ClassificationInterpretation`], [`MultiLabelInterpretation`], [`RegressionInterpretation`],
 //! [`SegmentationInterpretation`]. All are made of what the model gave for some items and what was right, with
-//! [`Learner::get_preds`](crate::learner::Learner::get_preds) or the `of` constructors; all give numbers and [`Figure`]s.
+//! [`Learner::get_preds`](crate::learner::Learner::get_preds) or the `of` constructors; all give numbers and [`Figure`](hardpan_plot::Figure)s.
 //! Counterpart: fastai's `Interpretation` and `ClassificationInterpretation`.
 //!
 //! ```

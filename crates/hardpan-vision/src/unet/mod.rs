@@ -1,4 +1,4 @@
-//! [`DynamicUnet`]: a U-Net around any body of [`models`](crate::models).
+//! [`DynamicUnet`]: a U-Net around any body of [`models`].
 //!
 //! What the body gives at each size is kept; on the way up each is joined to what comes from below, enlarged by pixel shuffling.
 //! Ronneberger et al., <https://arxiv.org/abs/1505.04597>. Counterpart: fastai's `DynamicUnet`.
