@@ -69,11 +69,15 @@ pub fn scaled_dot_product_attention(
         );
     }
     let scale = o.scale.unwrap_or(1.0 / (query.size(-1) as f64).sqrt());
-    match fused(query, key, value, &o, scale) {
+    let draw = &crate::random::advance;
+    match fused(query, key, value, &o, scale, draw) {
         Some(y) => y,
-        None => by_parts(query, key, value, &o, scale),
+        None => by_parts(query, key, value, &o, scale, draw),
     }
 }
+
+/// Where so many random numbers come from: seed and position.
+type Draw<'a> = &'a dyn Fn(u64) -> (u64, u64);
 
 /// The kernel, where it applies.
 #[track_caller]
@@ -83,6 +87,7 @@ fn fused(
     value: &Tensor,
     o: &AttentionOptions<'_>,
     scale: f64,
+    draw: Draw<'_>,
 ) -> Option<Tensor> {
     let at = Location::caller();
     let dtype = query.dtype();
@@ -138,7 +143,7 @@ fn fused(
         }
     };
     let (seed, offset) = match o.dropout > 0.0 {
-        true => crate::random::advance((b * h * l * s) as u64),
+        true => draw((b * h * l * s) as u64),
         false => (0, 0),
     };
     let params = AttentionParams {
@@ -182,21 +187,23 @@ pub(crate) fn attention_vjp_by_parts(
             None => scores,
         };
         let weights = weights_of(&scores, p.causal, p.masked);
-        let weights = if p.dropout > 0.0 {
-            let draw = Op::Random(Distribution::Uniform, p.seed, p.offset);
-            let shape = weights.0.shape.clone();
-            let random = super::beside(&weights, || {
-                Tensor::new(draw, DType::F32, shape, Default::default(), at)
-            });
-            let kept = &weights * (1.0 / (1.0 - p.dropout as f64));
-            pick(&random.lt(p.dropout as f64), number(&weights, 0.0), &kept)
-        } else {
-            weights
-        };
+        let weights = thinned(&weights, p.dropout as f64, (p.seed, p.offset));
         weights.matmul(&repeated(&own[2], src))
     });
     let mut grads = crate::grad::grad_with(&[&y], &[&dy], &wanted).into_iter();
     own.iter().map(|t| t.is_requires_grad().then(|| grads.next().expect("one each"))).collect()
+}
+
+/// Dropout decided by this stretch of random numbers.
+fn thinned(weights: &Tensor, p: f64, (seed, offset): (u64, u64)) -> Tensor {
+    if p == 0.0 {
+        return weights.clone();
+    }
+    let draw = Op::Random(Distribution::Uniform, seed, offset);
+    let (shape, at) = (weights.0.shape.clone(), weights.0.at);
+    let random =
+        super::beside(weights, || Tensor::new(draw, DType::F32, shape, Default::default(), at));
+    pick(&random.lt(p), number(weights, 0.0), &(weights * (1.0 / (1.0 - p))))
 }
 
 /// Keys or values with as many heads as the queries, in f32.
@@ -225,6 +232,7 @@ fn by_parts(
     value: &Tensor,
     o: &AttentionOptions<'_>,
     scale: f64,
+    draw: Draw<'_>,
 ) -> Tensor {
     let (mut k, mut v) = (widen(key), widen(value));
     if o.enable_gqa {
@@ -245,7 +253,11 @@ fn by_parts(
         scores.matmul(&v)
     } else {
         let weights = weights_of(&scores, o.is_causal, o.mask.is_some());
-        super::dropout(&weights, o.dropout, o.dropout > 0.0).matmul(&v)
+        let weights = match o.dropout > 0.0 && o.dropout < 1.0 {
+            true => thinned(&weights, o.dropout, draw(weights.numel() as u64)),
+            false => super::dropout(&weights, o.dropout, o.dropout > 0.0),
+        };
+        weights.matmul(&v)
     };
     out.to_dtype(query.dtype())
 }
@@ -281,7 +293,7 @@ fn repeat_heads(x: &Tensor, heads: usize) -> Tensor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{grad, manual_seed, with_device};
+    use crate::{grad, with_device};
     use proptest::prelude::*;
 
     /// Sizes and options of a case.
@@ -312,19 +324,27 @@ mod tests {
     }
 
     impl Case {
+        /// Numbers of this case alone: other tests draw from the generator of the process at the same time.
+        fn numbers(&self, which: u64, shape: &[usize]) -> Tensor {
+            let key = self.seed ^ which;
+            let n = numel(shape) as u64;
+            let data: Vec<f32> = (0..n).map(|i| crate::philox::normal(key, i)).collect();
+            Tensor::from_vec(data, shape)
+        }
+
         /// Query, key and value, the first laid out as a projection of all heads leaves it; and the mask.
         fn data(&self) -> (Vec<Tensor>, Option<Tensor>) {
-            manual_seed(self.seed);
             let c = self;
             let heads = c.groups * c.each;
-            let q = Tensor::randn([c.batch, c.l, heads, c.e]).to_dtype(c.dtype);
-            let k = Tensor::randn([c.batch, c.groups, c.s, c.e]).to_dtype(c.dtype);
-            let v = Tensor::randn([c.batch, c.groups, c.s, c.v]).to_dtype(c.dtype);
-            let all = [q, k, v].iter().map(|t| t.eval().detach().requires_grad()).collect();
+            let q = c.numbers(1, &[c.batch, c.l, heads, c.e]);
+            let k = c.numbers(2, &[c.batch, c.groups, c.s, c.e]);
+            let v = c.numbers(3, &[c.batch, c.groups, c.s, c.v]);
+            let leaf = |t: &Tensor| t.to_dtype(c.dtype).eval().detach().requires_grad();
+            let all = [q, k, v].iter().map(leaf).collect();
             let mask = match (c.causal, c.mask) {
                 (true, _) | (_, 0) => None,
-                (_, 1) => Some(Tensor::rand([c.l, c.s]).lt(0.6)),
-                _ => Some(Tensor::randn([c.batch, 1, c.l, c.s])),
+                (_, 1) => Some(c.numbers(4, &[c.l, c.s]).lt(0.3)),
+                _ => Some(c.numbers(4, &[c.batch, 1, c.l, c.s])),
             };
             (all, mask.map(|m| m.eval().clone()))
         }
@@ -340,14 +360,13 @@ mod tests {
                 ..Default::default()
             };
             let q = t[0].transpose(1, 2);
-            manual_seed(self.seed ^ 1);
+            let draw = |_| (self.seed, 40);
             let y = if kernel {
-                fused(&q, &t[1], &t[2], &o, 0.4).expect("it applies")
+                fused(&q, &t[1], &t[2], &o, 0.4, &draw).expect("it applies")
             } else {
-                by_parts(&q, &t[1], &t[2], &o, 0.4)
+                by_parts(&q, &t[1], &t[2], &o, 0.4, &draw)
             };
-            manual_seed(self.seed ^ 2);
-            let g = Tensor::randn(y.shape()).to_dtype(y.dtype());
+            let g = self.numbers(5, y.shape()).to_dtype(y.dtype());
             y.backward_with(&g);
             let mut out = vec![y.to_vec::<f64>()];
             out.extend(t.iter().map(|t| t.grad().expect("it has one").to_vec::<f64>()));

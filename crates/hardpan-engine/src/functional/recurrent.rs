@@ -190,22 +190,27 @@ fn backward(sources: &[Tensor], kept: &[Tensor], grad: &Tensor) -> Vec<Option<Te
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{DType, grad, manual_seed};
+    use crate::grad;
     use proptest::prelude::*;
 
-    fn random(shape: &[usize], dtype: DType) -> Tensor {
-        Tensor::randn(shape).to_dtype(dtype).eval().detach().requires_grad()
+    /// Numbers of a test alone: others draw from the generator of the process at the same time.
+    fn numbers(seed: u64, shape: &[usize]) -> Tensor {
+        let n = shape.iter().product::<usize>() as u64;
+        let data: Vec<f64> = (0..n).map(|i| crate::philox::normal(seed, i).into()).collect();
+        Tensor::from_vec(data, shape)
+    }
+
+    fn random(seed: u64, shape: &[usize]) -> Tensor {
+        numbers(seed, shape).requires_grad()
     }
 
     /// Outputs and all gradients, by the rule or by the definition.
     fn run(rule: bool, sizes: [usize; 4], seed: u64) -> Vec<Vec<f64>> {
         let [steps, batch, input, n] = sizes;
-        manual_seed(seed);
-        let d = DType::F64;
-        let x = random(&[steps, batch, input], d);
-        let (h, c) = (random(&[batch, n], d), random(&[batch, n], d));
-        let (ih, hh) = (random(&[4 * n, input], d), random(&[4 * n, n], d));
-        let (a, b) = (random(&[4 * n], d), random(&[4 * n], d));
+        let x = random(seed ^ 1, &[steps, batch, input]);
+        let (h, c) = (random(seed ^ 2, &[batch, n]), random(seed ^ 3, &[batch, n]));
+        let (ih, hh) = (random(seed ^ 4, &[4 * n, input]), random(seed ^ 5, &[4 * n, n]));
+        let (a, b) = (random(seed ^ 6, &[4 * n]), random(seed ^ 7, &[4 * n]));
         let weights = LstmWeights { ih: ih.clone(), hh: hh.clone(), bias: Some((a.clone(), b)) };
         let (y, last_h, last_c) = if rule {
             lstm(&x, Some((&h, &c)), &weights)
@@ -216,9 +221,8 @@ mod tests {
             let last = |v: &[Tensor]| v[v.len() - 1].clone();
             (Tensor::stack(&all.h, 0), last(&all.h), last(&all.c))
         };
-        manual_seed(seed ^ 1);
-        let weigh = |t: &Tensor| (t * Tensor::randn(t.shape()).to_dtype(d)).sum(..);
-        let loss = weigh(&y) + weigh(&last_h) + weigh(&last_c);
+        let weigh = |k: u64, t: &Tensor| (t * numbers(seed ^ k, t.shape())).sum(..);
+        let loss = weigh(8, &y) + weigh(9, &last_h) + weigh(10, &last_c);
         loss.backward();
         let mut out = vec![y.to_vec::<f64>(), last_h.to_vec(), last_c.to_vec()];
         out.extend([&x, &h, &c, &ih, &hh, &a].map(|t| t.grad().unwrap().to_vec::<f64>()));
@@ -244,9 +248,8 @@ mod tests {
     #[test]
     fn second_derivatives_are_those_of_the_definition() {
         let second = |rule: bool| {
-            manual_seed(3);
-            let x = random(&[3, 2, 8], DType::F64);
-            let (h, hh) = (random(&[2, 2], DType::F64), random(&[8, 2], DType::F64));
+            let x = random(1, &[3, 2, 8]);
+            let (h, hh) = (random(2, &[2, 2]), random(3, &[8, 2]));
             let y = if rule {
                 lstm_steps(&x, &h, &h, &hh).0
             } else {
