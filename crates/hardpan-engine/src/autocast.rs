@@ -55,6 +55,11 @@ pub fn set_autocast(dtype: Option<DType>) -> Option<DType> {
     LOW.replace(dtype)
 }
 
+/// The half type that products are computed on here, if any.
+pub(crate) fn low() -> Option<DType> {
+    LOW.get()
+}
+
 /// The operands of a product or convolution, rounded if they are to be.
 pub(crate) fn lowered(a: &Tensor, b: &Tensor, at: At) -> Option<(Tensor, Tensor)> {
     let low = LOW.get()?;

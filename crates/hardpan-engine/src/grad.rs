@@ -6,7 +6,7 @@
 
 use crate::dtype::{DType, Scalar};
 use crate::node::{Node, Tensor, no_grad};
-use crate::op::{BinaryOp, ConvMode, Op, ReduceOp, ScanOp, ScatterOp, UnaryOp};
+use crate::op::{AttentionParams, BinaryOp, ConvMode, Op, ReduceOp, ScanOp, ScatterOp, UnaryOp};
 use crate::shape::Dims;
 use smallvec::SmallVec;
 use std::collections::{HashMap, HashSet};
@@ -338,6 +338,8 @@ fn vjp(node: &Node, y: &Tensor, src: &[Tensor], g: &Tensor, at: At) -> Grads {
             need(0).then(|| Tensor::prim_dot(g, &swap_last(&src[1], at), at)),
             need(1).then(|| Tensor::prim_dot(&swap_last(&src[0], at), g, at)),
         ]),
+        Op::Attention(p) => attention_vjp(p, y, src, g, at),
+        Op::AttentionGrad(_) => not_differentiable(node),
         Op::Conv(mode, p) => {
             use ConvMode::*;
             let conv = |mode, a: &Tensor, b: &Tensor, like: &Tensor| {
@@ -671,4 +673,26 @@ fn fold(g: &Tensor, x: &Tensor, dim: usize, size: usize, step: usize, at: At) ->
         });
     }
     total.expect("a window has at least one element")
+}
+
+/// The fused kernel where no gradient of this gradient is wanted; else the gradient of the composition.
+fn attention_vjp(p: &AttentionParams, y: &Tensor, src: &[Tensor], g: &Tensor, at: At) -> Grads {
+    let masked_grad = src.get(3).is_some_and(|m| m.0.requires_grad);
+    if crate::is_grad_enabled() || masked_grad {
+        return crate::functional::attention_vjp_by_parts(p, src, g).into();
+    }
+    let all = Tensor::prim_attention_grad(p, src, y, g, at);
+    let mut start = 0;
+    let mut part = |t: &Tensor| {
+        let s = t.shape();
+        let region: SmallVec<[(usize, isize); 6]> = SmallVec::from_iter([(start, 1)]);
+        let flat = all.prim_slice(&region, &[t.numel()], at);
+        start += t.numel();
+        // The kernel writes [B, L, H, E].
+        let grad = flat.prim_reshape(&[s[0], s[2], s[1], s[3]], at).prim_permute(&[0, 2, 1, 3], at);
+        Some(grad.prim_cast(t.dtype(), at))
+    };
+    let mut out: Grads = src[..3].iter().map(&mut part).collect();
+    out.extend(src.get(3).map(|_| None));
+    out
 }

@@ -7,7 +7,8 @@
 
 use crate::dtype::DType;
 use crate::op::{
-    BinaryOp, ConvParams, CustomOp, Distribution, ReduceOp, ScanOp, ScatterOp, UnaryOp,
+    AttentionParams, BinaryOp, ConvParams, CustomOp, Distribution, ReduceOp, ScanOp, ScatterOp,
+    UnaryOp,
 };
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -253,6 +254,57 @@ pub struct ConvKernel {
     pub dtype: DType,
 }
 
+/// A strided view of rank 4 of an input buffer.
+#[derive(Clone, PartialEq, Debug)]
+pub struct AttentionOperand {
+    /// Input buffer number.
+    pub input: usize,
+    /// Its element type.
+    pub dtype: DType,
+    /// Element offset of the first element.
+    pub base: usize,
+    /// Element stride of each dimension (0 repeats).
+    pub strides: [usize; 4],
+}
+
+/// Attention or its gradient; [`AttentionParams`] says what goes in and out. Scalar arguments: seed and offset (bits of u64).
+#[derive(Clone, PartialEq, Debug)]
+pub struct AttentionKernel {
+    /// B
+    pub batch: usize,
+    /// H
+    pub heads: usize,
+    /// G
+    pub groups: usize,
+    /// L
+    pub queries: usize,
+    /// S
+    pub keys: usize,
+    /// E
+    pub size: usize,
+    /// V
+    pub value_size: usize,
+    /// Scale, causality, dropout (seed and offset here are not used).
+    pub params: AttentionParams,
+    /// `[B, H, L, E]`
+    pub q: AttentionOperand,
+    /// `[B, G, S, E]`
+    pub k: AttentionOperand,
+    /// `[B, G, S, V]`
+    pub v: AttentionOperand,
+    /// `[B, H, L, S]`, f32.
+    pub mask: Option<AttentionOperand>,
+    /// For the gradient: the result of the map and the gradient of it, f32 rows (the first stride counts).
+    pub result: Option<[AttentionOperand; 2]>,
+}
+
+impl AttentionKernel {
+    /// Elements of the output part of the result; the rest are logarithms.
+    pub fn output_len(&self) -> usize {
+        self.batch * self.queries * self.heads * self.value_size
+    }
+}
+
 /// What a kernel does. Buffer numbers refer to the launch's list of inputs and outputs.
 #[derive(Clone)]
 pub enum Body {
@@ -262,6 +314,8 @@ pub enum Body {
     Dot(DotKernel, Option<Fused>),
     /// A convolution map with epilogue. Without one the result goes to output 0.
     Conv(ConvKernel, Option<Fused>),
+    /// Attention or its gradient, to output 0.
+    Attention(AttentionKernel),
     /// Whole rows of `inner` elements: inputs (x, index i64); output `[count, inner]`.
     Take {
         /// Rows of x.
@@ -364,6 +418,11 @@ impl Kernel {
             Body::Dot(_, Some(f)) => format!("dot+[{}]", ops(f)),
             Body::Conv(c, None) => c.mode.name().into(),
             Body::Conv(c, Some(f)) => format!("{}+[{}]", c.mode.name(), ops(f)),
+            Body::Attention(a) => {
+                let what = if a.result.is_some() { "attention_grad" } else { "attention" };
+                let causal = if a.params.causal { "[causal]" } else { "" };
+                format!("{what}{causal}")
+            }
             Body::Take { .. } => "take".into(),
             Body::Scatter { op, .. } => op.name().into(),
             Body::Scan { op, .. } => op.name().into(),

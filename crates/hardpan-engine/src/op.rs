@@ -258,6 +258,40 @@ pub struct ConvParams {
     pub groups: usize,
 }
 
+/// Scaled dot-product attention, shared by the map and its gradient.
+///
+/// Sources are strided views of rank 4: query `[B, H, L, E]`, key `[B, G, S, E]`, value `[B, G, S, V]` (G divides H: query head
+/// `h` looks at key head `h / (H / G)`), f32 or a half type, and, if `masked`, an f32 mask `[B, H, L, S]` that is added to the
+/// scores. The result is one f32 row: the output as `[B, L, H, V]`, then the logarithm of each row's sum of exponentials,
+/// `[B, H, L]`. The gradient's further sources are that result and the gradient of it; its result is one f32 row with the
+/// gradients of query `[B, L, H, E]`, key `[B, S, G, E]` and value `[B, S, G, V]`.
+///
+/// Source: Dao et al., <https://arxiv.org/abs/2205.14135>: weights are never stored, and computed again for the gradient.
+#[derive(Clone, PartialEq, Debug)]
+pub struct AttentionParams {
+    /// Factor of the scores.
+    pub scale: f32,
+    /// Query `i` looks at keys `0..=i` only.
+    pub causal: bool,
+    /// Whether a mask is the fourth source.
+    pub masked: bool,
+    /// Probability of dropping a weight; the others are divided by one minus it.
+    pub dropout: f32,
+    /// Stream of random numbers that decides which are dropped: weight `(b, h, i, j)` is where the uniform number of that row-major
+    /// position after `offset` is below `dropout`.
+    pub seed: u64,
+    /// Position in the stream.
+    pub offset: u64,
+}
+
+impl AttentionParams {
+    /// The words that a plan depends on: all but seed and offset.
+    pub(crate) fn words(&self) -> [u64; 2] {
+        let bits = (self.scale.to_bits() as u64) << 32 | self.dropout.to_bits() as u64;
+        [bits, self.causal as u64 | (self.masked as u64) << 1]
+    }
+}
+
 /// A user's operation: its meaning on host arrays, and its gradient.
 ///
 /// Implement it for work that cannot be composed of tensor operations, then call [`crate::Tensor::custom`].
@@ -342,6 +376,10 @@ pub(crate) enum Op {
     Dot,
     /// For gradients the shape of the result is the node's shape.
     Conv(ConvMode, Box<ConvParams>),
+    /// `(query, key, value[, mask])`; see [`AttentionParams`].
+    Attention(Box<AttentionParams>),
+    /// `(query, key, value, result, gradient[, mask])`.
+    AttentionGrad(Box<AttentionParams>),
     /// Indices (i64) that sort along the axis; stable.
     ArgSort {
         axis: usize,
@@ -380,6 +418,8 @@ impl Op {
             Op::Update(_) => "update",
             Op::Dot => "dot",
             Op::Conv(m, _) => m.name(),
+            Op::Attention(_) => "attention",
+            Op::AttentionGrad(_) => "attention_grad",
             Op::ArgSort { .. } => "argsort",
             Op::Barrier => "barrier",
             Op::Custom(c) => c.name(),

@@ -276,6 +276,27 @@ fn attention_does_not_look_ahead() {
 }
 
 #[test]
+fn causal_attention_is_attention_with_a_causal_mask() {
+    let _alone = alone();
+    manual_seed(10);
+    let net = MultiheadAttention::new(8, 2).batch_first(true);
+    for (l, s) in [(6, 6), (3, 7), (7, 3)] {
+        let q = Tensor::randn([2, l, 8]).eval().detach().requires_grad();
+        let k = Tensor::randn([2, s, 8]).eval().detach().requires_grad();
+        let later: Vec<bool> = (0..l * s).map(|at| at % s > at / s).collect();
+        let masked = Attend::new().mask(Tensor::from_vec(later, [l, s]));
+        let run = |options: &Attend| {
+            let y = net.attend(&q, &k, &k, options).0;
+            let grads = hardpan_engine::grad(&y.square().sum(..), &[&q, &k]);
+            [&y, &grads[0], &grads[1]].map(|t| t.to_vec::<f32>())
+        };
+        for (a, b) in run(&Attend::causal()).iter().zip(run(&masked)) {
+            assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-5), "{a:?} {b:?}");
+        }
+    }
+}
+
+#[test]
 #[should_panic(expected = "BatchNorm2d(3): expected [N, C, H, W], got shape [2, 4, 5, 5]")]
 fn a_wrong_number_of_channels_is_refused() {
     BatchNorm2d::new(3).forward(&Tensor::ones([2, 4, 5, 5]));

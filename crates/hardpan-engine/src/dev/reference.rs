@@ -4,6 +4,8 @@
 //! device can be added without touching the graph. Floats are computed in f64 and rounded to the value's dtype after every
 //! operation.
 
+mod attention;
+
 use super::{Device, DeviceError, Mem, Program};
 use crate::dtype::{DType, Scalar};
 use crate::host::HostArray;
@@ -107,6 +109,7 @@ pub fn run(
             let result = conv(c, &ins[c.inputs[0]], &ins[c.inputs[1]]);
             finish(epilogue.as_ref(), result, ins, outs, args);
         }
+        Body::Attention(a) => attention::attention(a, ins, &mut outs[0], args),
         Body::Take { rows, inner, count, .. } => {
             for i in 0..*count {
                 let r = row_index(&ins[1], i, *rows)?;

@@ -5,8 +5,11 @@ use super::group::{Group, Grouping, Kind, accumulator, group, store_address};
 use super::lower::Arg;
 use crate::dev::Program;
 use crate::dtype::DType;
-use crate::kernel::{Affine, Body, ConvKernel, DotKernel, Instr, Kernel, Operand, Source};
-use crate::op::{ConvMode, Op};
+use crate::kernel::{
+    Affine, AttentionKernel, AttentionOperand, Body, ConvKernel, DotKernel, Instr, Kernel, Operand,
+    Source,
+};
+use crate::op::{AttentionParams, ConvMode, Op};
 use crate::shape::numel;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -84,7 +87,10 @@ pub(super) fn plan(g: &Graph) -> Plan {
         }
         if g.keep[i]
             && stored[i]
-            && matches!(g.node(i).op, Op::Dot | Op::Conv(..) | Op::Reduce(..) | Op::Take)
+            && matches!(
+                g.node(i).op,
+                Op::Dot | Op::Conv(..) | Op::Reduce(..) | Op::Take | Op::Attention(_)
+            )
         {
             wanted[i] = true;
         }
@@ -95,7 +101,7 @@ pub(super) fn plan(g: &Graph) -> Plan {
                 wanted[id] = true;
             }
         }
-        if matches!(group.kind, Kind::Heavy(..) | Kind::Part(..)) {
+        if matches!(group.kind, Kind::Heavy(..) | Kind::Part(..) | Kind::Attention(..)) {
             wanted[group.members[0]] = true;
         }
     }
@@ -244,6 +250,7 @@ fn group_inputs(group: &Group) -> Vec<Id> {
     match &group.kind {
         Kind::Dot(_, ops) => out.extend(ops.iter().map(|o| o.id)),
         Kind::Conv(_, ids) => out.extend(ids),
+        Kind::Attention(_, ops) => out.extend(ops.iter().map(|o| o.id)),
         Kind::Heavy(_, ids) => out.extend(ids),
         _ => {}
     }
@@ -275,6 +282,11 @@ fn draft(g: &Graph, group: &Group, outputs: &[Id], slot_of: &[Option<Slot>]) -> 
                 donor.push((0, slot(inputs[0])));
             }
             heavy_body(g, *i)
+        }
+        Kind::Attention(i, views) => {
+            let (kernel, work) = attention(g, *i, views, &mut number);
+            flops = work;
+            Body::Attention(kernel)
         }
         Kind::Fused => {
             let fused = program(g, group, outputs, &mut number);
@@ -375,12 +387,60 @@ fn draft(g: &Graph, group: &Group, outputs: &[Id], slot_of: &[Option<Slot>]) -> 
         },
         inputs: ids.iter().map(|id| slot(*id)).collect(),
         outputs: outputs.iter().map(|id| slot(*id)).collect(),
-        args: group.b.args.iter().copied().collect(),
+        args: match &group.kind {
+            Kind::Attention(i, _) => SmallVec::from_iter([Arg::Seed(*i), Arg::Offset(*i)]),
+            _ => group.b.args.iter().copied().collect(),
+        },
         node: *group.members.last().unwrap_or(&node),
         copy_of,
         donor,
         flops,
     }
+}
+
+/// The kernel of an attention node, and its operations for the trace.
+fn attention(
+    g: &Graph,
+    i: Id,
+    views: &[super::group::OperandView],
+    number: &mut impl FnMut(Id) -> usize,
+) -> (AttentionKernel, u64) {
+    let (params, gradient) = match &g.node(i).op {
+        Op::Attention(p) => (p, false),
+        Op::AttentionGrad(p) => (p, true),
+        other => unreachable!("{} is not attention", other.name()),
+    };
+    let (q, k, v) = (g.srcs[i][0], g.srcs[i][1], g.srcs[i][2]);
+    let (qs, ks, vs) = (g.shape(q), g.shape(k), g.shape(v));
+    let mut operand = |o: &super::group::OperandView, dtype: DType| AttentionOperand {
+        input: number(o.id),
+        dtype,
+        base: o.at.base as usize,
+        strides: std::array::from_fn(|d| o.at.coef.get(d).map_or(0, |c| *c as usize)),
+    };
+    let dtype = g.node(q).dtype;
+    let mut rest = views[3..].iter();
+    let result = gradient.then(|| [(); 2].map(|()| rest.next().expect("result and gradient")));
+    let result = result.map(|views| views.map(|v| operand(v, DType::F32)));
+    let mask = params.masked.then(|| operand(rest.next().expect("a mask"), DType::F32));
+    let kernel = AttentionKernel {
+        batch: qs[0],
+        heads: qs[1],
+        groups: ks[1],
+        queries: qs[2],
+        keys: ks[2],
+        size: qs[3],
+        value_size: vs[3],
+        params: AttentionParams { seed: 0, offset: 0, ..(**params).clone() },
+        q: operand(&views[0], dtype),
+        k: operand(&views[1], dtype),
+        v: operand(&views[2], dtype),
+        mask,
+        result,
+    };
+    let pairs = (qs[0] * qs[1] * qs[2] * ks[2]) as u64;
+    let products = (qs[3] + vs[3]) as u64 * if gradient { 5 } else { 2 };
+    (kernel, pairs * products / if params.causal { 2 } else { 1 })
 }
 
 /// Rewrites input numbers of the builder as numbers of the launch.

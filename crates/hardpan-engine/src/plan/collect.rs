@@ -300,6 +300,14 @@ fn op_words(op: &Op, w: &mut Vec<u64>) -> u64 {
             }
             22 + *m as u64
         }
+        Op::Attention(p) => {
+            w.extend(p.words());
+            60
+        }
+        Op::AttentionGrad(p) => {
+            w.extend(p.words());
+            61
+        }
         Op::Scatter(s) => 26 + *s as u64,
         Op::Scan(s, a) => {
             w.push(*a as u64);

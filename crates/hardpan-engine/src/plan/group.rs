@@ -21,6 +21,8 @@ pub(super) enum Kind {
     Dot(Id, [OperandView; 2]),
     /// A convolution map with the program as epilogue.
     Conv(Id, [Id; 2]),
+    /// Attention or its gradient: views of query, key, value and what else it reads. No program.
+    Attention(Id, Vec<OperandView>),
     /// Take, scatter, scan, argsort, custom: no program; input buffers in order.
     Heavy(Id, Vec<Id>),
     /// A program that writes part of a larger node (`cat`, `update`), at this address.
@@ -127,6 +129,17 @@ fn below_views(g: &Graph, mut id: Id) -> Id {
     id
 }
 
+/// Whether a chain of views pads.
+fn is_padded(g: &Graph, mut id: Id) -> bool {
+    while !g.is_leaf(id) && g.node(id).op.is_view() {
+        if matches!(g.node(id).op, Op::Pad(_)) {
+            return true;
+        }
+        id = g.srcs[id][0];
+    }
+    false
+}
+
 /// Elementwise nodes that got a kernel of their own but cost nothing inside their readers: those that every reader could compute
 /// once a row beside its folds (`1 / sqrt(var + eps)` in the backward pass of a norm), and those with a single reader.
 fn row_values(g: &Graph, done: &Grouping, forced: &HashSet<Id>) -> HashSet<Id> {
@@ -147,7 +160,10 @@ fn row_values(g: &Graph, done: &Grouping, forced: &HashSet<Id>) -> HashSet<Id> {
         let single = readers.iter().all(|(r, m)| {
             let b = &done.groups[*r].b;
             r == only
-                && !matches!(done.groups[*r].kind, Kind::Heavy(..) | Kind::Part(..))
+                && !matches!(
+                    done.groups[*r].kind,
+                    Kind::Heavy(..) | Kind::Part(..) | Kind::Attention(..)
+                )
                 && b.loads_of(*m) == 1
                 && numel(g.shape(*m)) == numel(&b.space)
         });
@@ -170,6 +186,7 @@ impl Group {
             || match &self.kind {
                 Kind::Dot(_, ops) => ops.iter().any(|o| o.id == id),
                 Kind::Conv(_, ids) => ids.contains(&id),
+                Kind::Attention(_, ops) => ops.iter().any(|o| o.id == id),
                 Kind::Heavy(_, ids) => ids.contains(&id),
                 _ => false,
             }
@@ -197,9 +214,11 @@ fn choose_stored(
     for i in 0..n {
         let op = &g.node(i).op;
         match op {
-            Op::Dot => {
+            Op::Dot | Op::Attention(_) | Op::AttentionGrad(_) => {
                 for s in &g.srcs[i] {
-                    need(below_views(g, *s), &mut stored);
+                    // Padding is no address: such a source is stored as it is.
+                    let base = below_views(g, *s);
+                    need(if is_padded(g, *s) { *s } else { base }, &mut stored);
                 }
                 stored[i] = true;
             }
@@ -321,6 +340,12 @@ impl Planner<'_> {
                 let inputs = [self.buffer(i, 0)?, self.buffer(i, 1)?];
                 let builder = Builder::epilogue(&node.shape, i, accumulator(node.dtype));
                 self.open(Kind::Conv(i, inputs), builder, i, accumulator(node.dtype) != node.dtype);
+            }
+            Op::Attention(_) | Op::AttentionGrad(_) => {
+                let views = (0..g.srcs[i].len())
+                    .map(|k| self.operand_view(i, k))
+                    .collect::<Result<Vec<_>, _>>()?;
+                self.open(Kind::Attention(i, views), Builder::default(), i, true);
             }
             Op::Take | Op::Scatter(_) | Op::Scan(..) | Op::ArgSort { .. } | Op::Custom(_) => {
                 let inputs =

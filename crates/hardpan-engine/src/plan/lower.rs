@@ -728,6 +728,8 @@ pub(super) fn arg_value(g: &Graph, arg: Arg) -> Scalar {
         (Arg::Const(_), Op::Const(v)) => *v,
         (Arg::Seed(_), Op::Random(_, s, _)) => Scalar::Int(*s as i64),
         (Arg::Offset(_), Op::Random(_, _, o)) => Scalar::Int(*o as i64),
-        _ => unreachable!("arguments refer to constants and random leaves"),
+        (Arg::Seed(_), Op::Attention(p) | Op::AttentionGrad(p)) => Scalar::Int(p.seed as i64),
+        (Arg::Offset(_), Op::Attention(p) | Op::AttentionGrad(p)) => Scalar::Int(p.offset as i64),
+        _ => unreachable!("arguments refer to constants and what draws random numbers"),
     }
 }

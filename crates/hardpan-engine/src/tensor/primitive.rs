@@ -7,7 +7,8 @@ use crate::autocast::lowered;
 use crate::dtype::{DType, Scalar};
 use crate::node::{Sources, Tensor};
 use crate::op::{
-    BinaryOp, ConvMode, ConvParams, CustomOp, Op, ReduceOp, ScanOp, ScatterOp, UnaryOp,
+    AttentionParams, BinaryOp, ConvMode, ConvParams, CustomOp, Op, ReduceOp, ScanOp, ScatterOp,
+    UnaryOp,
 };
 use crate::shape::Dims;
 use crate::work::add_multiply_adds;
@@ -272,6 +273,42 @@ impl Tensor {
         shape[r - 1] = b.0.shape[r - 1];
         add_multiply_adds((a.numel() * shape[r - 1]) as u64);
         Tensor::new(Op::Dot, a.dtype(), shape, smallvec![a.clone(), b.clone()], at)
+    }
+
+    /// `[B, H, L, E]`, `[B, G, S, E]`, `[B, G, S, V]`, and the mask if there is one; see [`AttentionParams`].
+    pub(crate) fn prim_attention(
+        params: &AttentionParams,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        mask: Option<&Tensor>,
+        at: At,
+    ) -> Tensor {
+        debug_assert_eq!(params.masked, mask.is_some());
+        let (qs, rows) = (q.shape(), q.shape()[0] * q.shape()[1] * q.shape()[2]);
+        debug_assert!(qs.len() == 4 && k.rank() == 4 && v.rank() == 4);
+        let len = rows * v.shape()[3] + rows;
+        let mut src = smallvec![q.clone(), k.clone(), v.clone()];
+        src.extend(mask.cloned());
+        add_multiply_adds((rows * k.shape()[2] * (qs[3] + v.shape()[3])) as u64);
+        let op = Op::Attention(Box::new(params.clone()));
+        Tensor::new(op, DType::F32, Dims::from_slice(&[len]), src, at)
+    }
+
+    /// The gradients of query, key and value, given the sources of an attention node, its value and the gradient of it.
+    pub(crate) fn prim_attention_grad(
+        params: &AttentionParams,
+        src: &[Tensor],
+        y: &Tensor,
+        g: &Tensor,
+        at: At,
+    ) -> Tensor {
+        let len = src[..3].iter().map(Tensor::numel).sum();
+        let mut all =
+            smallvec![src[0].clone(), src[1].clone(), src[2].clone(), y.clone(), g.clone()];
+        all.extend(src.get(3).cloned());
+        let op = Op::AttentionGrad(Box::new(params.clone()));
+        Tensor::new(op, DType::F32, Dims::from_slice(&[len]), all, at)
     }
 
     /// One of the three convolution maps; `shape` is that of the result.

@@ -246,7 +246,13 @@ impl MultiheadAttention {
         let size = self.embed / self.heads;
         let split = |t: &Tensor, len: usize| t.reshape([n, len, self.heads, size]).transpose(1, 2);
         let (q, k, v) = (split(&q, l), split(&k, s), split(&v, s));
-        let mask = self.mask(options, n, l, s, extra, q.dtype());
+        // Where causality is the only mask, the kernel skips what is later rather than add minus infinity to it.
+        let plain = options.attn_mask.is_none() && options.key_padding_mask.is_none() && extra == 0;
+        let is_causal = options.is_causal && plain && !options.need_weights;
+        let mask = match is_causal {
+            true => None,
+            false => self.mask(options, n, l, s, extra, q.dtype()),
+        };
         let p = if self.training.is_training() { self.dropout } else { 0.0 };
         let (heads, weights) = if options.need_weights {
             let scores = (q * (1.0 / (size as f64).sqrt())).matmul(&k.mt());
@@ -257,8 +263,9 @@ impl MultiheadAttention {
             let weights = f::dropout(&f::softmax(&scores, -1), p, p > 0.0);
             (weights.matmul(&v), Some(weights))
         } else {
+            let mask = mask.as_ref();
             let attention =
-                f::AttentionOptions { mask: mask.as_ref(), dropout: p, ..Default::default() };
+                f::AttentionOptions { mask, dropout: p, is_causal, ..Default::default() };
             (f::scaled_dot_product_attention(&q, &k, &v, attention), None)
         };
         let joined = heads.transpose(1, 2).reshape([n, l, self.embed]);

@@ -6,6 +6,7 @@ pub mod gemm;
 pub mod isa;
 pub mod pool;
 
+mod attention;
 mod contract;
 mod element;
 mod index;
@@ -48,6 +49,8 @@ struct Compiled {
     body: Body,
     fused: Option<vm::Program>,
     contraction: Option<Contraction>,
+    /// Elements of each input buffer.
+    lens: Vec<usize>,
 }
 
 impl Program for Compiled {
@@ -116,7 +119,8 @@ impl Compiled {
             _ => None,
         };
         let contraction = Contraction::new(kernel, isa);
-        Compiled { isa, body: kernel.body.clone(), fused, contraction }
+        let lens = kernel.inputs.iter().map(|(_, n)| *n).collect();
+        Compiled { isa, body: kernel.body.clone(), fused, contraction, lens }
     }
 
     fn run(
@@ -135,6 +139,10 @@ impl Compiled {
             Body::Dot(..) | Body::Conv(..) => {
                 let contraction = self.contraction.as_ref().expect("prepared at compilation");
                 contraction.run(memory, inputs, outputs, args)?;
+            }
+            Body::Attention(k) => {
+                // SAFETY: buffers as the kernel describes them.
+                unsafe { attention::run(self.isa, k, inputs, &self.lens, outputs[0], args) }
             }
             Body::Take { rows, inner, count, dtype } => {
                 // SAFETY: buffers as the kernel describes them.
