@@ -17,8 +17,40 @@
 use crate::dtype::Scalar;
 use crate::node::Tensor;
 use crate::op::{BinaryOp, ConvMode, ConvParams, Op, ReduceOp, UnaryOp};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
+
+thread_local! {
+    static IN_PARTS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f`; what it calls for that has a kernel of its own beside a definition by simpler operations (attention) records the
+/// definition, which other languages know.
+///
+/// ```
+/// use hardpan_engine::{Tensor, functional as f, graph};
+/// let x = Tensor::zeros([1, 2, 4, 8]);
+/// let y = graph::in_parts(|| f::scaled_dot_product_attention(&x, &x, &x, Default::default()));
+/// let other = |op: &graph::GraphOp| matches!(op, graph::GraphOp::Other(_));
+/// assert!(!graph::Graph::of(&y).nodes.iter().any(|n| other(&n.op)));
+/// ```
+pub fn in_parts<R>(f: impl FnOnce() -> R) -> R {
+    /// Sets it back, also when `f` panics.
+    struct Before(bool);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            IN_PARTS.set(self.0);
+        }
+    }
+    let _before = Before(IN_PARTS.replace(true));
+    f()
+}
+
+/// Whether [`in_parts`] is running.
+pub(crate) fn is_in_parts() -> bool {
+    IN_PARTS.get()
+}
 
 /// What a node does. Shapes and dtypes are those of [`GraphNode::value`] and of its sources.
 #[derive(Clone, Debug, PartialEq)]

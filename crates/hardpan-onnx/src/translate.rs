@@ -6,7 +6,7 @@
 
 use crate::proto::{Attribute, Dim, Message, data_type, node, tensor, value_info};
 use crate::{OPSET, OnnxError, Options};
-use hardpan_engine::graph::{Graph, GraphNode, GraphOp};
+use hardpan_engine::graph::{Graph, GraphNode, GraphOp, in_parts};
 use hardpan_engine::op::{BinaryOp, ReduceOp, UnaryOp};
 use hardpan_engine::{DType, HostArray, Tensor, no_grad};
 
@@ -24,7 +24,7 @@ pub(crate) fn model(
         let n = full.iter().product::<usize>();
         let values: Vec<f32> = (0..n).map(|i| (i % 251) as f32 / 251.0).collect();
         let x = Tensor::from_vec(values, &full[..]);
-        let y = no_grad(|| f(&x));
+        let y = no_grad(|| in_parts(|| f(&x)));
         (Graph::of(&y), x)
     };
     let (a, x) = record(BATCHES[0]);

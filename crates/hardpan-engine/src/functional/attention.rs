@@ -70,7 +70,12 @@ pub fn scaled_dot_product_attention(
     }
     let scale = o.scale.unwrap_or(1.0 / (query.size(-1) as f64).sqrt());
     let draw = &crate::random::advance;
-    match fused(query, key, value, &o, scale, draw) {
+    // Not in a closure: the kernel is to name the caller's line.
+    let whole = match crate::graph::is_in_parts() {
+        true => None,
+        false => fused(query, key, value, &o, scale, draw),
+    };
+    match whole {
         Some(y) => y,
         None => by_parts(query, key, value, &o, scale, draw),
     }
