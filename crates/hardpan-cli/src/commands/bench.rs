@@ -122,10 +122,14 @@ fn list(out: &Output) -> Result<()> {
     Ok(())
 }
 
-/// The command that this is, for whoever wants to run it again.
+/// The command that this is, for whoever wants to run it again; Python is elsewhere there.
 fn command_line() -> String {
     let quoted = |a: String| if a.contains([' ', '*']) { format!("'{a}'") } else { a };
-    let args = std::env::args().skip(1).map(quoted);
+    let mut before = String::new();
+    let args = std::env::args().skip(1).map(move |a| {
+        let python = std::mem::replace(&mut before, a.clone()) == "--peer-python";
+        if python { "PYTHON".to_owned() } else { quoted(a) }
+    });
     std::iter::once("hardpan".to_owned()).chain(args).collect::<Vec<_>>().join(" ")
 }
 
