@@ -233,7 +233,7 @@ fn convs(bench: &Bench) {
             let Some(conv) = PairConv::new(&shape, mode) else { continue };
             let [mut wa, mut wb] = conv.working().map(|len| vec![0u32; len]);
             bench.run(&format!("bconv {kind} {name}"), shape.flops(), || {
-                conv.run(a, b, [&mut wa, &mut wb], SharedMut::new(to), None);
+                conv.run(a, b, None, [&mut wa, &mut wb], SharedMut::new(to), None);
             });
         }
     }

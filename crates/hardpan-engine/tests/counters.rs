@@ -2,6 +2,7 @@
 //!
 //! Counters and the random generator belong to the whole process, so every test here takes the lock and nothing else may live in this file.
 
+use hardpan_engine::functional::{BatchNormOptions, ConvOptions, batch_norm, conv2d};
 use hardpan_engine::{Tensor, flush_all, live_bytes, live_nodes, manual_seed, no_grad, plan_stats};
 use std::sync::Mutex;
 
@@ -166,4 +167,25 @@ fn the_same_seed_gives_the_same_numbers() {
     assert!(mean.abs() < 0.1 && (var - 1.0).abs() < 0.15, "{mean} {var}");
     manual_seed(10);
     assert_ne!(Tensor::rand([1000]).to_vec::<f32>(), u);
+}
+
+#[test]
+fn a_norm_with_known_statistics_joins_the_convolution() {
+    let _alone = alone();
+    manual_seed(2);
+    let [x, w] = [Tensor::randn([2, 4, 9, 9]), Tensor::randn([6, 4, 3, 3])];
+    let [mean, var] = [Tensor::randn([6]), Tensor::rand([6]) + 0.5];
+    flush_all();
+    let before = plan_stats().kernels;
+    let options = BatchNormOptions {
+        running_mean: Some(&mean),
+        running_var: Some(&var),
+        ..Default::default()
+    };
+    let y = no_grad(|| {
+        batch_norm(&conv2d(&x, &w, None, ConvOptions::default()), options).output.relu()
+    });
+    y.eval();
+    // The factors by channel, and the convolution with all that follows.
+    assert_eq!(plan_stats().kernels - before, 2);
 }

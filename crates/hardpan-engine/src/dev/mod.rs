@@ -5,7 +5,10 @@
 //! at a time, straight from its description, and is the oracle of the tests.
 
 pub mod cpu;
+mod derived;
 pub mod reference;
+
+pub use derived::Derived;
 
 use crate::dtype::Scalar;
 use crate::kernel::Kernel;
@@ -142,6 +145,7 @@ pub struct Mem {
     handle: usize,
     bytes: usize,
     device: DeviceId,
+    derived: Derived,
 }
 
 impl Mem {
@@ -150,7 +154,7 @@ impl Mem {
         let handle = device(id).alloc(bytes)?;
         let live = LIVE_BYTES.fetch_add(bytes, Relaxed) + bytes;
         PEAK_BYTES.fetch_max(live, Relaxed);
-        Ok(Mem { handle, bytes, device: id })
+        Ok(Mem { handle, bytes, device: id, derived: Derived::default() })
     }
     /// The device's own name of the memory (an address on the CPU).
     pub fn handle(&self) -> usize {
@@ -163,6 +167,10 @@ impl Mem {
     /// Where it is.
     pub fn device(&self) -> DeviceId {
         self.device
+    }
+    /// What its device keeps beside it. Whoever writes to the memory clears that.
+    pub fn derived(&self) -> &Derived {
+        &self.derived
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which nodes are stored, and which stored nodes share a kernel.
 //!
 //! A node is *stored* if someone outside needs it, if a contraction or another heavy op reads it, if it folds, or if several
-//! kernels would have to compute it again. Stored nodes are visited in creation order; each joins an existing group if all it
+//! kernels would have to compute it again. Stored nodes are visited in creation order (small values of leaves alone first); each joins an existing group if all it
 //! needs comes from that group or earlier ones (so no cycle can arise), if the group's index box fits, and if something is
 //! shared; else it opens a group of its own. Groups run in order.
 
@@ -300,11 +300,27 @@ struct Planner<'g> {
     groups: Vec<Group>,
 }
 
+/// Small values that leaves alone decide (`1 / sqrt(running_var + eps)`) are placed before all else, so that a contraction's epilogue
+/// can read them whether they were written down before the contraction or after.
+fn early(g: &Graph) -> Vec<bool> {
+    const SMALL: usize = 1 << 16;
+    let mut early = vec![false; g.nodes.len()];
+    for i in 0..g.nodes.len() {
+        let op = &g.node(i).op;
+        early[i] = (is_elementwise(op) || op.is_view() || matches!(op, Op::Const(_)))
+            && numel(g.shape(i)) <= SMALL
+            && g.srcs[i].iter().all(|s| g.is_leaf(*s) || early[*s]);
+    }
+    early
+}
+
 fn try_group(g: &Graph, forced: &HashSet<Id>, inline: &HashSet<Id>) -> Result<Grouping, Id> {
     let (stored, alias) = choose_stored(g, forced, inline);
     let n = g.nodes.len();
     let mut p = Planner { g, stored, ready: vec![None; n], groups: Vec::new() };
-    for i in 0..n {
+    let early = early(g);
+    let (first, rest) = (0..n).partition::<Vec<Id>, _>(|i| early[*i]);
+    for i in first.into_iter().chain(rest) {
         let before = g.srcs[i].iter().filter(|s| **s < n).filter_map(|s| p.ready[*s]).max();
         p.ready[i] = before;
         if alias[i].is_some() || !p.stored[i] || g.node(i).shape.contains(&0) {

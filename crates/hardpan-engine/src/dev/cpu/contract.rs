@@ -4,8 +4,8 @@
 //! the epilogue's first output where that is its plain image, else in scratch memory. The fast kernels tell when a tile of the
 //! result is final, and the epilogue runs on it while it is in cache.
 use super::conv::{
-    ConvShape, ConvTile, PairConv, PairMode, conv_forward, conv_forward_reference, conv_input_grad,
-    conv_input_grad_reference, conv_weight_grad, conv_weight_grad_reference,
+    ConvDone, ConvShape, ConvTile, PairConv, PairMode, conv_forward_reference, conv_forward_with,
+    conv_input_grad_reference, conv_input_grad_with, conv_weight_grad, conv_weight_grad_reference,
 };
 use super::element::{Stored, with_stored};
 use super::gemm::{Batch, Element, GemmShape, Number, Operand, Tile, gemm, gemm_generic};
@@ -15,7 +15,8 @@ use super::memory::Memory;
 use super::pool::{SharedMut, parallel_for};
 use super::vm;
 use super::vm::exec::{Buffers, Launch};
-use crate::dev::DeviceError;
+use super::vm::lower::By;
+use crate::dev::{DeviceError, Mem};
 use crate::dtype::{DType, Scalar};
 use crate::kernel::{self, Body, ConvKernel, DotKernel, Fused, Kernel, Level};
 use crate::op::ConvMode;
@@ -103,6 +104,32 @@ fn home(fused: &Fused, result: DType) -> Option<usize> {
         .map(|s| s.output)
 }
 
+/// Prepares an epilogue. Those of images run on some channels by some pixels at a time, with values that are the same for a whole
+/// channel, as in batch norm, read once for it.
+fn lower_epilogue(fused: &Fused, what: &What, isa: Isa) -> vm::Program {
+    /// Shorter rows are not worth a call each.
+    const SHORT: usize = 8;
+    let pixels: usize = match what {
+        What::Conv { kernel, .. } if kernel.mode == ConvMode::Forward => {
+            kernel.y[2..].iter().product()
+        }
+        What::Conv { kernel, .. } if kernel.mode == ConvMode::InputGrad => {
+            kernel.x[2..].iter().product()
+        }
+        _ => 0,
+    };
+    let rank = fused.dims.len();
+    let kept = (0..rank).find(|d| fused.dims[*d..].iter().product::<usize>() == pixels);
+    if let Some(kept) = kept
+        && pixels >= SHORT
+        && fused.loads.iter().any(|l| l.at.coef[kept..].iter().all(|c| *c == 0))
+    {
+        let rows = Fused { kept, ..fused.clone() };
+        return vm::lower::lower(&rows, isa, By::Pieces);
+    }
+    vm::lower::lower(fused, isa, By::Range)
+}
+
 fn conv_shape(k: &ConvKernel) -> ConvShape {
     let spatial = k.params.stride.len();
     let three = |fill: usize, of: &dyn Fn(usize) -> usize| {
@@ -154,12 +181,12 @@ impl Contraction {
         };
         Some(Contraction {
             isa,
-            what,
             dtype,
             count,
             lens: kernel.inputs.iter().map(|(_, n)| *n).collect(),
-            epilogue: epilogue.as_ref().map(|f| vm::lower::lower(f, isa, true)),
+            epilogue: epilogue.as_ref().map(|f| lower_epilogue(f, &what, isa)),
             home: epilogue.as_ref().and_then(|f| home(f, result_dtype(dtype))),
+            what,
         })
     }
 
@@ -168,6 +195,7 @@ impl Contraction {
         &self,
         memory: &Memory,
         inputs: &[*const u8],
+        held: &[&Mem],
         outputs: &[*mut u8],
         args: &[Scalar],
     ) -> Result<(), DeviceError> {
@@ -196,13 +224,13 @@ impl Contraction {
             Some(program) => {
                 let buffers = Buffers { inputs, outputs, result: c.cast_const(), args };
                 let launch = Launch::new(program, buffers);
-                self.compute(memory, inputs, c, Finish::Epilogue(launch))?;
+                self.compute(memory, inputs, held, c, Finish::Epilogue(launch))?;
             }
             None if is_half => {
                 let convert = convert::store(self.isa, self.dtype).expect("halves are converted");
-                self.compute(memory, inputs, c, Finish::Round(convert, outputs[0]))?;
+                self.compute(memory, inputs, held, c, Finish::Round(convert, outputs[0]))?;
             }
-            None => self.compute(memory, inputs, c, Finish::Nothing)?,
+            None => self.compute(memory, inputs, held, c, Finish::Nothing)?,
         }
         if let Some(block) = scratch {
             memory.free(block, bytes);
@@ -214,6 +242,7 @@ impl Contraction {
         &self,
         memory: &Memory,
         inputs: &[*const u8],
+        held: &[&Mem],
         c: *mut u8,
         finish: Finish,
     ) -> Result<(), DeviceError> {
@@ -247,11 +276,11 @@ impl Contraction {
                         let [a, b] = kernel.inputs.map(|i| unsafe {
                             std::slice::from_raw_parts(inputs[i].cast::<f32>(), self.lens[i])
                         });
-                        self.fast_conv(kernel, shape, a, b, c, &finish);
+                        self.fast_conv(kernel, shape, a, b, held, c, &finish);
                     }
                     DType::BF16 if self.pair_conv(kernel, shape).is_some() => {
                         let conv = self.pair_conv(kernel, shape).expect("just asked");
-                        self.run_pairs(memory, conv, kernel, shape, inputs, c, &finish)?;
+                        self.run_pairs(memory, conv, kernel, shape, inputs, held, c, &finish)?;
                     }
                     DType::F16 | DType::BF16 => {
                         let mut wide = Vec::new();
@@ -278,7 +307,8 @@ impl Contraction {
                             let view = |(block, n): (usize, usize)| unsafe {
                                 std::slice::from_raw_parts(block as *const f32, n)
                             };
-                            self.fast_conv(kernel, shape, view(wide[0]), view(wide[1]), c, &finish);
+                            let (a, b) = (view(wide[0]), view(wide[1]));
+                            self.fast_conv(kernel, shape, a, b, &[], c, &finish);
                         }
                         wide.iter().for_each(|(block, n)| memory.free(*block, n * 4));
                     }
@@ -303,17 +333,18 @@ impl Contraction {
         shape: &ConvShape,
         a: &[f32],
         b: &[f32],
+        held: &[&Mem],
         c: *mut u8,
         finish: &RowFinish,
     ) {
         // SAFETY: the result holds `count` f32 that the kernel and then the hook of each tile reach.
         let out = unsafe { SharedMut::from_raw(c.cast::<f32>(), self.count) };
         let hook = |tile| conv_tile_done(kernel, shape, finish, tile);
+        let hook: Option<ConvDone> = if finish.is_nothing() { None } else { Some(&hook) };
+        let memory = held.get(kernel.inputs[1]).copied();
         match kernel.mode {
-            ConvMode::Forward if finish.is_nothing() => conv_forward(shape, a, b, out, None),
-            ConvMode::Forward => conv_forward(shape, a, b, out, Some(&hook)),
-            ConvMode::InputGrad if finish.is_nothing() => conv_input_grad(shape, a, b, out, None),
-            ConvMode::InputGrad => conv_input_grad(shape, a, b, out, Some(&hook)),
+            ConvMode::Forward => conv_forward_with(shape, a, b, memory, out, hook),
+            ConvMode::InputGrad => conv_input_grad_with(shape, a, b, memory, out, hook),
             ConvMode::WeightGrad => {
                 conv_weight_grad(shape, a, b, out);
                 finish.all(self.count);
@@ -337,6 +368,7 @@ impl Contraction {
         kernel: &ConvKernel,
         shape: &ConvShape,
         inputs: &[*const u8],
+        held: &[&Mem],
         c: *mut u8,
         finish: &RowFinish,
     ) -> Result<(), DeviceError> {
@@ -345,6 +377,7 @@ impl Contraction {
             .inputs
             .map(|i| unsafe { std::slice::from_raw_parts(inputs[i].cast::<bf16>(), self.lens[i]) });
         let lens = conv.working();
+        let weights = held.get(kernel.inputs[1]).copied();
         let blocks = [memory.alloc(lens[0] * 4)?, memory.alloc(lens[1] * 4)?];
         // SAFETY: the blocks are that large, aligned to 64, and nobody else's. They may hold anything, which any u32 may.
         let working = [0, 1]
@@ -353,12 +386,12 @@ impl Contraction {
         let out = unsafe { SharedMut::from_raw(c.cast::<f32>(), self.count) };
         let hook = |tile| conv_tile_done(kernel, shape, finish, tile);
         if kernel.mode == ConvMode::WeightGrad || finish.is_nothing() {
-            conv.run(a, b, working, out, None);
+            conv.run(a, b, weights, working, out, None);
             if kernel.mode == ConvMode::WeightGrad {
                 finish.all(self.count);
             }
         } else {
-            conv.run(a, b, working, out, Some(&hook));
+            conv.run(a, b, weights, working, out, Some(&hook));
         }
         for (block, len) in blocks.into_iter().zip(lens) {
             memory.free(block, len * 4);
@@ -395,8 +428,13 @@ fn conv_tile_done(kernel: &ConvKernel, shape: &ConvShape, finish: &RowFinish, t:
         _ => (shape.in_channels, shape.in_dims.iter().product()),
     };
     for image in t.image0..t.image0 + t.images {
-        let first = (image * channels + t.channel0) * pixels + t.pixel0;
-        finish.rows(first, t.channels, pixels, t.pixels);
+        let row = image * channels + t.channel0;
+        match &finish.finish {
+            Finish::Epilogue(launch) if launch.by_pieces() => {
+                launch.pieces(row, t.channels, t.pixel0, t.pixels);
+            }
+            _ => finish.rows(row * pixels + t.pixel0, t.channels, pixels, t.pixels),
+        }
     }
 }
 

@@ -31,6 +31,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use vm::exec::{Buffers, Launch};
+use vm::lower::By;
 
 /// The CPU of this process.
 pub(crate) fn device() -> &'static dyn Device {
@@ -77,6 +78,7 @@ impl Device for Cpu {
 
     fn upload(&self, dst: &Mem, src: &[u8]) {
         assert!(src.len() <= dst.bytes(), "upload: {} bytes into {}", src.len(), dst.bytes());
+        dst.derived().clear();
         // SAFETY: the block holds that many bytes, and no launch is running, since launches are synchronous.
         unsafe {
             std::ptr::copy_nonoverlapping(src.as_ptr(), dst.handle() as *mut u8, src.len());
@@ -104,9 +106,12 @@ impl Device for Cpu {
     ) -> Result<(), DeviceError> {
         let compiled: &Compiled =
             program.as_any().downcast_ref().expect("the program was compiled by this device");
-        let inputs: Inputs = inputs.iter().map(|m| m.handle() as *const u8).collect();
+        for written in outputs {
+            written.derived().clear();
+        }
+        let pointers: Inputs = inputs.iter().map(|m| m.handle() as *const u8).collect();
         let outputs: Outputs = outputs.iter().map(|m| m.handle() as *mut u8).collect();
-        compiled.run(&self.memory, &inputs, &outputs, args)
+        compiled.run(&self.memory, &pointers, inputs, &outputs, args)
     }
 
     fn sync(&self) {}
@@ -115,7 +120,7 @@ impl Device for Cpu {
 impl Compiled {
     fn new(kernel: &Kernel, isa: Isa) -> Compiled {
         let fused = match &kernel.body {
-            Body::Fused(f) => Some(vm::lower::lower(f, isa, false)),
+            Body::Fused(f) => Some(vm::lower::lower(f, isa, By::Whole)),
             _ => None,
         };
         let contraction = Contraction::new(kernel, isa);
@@ -123,10 +128,12 @@ impl Compiled {
         Compiled { isa, body: kernel.body.clone(), fused, contraction, lens }
     }
 
+    /// `held` is the memory of the inputs, beside which something may be kept; empty where nothing is to be.
     fn run(
         &self,
         memory: &Memory,
         inputs: &[*const u8],
+        held: &[&Mem],
         outputs: &[*mut u8],
         args: &[Scalar],
     ) -> Result<(), DeviceError> {
@@ -138,7 +145,7 @@ impl Compiled {
             }
             Body::Dot(..) | Body::Conv(..) => {
                 let contraction = self.contraction.as_ref().expect("prepared at compilation");
-                contraction.run(memory, inputs, outputs, args)?;
+                contraction.run(memory, inputs, held, outputs, args)?;
             }
             Body::Attention(k) => {
                 // SAFETY: buffers as the kernel describes them.

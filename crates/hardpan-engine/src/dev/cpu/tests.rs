@@ -34,6 +34,7 @@ fn cpu(
     Compiled::new(&kernel, isa::isa()).run(
         &Memory::default(),
         &in_pointers,
+        &[],
         &out_pointers,
         args,
     )?;
@@ -348,6 +349,7 @@ fn an_epilogue_operand_may_be_the_output() {
         .run(
             &Memory::default(),
             &[held[0].as_ptr().cast(), held[1].as_ptr().cast(), p.cast_const()],
+            &[],
             &[p],
             &[],
         )

@@ -16,11 +16,13 @@ use super::plan::{Phase, Plan};
 use super::skip::{Class, Skips};
 use super::window::{Copy, Images, Source, Window, Zip, offset_u32};
 use super::{ConvDone, ConvTile};
+use crate::dev::Mem;
 use crate::dev::cpu::gemm::kernel::{Kernels, SegmentArgs, TapArgs};
 use crate::dev::cpu::gemm::pack::{PACK_SLACK, pack_rows, transpose};
 use crate::dev::cpu::gemm::scratch::Scratch;
 use crate::dev::cpu::isa::{Isa, isa};
 use crate::dev::cpu::pool::{SharedMut, parallel_for, threads};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 
 /// Pixels computed before the buffer is written out.
@@ -37,8 +39,10 @@ const WINDOW_FLOATS_MAX: usize = 1 << 20;
 const LARGE_WEIGHTS: usize = 256 << 10;
 /// Fewer products than this for a result are few.
 const SHALLOW: usize = 48;
-/// A task should be worth at least this many operations.
+/// With fewer operations for each thread than this the caller does all.
 const TASK_FLOPS: f64 = 300e3;
+/// A thread gets several tasks where each is worth this many operations.
+const TASK_FLOPS_WANTED: f64 = 1e6;
 
 /// More weights than this are packed in parallel.
 const PARALLEL_PACK: usize = 64 << 10;
@@ -51,6 +55,15 @@ struct Panel {
     width: usize,
     /// Widths of the panels before.
     at: usize,
+}
+
+/// What the kernel of a convolution is read from.
+#[derive(Clone, Copy)]
+pub(super) struct Weights<'a> {
+    /// The memory that the weights lie in: there they stay packed for the next time.
+    pub memory: Option<&'a Mem>,
+    /// The weights, asked for once, if they are to be packed.
+    pub data: &'a dyn Fn() -> &'a [f32],
 }
 
 struct Runner<'a> {
@@ -82,7 +95,7 @@ pub(super) fn run(
     plan: &Plan,
     kernels: &'static Kernels,
     from: &[f32],
-    w: &[f32],
+    w: Weights<'_>,
     to: SharedMut<'_, f32>,
     done: Option<ConvDone<'_>>,
 ) {
@@ -100,7 +113,6 @@ pub(super) fn run(
         phase_weights.push(floats);
         floats += plan.groups * plan.from_group * phase.taps() * padded;
     }
-    let mut weights = Scratch::take(floats + PACK_SLACK);
     let block = |phase: &Phase| {
         let most = (DEPTH / phase.taps().max(1)).clamp(1, plan.from_group.max(1));
         plan.from_group.div_ceil(plan.from_group.div_ceil(most).max(1)).max(1)
@@ -115,7 +127,7 @@ pub(super) fn run(
     };
     let (blocks, skips) =
         (plan.phases.iter().map(block).collect(), plan.phases.iter().map(skips).collect());
-    let runner = Runner {
+    let mut runner = Runner {
         plan,
         isa,
         kernels,
@@ -124,14 +136,30 @@ pub(super) fn run(
         done,
         along_channels,
         panels,
-        weights: weights.as_mut_ptr(),
+        weights: std::ptr::null(),
         phase_weights,
         blocks,
         skips,
         padded,
         axis: plan.to_dims.iter().position(|dim| *dim > 1).unwrap_or(2),
     };
-    runner.pack_weights(w, SharedMut::new(weights.as_mut_slice()));
+    let floats = floats + PACK_SLACK;
+    let kept = w.memory.and_then(|memory| {
+        memory.derived().get(runner.packing(), || {
+            let block = Mem::alloc(memory.device(), floats * size_of::<f32>()).ok()?;
+            // SAFETY: the block is that large, aligned to 64, and nobody else's.
+            let packed = unsafe { SharedMut::from_raw(block.handle() as *mut f32, floats) };
+            runner.pack_weights((w.data)(), packed);
+            Some(block)
+        })
+    });
+    if let Some(kept) = &kept {
+        runner.weights = kept.handle() as *const f32;
+        return runner.run();
+    }
+    let mut weights = Scratch::take(floats);
+    runner.weights = weights.as_mut_ptr();
+    runner.pack_weights((w.data)(), SharedMut::new(weights.as_mut_slice()));
     runner.run();
 }
 
@@ -191,6 +219,21 @@ impl Part<'_> {
 }
 
 impl Runner<'_> {
+    /// Tells ways of packing apart: all that [`Runner::pack_weights`] goes by.
+    fn packing(&self) -> u64 {
+        let mut hash = DefaultHasher::new();
+        let plan = self.plan;
+        let sizes = [plan.groups, plan.from_group, plan.weight_to, plan.weight_from, self.padded];
+        (std::ptr::from_ref(self.kernels) as usize, sizes, plan.kernel).hash(&mut hash);
+        self.blocks.hash(&mut hash);
+        self.panels.iter().for_each(|p| (p.channel, p.channels, p.width).hash(&mut hash));
+        for phase in &plan.phases {
+            phase.for_each_tap(plan.kernel, |_, tap| hash.write_usize(tap));
+            hash.write_u8(1);
+        }
+        hash.finish()
+    }
+
     /// Packs all weights to `packed`, the memory that `self.weights` reads later.
     fn pack_weights(&self, w: &[f32], packed: SharedMut<'_, f32>) {
         let panels = self.panels.len();
@@ -279,12 +322,16 @@ impl Runner<'_> {
         let threads = threads();
         let parallel = threads > 1 && plan.flops >= 2.0 * TASK_FLOPS;
         if parallel {
-            let wanted = (threads * 4).min((plan.flops / TASK_FLOPS) as usize);
+            let wanted = (plan.flops / TASK_FLOPS_WANTED) as usize;
+            let wanted = wanted.clamp(threads, threads * 4);
             if blocks(images) * row_parts < wanted {
-                if self.along_channels && groups_weights(plan) >= LARGE_WEIGHTS {
-                    // Each part copies the images again, so one for each thread is enough.
+                // Few pixels are quickly copied, and rows of a few results are slow to write.
+                let few_pixels = plan.batch * points <= CHUNK_PIXELS;
+                if self.along_channels && (few_pixels || groups_weights(plan) >= LARGE_WEIGHTS) {
+                    // Each part copies the images again: where there are many, one for each thread is enough.
+                    let parts = if few_pixels { wanted } else { threads };
                     channel_parts =
-                        threads.div_ceil(blocks(images) * row_parts).min(self.panels.len());
+                        parts.div_ceil(blocks(images) * row_parts).min(self.panels.len());
                 }
                 if channel_parts == 1 {
                     let parts = wanted.div_ceil(plan.groups * row_parts);

@@ -35,6 +35,8 @@ mod window;
 use super::gemm::kernel::Kernels;
 use super::isa::isa;
 use super::pool::SharedMut;
+use crate::dev::Mem;
+use forward::Weights;
 pub use pairs::{PairConv, PairMode};
 pub use reference::{
     conv_forward_reference, conv_input_grad_reference, conv_weight_grad_reference,
@@ -160,6 +162,19 @@ pub fn conv_forward(
     y: SharedMut<'_, f32>,
     done: Option<ConvDone<'_>>,
 ) {
+    conv_forward_with(shape, x, w, None, y, done);
+}
+
+/// [`conv_forward`], with the memory that the weights lie in: what is packed for the kernel may be kept beside it.
+#[track_caller]
+pub(super) fn conv_forward_with(
+    shape: &ConvShape,
+    x: &[f32],
+    w: &[f32],
+    memory: Option<&Mem>,
+    y: SharedMut<'_, f32>,
+    done: Option<ConvDone<'_>>,
+) {
     shape.assert_valid(x.len(), w.len(), y.len());
     if pointwise::forward_fits(shape) {
         return pointwise::forward(shape, x, w, y, done);
@@ -168,7 +183,7 @@ pub fn conv_forward(
     if depthwise::fits(shape) {
         return depthwise::run(&plan, x, w, y, done);
     }
-    forward::run(&plan, Kernels::of(isa()), x, w, y, done);
+    forward::run(&plan, Kernels::of(isa()), x, Weights { memory, data: &|| w }, y, done);
 }
 
 /// `dx`, the gradient in `x` for the gradient `g` in `y`, overwriting `dx`. `done` is told of every
@@ -187,6 +202,19 @@ pub fn conv_input_grad(
     dx: SharedMut<'_, f32>,
     done: Option<ConvDone<'_>>,
 ) {
+    conv_input_grad_with(shape, g, w, None, dx, done);
+}
+
+/// [`conv_input_grad`], with the memory that the weights lie in, as [`conv_forward_with`].
+#[track_caller]
+pub(super) fn conv_input_grad_with(
+    shape: &ConvShape,
+    g: &[f32],
+    w: &[f32],
+    memory: Option<&Mem>,
+    dx: SharedMut<'_, f32>,
+    done: Option<ConvDone<'_>>,
+) {
     shape.assert_valid(dx.len(), w.len(), g.len());
     if pointwise::input_grad_fits(shape) {
         return pointwise::input_grad(shape, g, w, dx, done);
@@ -195,7 +223,7 @@ pub fn conv_input_grad(
     if depthwise::fits(shape) {
         return depthwise::run(&plan, g, w, dx, done);
     }
-    forward::run(&plan, Kernels::of(isa()), g, w, dx, done);
+    forward::run(&plan, Kernels::of(isa()), g, Weights { memory, data: &|| w }, dx, done);
 }
 
 /// `dw`, the gradient in `w` for the gradient `g` in `y`, overwriting `dw`.

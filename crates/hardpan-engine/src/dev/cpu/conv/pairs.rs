@@ -5,12 +5,15 @@
 //! operands agree: here they are two channels that are summed over (forward and input gradient) or two images (weight gradient).
 //! So the operands are first rewritten with every two such planes zipped into one, and then the f32 code runs on half as many
 //! channels or images, with other microkernels.
+use super::forward::Weights;
 use super::plan::Plan;
 use super::{ConvDone, ConvShape, depthwise, forward, pointwise, weight};
+use crate::dev::Mem;
 use crate::dev::cpu::gemm::kernel::Kernels;
 use crate::dev::cpu::isa::{Isa, isa};
 use crate::dev::cpu::pool::{SharedMut, parallel_for};
 use half::bf16;
+use std::cell::Cell;
 
 /// Values that a task zips.
 const ZIP: usize = 64 << 10;
@@ -92,7 +95,8 @@ impl<'a> PairConv<'a> {
     }
 
     /// Computes the result. The operands are those of the mode, in order (`x, w`, `g, w` or `x, g`); `done` is told of every
-    /// region of `to` once it is final, for the weight gradient only when there is one.
+    /// region of `to` once it is final, for the weight gradient only when there is one. `memory` is what `w` lies in, beside which
+    /// it may be kept packed.
     ///
     /// # Panics
     /// When a slice is shorter than the shape or [`PairConv::working`] says.
@@ -101,6 +105,7 @@ impl<'a> PairConv<'a> {
         &self,
         a: &[bf16],
         b: &[bf16],
+        memory: Option<&Mem>,
         working: [&mut [u32]; 2],
         to: SharedMut<'_, f32>,
         done: Option<ConvDone<'_>>,
@@ -121,21 +126,27 @@ impl<'a> PairConv<'a> {
         let [plane_a, plane_b] = self.planes();
         let [work_a, work_b] = working;
         zip_planes(a, plane_a, work_a);
-        zip_planes(b, plane_b, work_b);
-        let (a, b) = (as_floats(work_a), as_floats(work_b));
+        let a = as_floats(work_a);
+        let work_b = Cell::new(Some(work_b));
+        let b = || {
+            let work_b = work_b.take().expect("the operand is asked for once");
+            zip_planes(b, plane_b, work_b);
+            as_floats(work_b)
+        };
+        let w = Weights { memory, data: &b };
         let half = |channels: usize| channels.div_ceil(2) * shape.groups;
         match self.mode {
             PairMode::Forward => {
                 let shape = ConvShape { in_channels: half(shape.in_group()), ..*shape };
-                forward::run(&Plan::forward(&shape), kernels, a, b, to, done);
+                forward::run(&Plan::forward(&shape), kernels, a, w, to, done);
             }
             PairMode::InputGrad => {
                 let shape = ConvShape { out_channels: half(shape.out_group()), ..*shape };
-                forward::run(&Plan::input_grad(&shape), kernels, a, b, to, done);
+                forward::run(&Plan::input_grad(&shape), kernels, a, w, to, done);
             }
             PairMode::WeightGrad => {
                 let shape = ConvShape { batch: shape.batch.div_ceil(2), ..*shape };
-                weight::run(&shape, kernels, a, b, to);
+                weight::run(&shape, kernels, a, b(), to);
             }
         }
     }

@@ -208,7 +208,7 @@ fn check_pairs(shape: &ConvShape) -> Result<(), TestCaseError> {
             let mut working = conv.working().map(|len| vec![7u32; len]);
             let [wa, wb] = &mut working;
             let mut result = vec![f32::NAN; expected.len()];
-            conv.run(a, b, [wa, wb], SharedMut::new(&mut result), None);
+            conv.run(a, b, None, [wa, wb], SharedMut::new(&mut result), None);
             prop_assert!(&result == expected, "{mode:?} {threads} threads {shape:?}");
         }
     }

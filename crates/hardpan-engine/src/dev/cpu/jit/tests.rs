@@ -229,7 +229,7 @@ fn a_softmax_becomes_one_function() {
         return;
     }
     let (f, _) = norm(64, 256, false);
-    let program = crate::dev::cpu::vm::lower::lower(&f, isa(), false);
+    let program = crate::dev::cpu::vm::lower::lower(&f, isa(), crate::dev::cpu::By::Whole);
     let code = with_use(Use::Always, || program.code.get(&program).is_some());
     assert!(code);
     // Loads, then everything else.

@@ -164,6 +164,21 @@ impl<'a> Launch<'a> {
         });
     }
 
+    /// Whether the program was lowered for [`By::Pieces`](super::lower::By::Pieces).
+    pub fn by_pieces(&self) -> bool {
+        self.program.layout == Layout::Rows
+    }
+
+    /// Runs a program lowered for [`By::Pieces`](super::lower::By::Pieces) on `count` positions from `from` on of each of `rows` rows.
+    pub fn pieces(&self, first: usize, rows: usize, from: usize, count: usize) {
+        let group = self.program.block_rows;
+        self.with_machine(|m| {
+            for done in (0..rows).step_by(group) {
+                m.pieces(first + done, group.min(rows - done), from..from + count);
+            }
+        });
+    }
+
     fn tiles(&self) {
         let p = self.program;
         let (down, across) = (p.tile_rows.div_ceil(p.block), p.cols.div_ceil(p.block_rows));

@@ -5,6 +5,7 @@ use super::walk::Span;
 use super::{Action, Extent, Layout, Step};
 use crate::dev::cpu::lanes::{convert, fold};
 use smallvec::SmallVec;
+use std::ops::Range;
 
 // What makes the unsafe code sound is said in `machine`: registers and accumulators are as large as the blocks that `lower`
 // planned.
@@ -163,6 +164,32 @@ impl Machine<'_> {
                     let at = results.add(j * segments * f.size);
                     (f.join)(dst.add(j * f.size), at, segments);
                 }
+            }
+        }
+    }
+
+    /// The positions in `range` of rows `first..first + rows`, of a program that folds nothing.
+    pub(super) fn pieces(&mut self, first: usize, rows: usize, range: Range<usize>) {
+        let p = self.launch.program;
+        let row = Span { head: &[], start: first, count: rows, inner: 0 };
+        let rows_block = Block { full: row, row, whole: false, segment: 1, first_row: 0 };
+        for step in &p.before {
+            self.step(step, &rows_block, rows);
+        }
+        for r in 0..rows {
+            for from in range.clone().step_by(p.block) {
+                let n = p.block.min(range.end - from);
+                let start = (first + r) * p.k + from;
+                let block = Block {
+                    full: Span { head: &[], start, count: n, inner: 0 },
+                    row: Span { head: &[], start: first + r, count: 1, inner: 0 },
+                    whole: false,
+                    segment: n,
+                    first_row: r,
+                };
+                self.place_direct(&block);
+                self.phases(&p.chunk, n, 1, r, |m, step| m.step(step, &block, n));
+                self.full_stores(&block);
             }
         }
     }

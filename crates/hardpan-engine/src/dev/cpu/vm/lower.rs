@@ -20,6 +20,8 @@ struct Lower<'a> {
     fused: &'a Fused,
     isa: Isa,
     layout: Layout,
+    /// Parts of rows are run, so none is taken as a whole.
+    pieces: bool,
     kept: SmallVec<[usize; 6]>,
     reduced: SmallVec<[usize; 6]>,
     /// Row operands are repeated, not broadcast step by step.
@@ -34,15 +36,29 @@ struct Lower<'a> {
     folds: usize,
 }
 
-/// Prepares a fused program for an instruction set. With `by_range` it can be run on any range of positions
-/// ([`Launch::flat`](super::exec::Launch::flat)), as epilogues are.
-pub fn lower(fused: &Fused, isa: Isa, by_range: bool) -> Program {
+/// How a program will be run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum By {
+    /// As a whole.
+    Whole,
+    /// On any range of positions ([`Launch::flat`](super::exec::Launch::flat)), as epilogues are.
+    Range,
+    /// On parts of rows ([`Launch::pieces`](super::exec::Launch::pieces)), which the reduced dimensions of a program without folds
+    /// make up: for epilogues whose tiles are some rows by some positions, with values that are the same along a row.
+    Pieces,
+}
+
+/// Prepares a fused program for an instruction set.
+pub fn lower(fused: &Fused, isa: Isa, by: By) -> Program {
     let fused = &merge_dims(fused);
     let k = fused.row_len();
     let extents = extents(fused);
     let has_fold = fused.has_reduce() && k > 1;
-    let tile = if has_fold || by_range || k == 0 { None } else { tile_dim(fused) };
+    let pieces = by == By::Pieces && k > 1;
+    debug_assert!(!(pieces && has_fold), "epilogues fold nothing");
+    let tile = if has_fold || by != By::Whole || k == 0 { None } else { tile_dim(fused) };
     let layout = match tile {
+        _ if pieces => Layout::Rows,
         _ if has_fold => choose_layout(fused, &extents),
         Some(_) => Layout::Tiles,
         None => Layout::Flat,
@@ -62,9 +78,10 @@ pub fn lower(fused: &Fused, isa: Isa, by_range: bool) -> Program {
         fused,
         isa,
         layout,
+        pieces,
         expand_rows: match layout {
             Layout::Flat | Layout::Tiles => false,
-            Layout::Rows => k < SHORT_ROW,
+            Layout::Rows => k < SHORT_ROW && !pieces,
             Layout::Cols => fused.dims[fused.kept - 1] < SHORT_ROW,
         },
         kept,
@@ -418,7 +435,7 @@ impl Lower<'_> {
         let (mut full_stores, row_stores) = self.stores(k);
         // Short rows are not worth a chunk each: several whole ones make a block.
         let straight = self.positions_only()
-            || (self.layout == Layout::Rows && k <= 512)
+            || (self.layout == Layout::Rows && k <= 512 && !self.pieces)
             || self
                 .values
                 .iter()
@@ -477,7 +494,7 @@ impl Lower<'_> {
             Layout::Rows => {
                 let lanes = if maps == 0 { 4096 } else { lanes };
                 // Groups of rows share the row steps.
-                let m = (16_384 / k).clamp(1, 64);
+                let m = if self.pieces { 64 } else { (16_384 / k).clamp(1, 64) };
                 (lanes, m, lanes)
             }
             Layout::Cols if straight => {

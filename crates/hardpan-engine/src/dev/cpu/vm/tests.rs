@@ -1,5 +1,6 @@
 //! Random programs against a naive evaluator, and the same bits on every path.
 use super::exec::{Buffers, Launch};
+use super::lower::By;
 use super::lower::lower;
 use crate::dev::cpu::isa::{Isa, available, isa};
 use crate::dev::cpu::pool;
@@ -46,7 +47,7 @@ pub fn run(
     args: &[Scalar],
     sizes: &[usize],
 ) -> Vec<HostArray> {
-    let program = lower(f, isa, false);
+    let program = lower(f, isa, By::Whole);
     // Memory aligned to 64 bytes, as that of the device.
     let hold = |bytes: &[u8]| {
         let mut v = vec![Aligned::default(); bytes.len() / 64 + 1];
@@ -648,7 +649,7 @@ fn an_output_may_be_its_input() {
     let mut x: Vec<f32> = (0..n).map(|i| i as f32).collect();
     let (mut y, mut z) = (vec![0f32; n], vec![0f32; n]);
     let p = x.as_mut_ptr().cast::<u8>();
-    let program = lower(&f, isa(), false);
+    let program = lower(&f, isa(), By::Whole);
     let buffers = Buffers {
         inputs: &[p.cast_const()],
         outputs: &[p, y.as_mut_ptr().cast(), z.as_mut_ptr().cast()],
