@@ -339,7 +339,8 @@ fn vjp(node: &Node, y: &Tensor, src: &[Tensor], g: &Tensor, at: At) -> Grads {
             need(1).then(|| Tensor::prim_dot(&swap_last(&src[0], at), g, at)),
         ]),
         Op::Attention(p) => attention_vjp(p, y, src, g, at),
-        Op::AttentionGrad(_) => not_differentiable(node),
+        // Who uses the latter brings its gradient along.
+        Op::AttentionGrad(_) | Op::Window(..) => not_differentiable(node),
         Op::Conv(mode, p) => {
             use ConvMode::*;
             let conv = |mode, a: &Tensor, b: &Tensor, like: &Tensor| {

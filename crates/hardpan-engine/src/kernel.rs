@@ -8,7 +8,7 @@
 use crate::dtype::DType;
 use crate::op::{
     AttentionParams, BinaryOp, ConvParams, CustomOp, Distribution, ReduceOp, ScanOp, ScatterOp,
-    UnaryOp,
+    UnaryOp, WindowOp, WindowParams,
 };
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -267,6 +267,19 @@ pub struct AttentionOperand {
     pub strides: [usize; 4],
 }
 
+/// Windows over `planes` images; [`WindowOp`] says what is computed. All arrays are contiguous.
+#[derive(Clone, PartialEq, Debug)]
+pub struct WindowKernel {
+    /// What is computed.
+    pub op: WindowOp,
+    /// Number of images.
+    pub planes: usize,
+    /// The windows.
+    pub params: WindowParams,
+    /// Element type (places are u8).
+    pub dtype: DType,
+}
+
 /// Attention or its gradient; [`AttentionParams`] says what goes in and out. Scalar arguments: seed and offset (bits of u64).
 #[derive(Clone, PartialEq, Debug)]
 pub struct AttentionKernel {
@@ -340,6 +353,8 @@ pub enum Body {
         /// Element type of base and src.
         dtype: DType,
     },
+    /// Something of windows of images, to output 0.
+    Window(WindowKernel),
     /// Running fold of input 0, seen as `[outer, len, inner]`, along `len`.
     Scan {
         /// Which fold.
@@ -425,6 +440,7 @@ impl Kernel {
             }
             Body::Take { .. } => "take".into(),
             Body::Scatter { op, .. } => op.name().into(),
+            Body::Window(w) => w.op.name().into(),
             Body::Scan { op, .. } => op.name().into(),
             Body::ArgSort { .. } => "argsort".into(),
             Body::Copy { .. } => "copy".into(),

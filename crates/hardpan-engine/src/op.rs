@@ -206,6 +206,18 @@ op_kind! {
 }
 
 op_kind! {
+    /// What is computed of the windows of an image.
+    WindowOp {
+        /// The largest element; NaN counts as larger than all else.
+        Max = "window_max",
+        /// Its place in the window, row-major; the first of equal ones.
+        Place = "window_place",
+        /// A value for each window added to the element at its place.
+        Back = "window_back",
+    }
+}
+
+op_kind! {
     /// What happens where several source rows meet one target row.
     ScatterOp {
         /// Added to the base, in source order (deterministic).
@@ -292,6 +304,31 @@ impl AttentionParams {
     }
 }
 
+/// Windows over the last two dimensions, of at most 255 elements each. What they reach outside the image does not exist.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct WindowParams {
+    /// Rows and columns of the image.
+    pub size: [usize; 2],
+    /// Windows down and across.
+    pub out: [usize; 2],
+    /// Rows and columns of a window.
+    pub kernel: [usize; 2],
+    /// From one window to the next.
+    pub stride: [usize; 2],
+    /// How far the first window reaches out.
+    pub padding: [usize; 2],
+}
+
+impl WindowParams {
+    /// The words that a plan depends on.
+    pub(crate) fn words(&self) -> impl Iterator<Item = u64> {
+        [self.size, self.out, self.kernel, self.stride, self.padding]
+            .into_iter()
+            .flatten()
+            .map(|n| n as u64)
+    }
+}
+
 /// A user's operation: its meaning on host arrays, and its gradient.
 ///
 /// Implement it for work that cannot be composed of tensor operations, then call [`crate::Tensor::custom`].
@@ -364,6 +401,8 @@ pub(crate) enum Op {
     /// The given axes (ascending) become size 1.
     Reduce(ReduceOp, Dims),
     Scan(ScanOp, usize),
+    /// `(x [.., size])` for the first two, with the result `[.., out]`; `(g [.., out], place u8 [.., out])` for the way back.
+    Window(WindowOp, Box<WindowParams>),
     /// `(x [R, inner..], index i64 [..]) -> [index.., inner..]`: whole rows.
     Take,
     /// `(base [R, inner..], index i64 [n..], src [n.., inner..]) -> like base`.
@@ -412,6 +451,7 @@ impl Op {
             Op::Unfold { .. } => "unfold",
             Op::Reduce(r, _) => r.name(),
             Op::Scan(s, _) => s.name(),
+            Op::Window(w, _) => w.name(),
             Op::Take => "take",
             Op::Scatter(s) => s.name(),
             Op::Cat(_) => "cat",

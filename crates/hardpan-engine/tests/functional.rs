@@ -356,3 +356,25 @@ fn ctc_of_one_step_is_the_score_of_its_label() {
 fn channels_that_do_not_fit() {
     f::conv2d(&Tensor::ones([1, 3, 4, 4]), &Tensor::ones([2, 4, 3, 3]), None, Default::default());
 }
+
+#[test]
+fn max_pooling_agrees_with_its_definition_to_the_second_derivative() {
+    manual_seed(5);
+    let options =
+        || f::MaxPoolOptions { stride: Some(2.into()), padding: 1.into(), ..Default::default() };
+    let x0 = Tensor::randn([2, 3, 9, 8]).to_vec::<f32>();
+    let run = || {
+        let x = Tensor::from_slice(&x0, [2, 3, 9, 8]).requires_grad();
+        let y = f::max_pool2d(&x, 3, options());
+        let weights =
+            Tensor::arange(0.0, y.numel() as f64, 1.0).to_dtype(DType::F32).reshape(y.shape());
+        let dx = grad(&(&y * &y * &weights).sum(..), &[&x]).remove(0);
+        let ddx = grad(&(&dx * &dx).sum(..), &[&x]).remove(0);
+        [y, dx, ddx].map(|t| t.to_vec::<f32>())
+    };
+    let (kernel, parts) = (run(), hardpan_engine::graph::in_parts(run));
+    assert_eq!(kernel[0], parts[0]);
+    for (a, b) in kernel.iter().zip(&parts).flat_map(|(a, b)| a.iter().zip(b)) {
+        assert!((a - b).abs() <= 1e-4 * b.abs().max(1.0), "{a} and {b}");
+    }
+}

@@ -10,9 +10,9 @@ use super::{Device, DeviceError, Mem, Program};
 use crate::dtype::{DType, Scalar};
 use crate::host::HostArray;
 use crate::kernel::{
-    Affine, Body, ConvKernel, DotKernel, Fused, Guard, Instr, Kernel, Level, Source,
+    Affine, Body, ConvKernel, DotKernel, Fused, Guard, Instr, Kernel, Level, Source, WindowKernel,
 };
-use crate::op::{BinaryOp, ConvMode, Distribution, ReduceOp, ScanOp, ScatterOp};
+use crate::op::{BinaryOp, ConvMode, Distribution, ReduceOp, ScanOp, ScatterOp, WindowOp};
 use crate::{philox, scalar};
 use std::any::Any;
 use std::collections::HashMap;
@@ -92,6 +92,47 @@ impl Device for ReferenceDevice {
     fn sync(&self) {}
 }
 
+/// What [`WindowKernel`] means.
+fn window(k: &WindowKernel, ins: &[HostArray], out: &mut HostArray) {
+    let p = &k.params;
+    let (image, windows) = (p.size[0] * p.size[1], p.out[0] * p.out[1]);
+    if k.op == WindowOp::Back {
+        (0..k.planes * image).for_each(|i| out.set(i, Scalar::Float(0.0)));
+    }
+    for plane in 0..k.planes {
+        for w in 0..windows {
+            let corner = [w / p.out[1] * p.stride[0], w % p.out[1] * p.stride[1]];
+            // The element at a place of the window, if there is one.
+            let element = |place: usize| {
+                let [y, x] = [place / p.kernel[1] + corner[0], place % p.kernel[1] + corner[1]];
+                let (y, x) = (y.checked_sub(p.padding[0])?, x.checked_sub(p.padding[1])?);
+                (y < p.size[0] && x < p.size[1]).then_some(plane * image + y * p.size[1] + x)
+            };
+            let to = plane * windows + w;
+            if k.op == WindowOp::Back {
+                let Some(at) = element(ins[1].get(to).as_i64() as usize) else { continue };
+                out.set(at, binary(BinaryOp::Add, out.get(at), ins[0].get(to), k.dtype));
+                continue;
+            }
+            let (mut best, mut place) = (f64::NEG_INFINITY, None);
+            for number in 0..p.kernel[0] * p.kernel[1] {
+                let Some(at) = element(number) else { continue };
+                let v = ins[0].get(at).as_f64();
+                if place.is_none() || v > best || (v.is_nan() && !best.is_nan()) {
+                    (best, place) = (v, Some(number));
+                }
+            }
+            out.set(
+                to,
+                match k.op {
+                    WindowOp::Max => Scalar::Float(best),
+                    _ => Scalar::Int(place.unwrap_or(0) as i64),
+                },
+            );
+        }
+    }
+}
+
 /// Runs a kernel on host arrays: the meaning of every [`Body`].
 pub fn run(
     body: &Body,
@@ -139,6 +180,7 @@ pub fn run(
                 }
             }
         }
+        Body::Window(w) => window(w, ins, &mut outs[0]),
         Body::Scan { op, outer, len, inner, dtype } => {
             for o in 0..*outer {
                 for k in 0..*inner {

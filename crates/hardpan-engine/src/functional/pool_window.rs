@@ -6,6 +6,7 @@
 
 use super::spatial::{Window, surround, windows};
 use super::{DType, Tensor, beside, number, pick};
+use crate::op::{WindowOp, WindowParams};
 use crate::shape::Dims;
 use smallvec::SmallVec;
 use std::panic::Location;
@@ -43,6 +44,11 @@ fn places(x: &Tensor, geometry: &[Window], fill: f64) -> Vec<Tensor> {
 
 /// The largest element of each window; the gradient goes to the first largest.
 pub(super) fn max_of_small(x: &Tensor, geometry: &[Window]) -> Tensor {
+    if let Some(params) = params_of(geometry)
+        && !crate::graph::is_in_parts()
+    {
+        return max_by_kernel(x, &params, geometry);
+    }
     let parts = places(&x.detach(), geometry, f64::NEG_INFINITY);
     let value = parts[1..].iter().fold(parts[0].clone(), |top, p| top.maximum(p));
     if !x.is_requires_grad() {
@@ -56,6 +62,65 @@ pub(super) fn max_of_small(x: &Tensor, geometry: &[Window]) -> Tensor {
     }
     let geometry = geometry.to_vec();
     value.with_gradient(&[x], move |_, g| vec![Some(send_back(g, Some(&best), &geometry))])
+}
+
+/// Windows over one or two dimensions as the kernel for them takes them; of one dimension as images of one row.
+fn params_of(geometry: &[Window]) -> Option<WindowParams> {
+    let of = |f: &dyn Fn(&Window) -> usize, fill: usize| match geometry {
+        [x] => Some([fill, f(x)]),
+        [y, x] => Some([f(y), f(x)]),
+        _ => None,
+    };
+    Some(WindowParams {
+        size: of(&|w| w.size, 1)?,
+        out: of(&|w| w.out, 1)?,
+        kernel: of(&|w| w.kernel, 1)?,
+        stride: of(&|w| w.stride, 1)?,
+        padding: of(&|w| w.padding, 0)?,
+    })
+}
+
+/// [`max_of_small`] by the kernel for windows.
+fn max_by_kernel(x: &Tensor, params: &WindowParams, geometry: &[Window]) -> Tensor {
+    let at = Location::caller();
+    let lead = x.rank() - geometry.len();
+    let shaped = move |t: &Tensor, dims: &[usize]| {
+        let mut shape = Dims::from_slice(&t.shape()[..lead]);
+        shape.extend_from_slice(dims);
+        t.prim_reshape(&shape, at)
+    };
+    let plain = x.detach();
+    let images = shaped(&plain, &params.size);
+    let out: Dims = geometry.iter().map(|w| w.out).collect();
+    let value = shaped(&images.prim_window(WindowOp::Max, params, at), &out);
+    if !x.is_requires_grad() {
+        return value;
+    }
+    let place = images.prim_window(WindowOp::Place, params, at);
+    let (params, geometry) = (*params, geometry.to_vec());
+    let size: Dims = geometry.iter().map(|w| w.size).collect();
+    value.with_gradient(&[x], move |_, g| {
+        let windows = shaped(&g.detach(), &params.out);
+        let back = shaped(&windows.prim_window_back(&place, &params, at), &size);
+        // Linear in `g`: its own gradient is what lies at the places.
+        let (place, geometry) = (shaped(&place, &out), geometry.clone());
+        vec![Some(back.with_gradient(&[g], move |_, gg| {
+            let zero = number(gg, 0.0);
+            let parts = places(gg, &geometry, 0.0);
+            let at_place = |(k, part): (usize, &Tensor)| {
+                let k = beside(gg, || Tensor::full_dtype([0usize; 0], k as i64, DType::U8));
+                pick(&place.eq(&k), part, &zero)
+            };
+            parts
+                .iter()
+                .enumerate()
+                .map(at_place)
+                .reduce(|a, b| a + b)
+                .into_iter()
+                .map(Some)
+                .collect()
+        }))]
+    })
 }
 
 /// The sum of each window, through `scale` (which must be linear and elementwise).

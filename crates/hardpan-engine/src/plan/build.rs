@@ -7,9 +7,9 @@ use crate::dev::Program;
 use crate::dtype::DType;
 use crate::kernel::{
     Affine, AttentionKernel, AttentionOperand, Body, ConvKernel, DotKernel, Instr, Kernel, Operand,
-    Source,
+    Source, WindowKernel,
 };
-use crate::op::{AttentionParams, ConvMode, Op};
+use crate::op::{AttentionParams, ConvMode, Op, WindowOp};
 use crate::shape::numel;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -618,6 +618,15 @@ fn heavy_body(g: &Graph, i: Id) -> Body {
         Op::Scan(op, axis) => {
             let (outer, len, inner) = split(&node.shape, *axis);
             Body::Scan { op: *op, outer, len, inner, dtype: node.dtype }
+        }
+        Op::Window(op, params) => {
+            let image = &g.shape(if *op == WindowOp::Back { i } else { g.srcs[i][0] });
+            Body::Window(WindowKernel {
+                op: *op,
+                planes: numel(&image[..image.len() - 2]),
+                params: **params,
+                dtype: g.node(g.srcs[i][0]).dtype,
+            })
         }
         Op::ArgSort { axis, descending } => {
             let (outer, len, inner) = split(&node.shape, *axis);

@@ -308,6 +308,10 @@ fn op_words(op: &Op, w: &mut Vec<u64>) -> u64 {
             w.extend(p.words());
             61
         }
+        Op::Window(o, p) => {
+            w.extend(p.words());
+            56 + *o as u64
+        }
         Op::Scatter(s) => 26 + *s as u64,
         Op::Scan(s, a) => {
             w.push(*a as u64);

@@ -226,6 +226,7 @@ fn choose_stored(
             | Op::Take
             | Op::Scatter(_)
             | Op::Scan(..)
+            | Op::Window(..)
             | Op::ArgSort { .. }
             | Op::Custom(_) => {
                 for s in &g.srcs[i] {
@@ -363,7 +364,12 @@ impl Planner<'_> {
                     .collect::<Result<Vec<_>, _>>()?;
                 self.open(Kind::Attention(i, views), Builder::default(), i, true);
             }
-            Op::Take | Op::Scatter(_) | Op::Scan(..) | Op::ArgSort { .. } | Op::Custom(_) => {
+            Op::Take
+            | Op::Scatter(_)
+            | Op::Scan(..)
+            | Op::Window(..)
+            | Op::ArgSort { .. }
+            | Op::Custom(_) => {
                 let inputs =
                     (0..g.srcs[i].len()).map(|k| self.buffer(i, k)).collect::<Result<_, _>>()?;
                 self.open(Kind::Heavy(i, inputs), Builder::default(), i, true);

@@ -8,7 +8,7 @@ use crate::dtype::{DType, Scalar};
 use crate::node::{Sources, Tensor};
 use crate::op::{
     AttentionParams, BinaryOp, ConvMode, ConvParams, CustomOp, Op, ReduceOp, ScanOp, ScatterOp,
-    UnaryOp,
+    UnaryOp, WindowOp, WindowParams,
 };
 use crate::shape::Dims;
 use crate::work::add_multiply_adds;
@@ -184,6 +184,26 @@ impl Tensor {
             smallvec![self.clone()],
             at,
         )
+    }
+
+    /// The largest elements (or their places, u8) of windows over the last two dimensions of a float tensor.
+    pub(crate) fn prim_window(&self, op: WindowOp, params: &WindowParams, at: At) -> Tensor {
+        debug_assert_eq!(self.shape()[self.rank() - 2..], params.size);
+        let dtype = if op == WindowOp::Place { DType::U8 } else { self.dtype() };
+        let mut shape = self.0.shape.clone();
+        shape.truncate(self.rank() - 2);
+        shape.extend(params.out);
+        Tensor::new(Op::Window(op, Box::new(*params)), dtype, shape, smallvec![self.clone()], at)
+    }
+
+    /// Each window's value added to the element at its place (u8).
+    pub(crate) fn prim_window_back(&self, place: &Tensor, params: &WindowParams, at: At) -> Tensor {
+        debug_assert_eq!(self.shape(), place.shape());
+        let mut shape = self.0.shape.clone();
+        shape.truncate(self.rank() - 2);
+        shape.extend(params.size);
+        let op = Op::Window(WindowOp::Back, Box::new(*params));
+        Tensor::new(op, self.dtype(), shape, smallvec![self.clone(), place.clone()], at)
     }
 
     pub(crate) fn prim_argsort(&self, axis: usize, descending: bool, at: At) -> Tensor {

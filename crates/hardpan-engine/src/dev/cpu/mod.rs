@@ -13,6 +13,7 @@ mod index;
 mod jit;
 pub(crate) mod lanes;
 mod memory;
+mod pooling;
 mod scan;
 mod sort;
 #[cfg(test)]
@@ -150,6 +151,10 @@ impl Compiled {
             Body::Attention(k) => {
                 // SAFETY: buffers as the kernel describes them.
                 unsafe { attention::run(self.isa, k, inputs, &self.lens, outputs[0], args) }
+            }
+            Body::Window(k) => {
+                // SAFETY: buffers as the kernel describes them.
+                unsafe { pooling::run(self.isa, k, inputs, outputs[0]) }
             }
             Body::Take { rows, inner, count, dtype } => {
                 // SAFETY: buffers as the kernel describes them.

@@ -5,7 +5,9 @@ use crate::dev::{DeviceError, reference};
 use crate::dtype::{DType, Scalar};
 use crate::host::HostArray;
 use crate::kernel::*;
-use crate::op::{BinaryOp, ConvMode, ConvParams, ScanOp, ScatterOp, UnaryOp};
+use crate::op::{
+    BinaryOp, ConvMode, ConvParams, ScanOp, ScatterOp, UnaryOp, WindowOp, WindowParams,
+};
 use smallvec::SmallVec;
 
 fn aligned(bytes: &[u8]) -> Vec<u64> {
@@ -375,4 +377,42 @@ fn scatter_has_the_same_bits_on_any_number_of_threads() {
     pool::set_threads(before);
     assert_eq!(runs[0], runs[1]);
     assert_eq!(runs[0], runs[2]);
+}
+
+#[test]
+fn windows_of_images() {
+    let geometries: [[[usize; 2]; 4]; 5] = [
+        // size, kernel, stride, padding
+        [[9, 8], [3, 3], [2, 2], [1, 1]],
+        [[1, 40], [1, 3], [1, 2], [0, 1]],
+        [[7, 35], [2, 4], [1, 3], [1, 2]],
+        [[5, 5], [2, 2], [2, 2], [0, 0]],
+        [[6, 9], [3, 2], [4, 3], [0, 1]],
+    ];
+    for dtype in [DType::F32, DType::BF16, DType::F16, DType::F64] {
+        for [size, kernel, stride, padding] in geometries {
+            let out = [0, 1].map(|d| (size[d] + 2 * padding[d] - kernel[d]) / stride[d] + 1);
+            let params = WindowParams { size, out, kernel, stride, padding };
+            let planes = 5;
+            let (image, windows) = (size[0] * size[1], out[0] * out[1]);
+            let mut x = array(dtype, planes * image, 1);
+            // Equal ones, nothing but the lowest, and what is no number.
+            for i in 0..image {
+                x.set(i, Scalar::Float((i % 3) as f64));
+                x.set(image + i, Scalar::Float(f64::NEG_INFINITY));
+            }
+            (0..3).for_each(|i| x.set(2 * image + 2 * i, Scalar::Float(f64::NAN)));
+            let body = |op| Body::Window(WindowKernel { op, planes, params, dtype });
+            let n = planes * windows;
+            let place = cpu(&body(WindowOp::Place), &[x.clone()], &[(DType::U8, n)], &[]);
+            for (op, to) in [(WindowOp::Max, dtype), (WindowOp::Place, DType::U8)] {
+                compare(op.name(), body(op), &[x.clone()], &[(to, n)], &[], 0.0);
+            }
+            let inputs = [array(dtype, n, 2), place.unwrap().remove(0)];
+            let outputs = [(dtype, planes * image)];
+            // Halves are added in f32 and rounded once.
+            let tolerance = tolerance(dtype) * 4.0;
+            compare("window_back", body(WindowOp::Back), &inputs, &outputs, &[], tolerance);
+        }
+    }
 }
