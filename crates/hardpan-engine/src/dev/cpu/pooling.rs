@@ -12,6 +12,9 @@ use crate::op::{WindowOp, WindowParams};
 /// Elements of image that a task should see.
 const TASK: usize = 32 << 10;
 
+/// Windows at a time.
+const LANES: usize = 16;
+
 /// What halves are widened to, and the rest is.
 trait Float: Copy + PartialOrd + std::ops::AddAssign + 'static {
     const ZERO: Self;
@@ -108,6 +111,22 @@ unsafe fn store<F: Float>(isa: Isa, dtype: DType, from: &[F], to: *mut u8) {
     }
 }
 
+/// Padded positions of a row by their remainder by two, one half of `split` for each.
+#[inline(always)]
+fn split_in_two<F: Float>(row: &[F], split: &mut [F], padding: usize) {
+    let (zero, one) = split.split_at_mut(split.len() / 2);
+    // Element `2 i` of the row is padded position `2 i + padding`.
+    let (even, odd) = if padding.is_multiple_of(2) { (zero, one) } else { (one, zero) };
+    let (even, odd) = (&mut even[padding / 2..], &mut odd[padding.div_ceil(2)..]);
+    let pairs = row.chunks_exact(2);
+    if let Some((last, even)) = pairs.remainder().first().zip(even.get_mut(row.len() / 2)) {
+        *even = *last;
+    }
+    for ((pair, even), odd) in pairs.zip(even).zip(odd) {
+        (*even, *odd) = (pair[0], pair[1]);
+    }
+}
+
 /// One plane at work.
 struct Work<F> {
     image: Vec<F>,
@@ -128,7 +147,7 @@ impl<F: Float> Work<F> {
             best: vec![F::ZERO; p.out[0] * p.out[1]],
             place: vec![0; p.out[0] * p.out[1]],
             // Padding stays what it is.
-            split: vec![F::LOWEST; p.size[0] * p.stride[1] * run],
+            split: vec![F::LOWEST; p.size[0] * p.stride[1] * run + LANES],
             run,
         }
     }
@@ -170,14 +189,17 @@ impl<F: Float> Work<F> {
         for (row, split) in
             self.image.chunks_exact(width).zip(self.split.chunks_exact_mut(step_x * run))
         {
-            for (remainder, to) in split.chunks_exact_mut(run).enumerate() {
-                // Of padded positions `q * step + remainder` those inside the image.
-                let first = pad_x.saturating_sub(remainder).div_ceil(step_x);
-                let x = first * step_x + remainder - pad_x;
-                let inside =
-                    width.saturating_sub(x).div_ceil(step_x).min(run.saturating_sub(first));
-                for (at, to) in to.iter_mut().skip(first).take(inside).enumerate() {
-                    *to = row[x + at * step_x];
+            match step_x {
+                1 => split[pad_x..][..width.min(run - pad_x)]
+                    .copy_from_slice(&row[..width.min(run - pad_x)]),
+                2 => split_in_two(row, split, pad_x),
+                _ => {
+                    for (x, v) in row.iter().enumerate() {
+                        let (q, remainder) = ((x + pad_x) / step_x, (x + pad_x) % step_x);
+                        if q < run {
+                            split[remainder * run + q] = *v;
+                        }
+                    }
                 }
             }
         }
@@ -186,28 +208,34 @@ impl<F: Float> Work<F> {
             let place = &mut self.place[y * columns..][..columns];
             let top = (y * step_y) as isize - pad_y as isize;
             let first = (-top).max(0) as usize;
-            best.fill(F::LOWEST);
-            // Should all be the lowest, the first place that is no padding.
-            for (x, place) in place.iter_mut().enumerate() {
-                *place = (first * p.kernel[1] + pad_x.saturating_sub(x * step_x)) as i32;
-            }
-            for ky in first..p.kernel[0] {
-                let row = (top + ky as isize) as usize;
-                if row >= height {
-                    break;
-                }
-                for kx in 0..p.kernel[1] {
-                    let from = (row * step_x + kx % step_x) * run + kx / step_x;
-                    let number = (ky * p.kernel[1] + kx) as i32;
-                    let taps = &self.split[from..][..columns];
-                    for ((v, best), place) in taps.iter().zip(&mut *best).zip(&mut *place) {
-                        // NaN is larger than all else.
-                        #[allow(clippy::eq_op)]
-                        let larger = *v > *best || (*v != *v && *best == *best);
-                        *best = if larger { *v } else { *best };
-                        *place = if larger { number } else { *place };
+            let last = p.kernel[0].min((height as isize - top).max(0) as usize);
+            for (start, (best, place)) in
+                (0..).step_by(LANES).zip(best.chunks_mut(LANES).zip(place.chunks_mut(LANES)))
+            {
+                let mut most = [F::LOWEST; LANES];
+                // Should all be the lowest, the first place that is no padding.
+                let mut at: [i32; LANES] = std::array::from_fn(|i| {
+                    (first * p.kernel[1] + pad_x.saturating_sub((start + i) * step_x)) as i32
+                });
+                for ky in first..last {
+                    let row = (top + ky as isize) as usize;
+                    for kx in 0..p.kernel[1] {
+                        let from = (row * step_x + kx % step_x) * run + kx / step_x + start;
+                        let number = (ky * p.kernel[1] + kx) as i32;
+                        let taps: &[F; LANES] =
+                            self.split[from..][..LANES].try_into().expect("as many");
+                        for i in 0..LANES {
+                            // NaN is larger than all else.
+                            #[allow(clippy::eq_op)]
+                            let larger =
+                                taps[i] > most[i] || (taps[i] != taps[i] && most[i] == most[i]);
+                            most[i] = if larger { taps[i] } else { most[i] };
+                            at[i] = if larger { number } else { at[i] };
+                        }
                     }
                 }
+                best.copy_from_slice(&most[..best.len()]);
+                place.copy_from_slice(&at[..place.len()]);
             }
         }
     }
