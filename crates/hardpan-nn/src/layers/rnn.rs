@@ -74,6 +74,15 @@ impl Weights {
         }
     }
 
+    /// What the engine needs for all steps of an LSTM at once, with a gradient rule of its own; it knows no projections.
+    fn whole(&self, kind: Kind) -> Option<f::LstmWeights> {
+        (kind == Kind::Lstm && self.hr.is_none()).then(|| f::LstmWeights {
+            ih: self.ih.value(),
+            hh: self.hh.value(),
+            bias: self.bias.as_ref().map(|(ih, hh)| (ih.value(), hh.value())),
+        })
+    }
+
     /// The input's share: `[.., input]` to `[.., gates hidden]`, with all biases that can be added at once.
     fn input_share(&self, kind: Kind, x: &Tensor) -> Tensor {
         let y = f::linear(x, &self.ih.value(), None);
@@ -254,10 +263,18 @@ impl Stack {
             for side in 0..d {
                 let k = layer * d + side;
                 let weights = &self.weights[k];
-                let share = weights.input_share(self.kind, &x);
-                let step = weights.step(self.kind);
                 let mut h = h0.select(0, k as isize);
                 let mut c = c0.as_ref().map(|c| c.select(0, k as isize));
+                if let (Some(whole), Some(c), None) = (weights.whole(self.kind), &c, &alive) {
+                    let turned = |t: &Tensor| if side == 1 { t.flip(0) } else { t.clone() };
+                    let (y, h, c) = f::lstm(&turned(&x), Some((&h, c)), &whole);
+                    sides.push(turned(&y));
+                    last_h.push(h);
+                    last_c.push(c);
+                    continue;
+                }
+                let share = weights.input_share(self.kind, &x);
+                let step = weights.step(self.kind);
                 let mut out = Vec::with_capacity(steps);
                 for i in 0..steps {
                     let t = if side == 0 { i } else { steps - 1 - i };
