@@ -1,7 +1,7 @@
 //! Recurrent layers whole against step by step: sequences that all have their full length go the slow way.
 
 use hardpan_engine::{Tensor, manual_seed};
-use hardpan_nn::{Forward, LSTM, Module};
+use hardpan_nn::{Forward, GRU, LSTM, Module, RNN};
 
 const STEPS: usize = 5;
 const BATCH: usize = 3;
@@ -57,5 +57,30 @@ fn an_lstm_is_the_same_whole_and_step_by_step() {
             vec![y, h, c]
         });
         close(&whole, &steps);
+    }
+}
+
+#[test]
+fn a_gru_and_a_plain_layer_are_the_same_whole_and_step_by_step() {
+    let lengths = Tensor::from_vec(vec![STEPS as i64; BATCH], [BATCH]);
+    for (layers, both, bias) in [(1, false, true), (1, true, false), (2, true, true)] {
+        let [x, h, c] = inputs(layers * (1 + usize::from(both)), 6);
+        macro_rules! check {
+            ($model:expr) => {
+                let model = $model.layers(layers).bidirectional(both).bias(bias);
+                let whole = numbers(&model, [&x, &h, &c], |x, h, _| {
+                    let (y, h) = model.forward(&(x.clone(), h.clone()));
+                    vec![y, h]
+                });
+                let steps = numbers(&model, [&x, &h, &c], |x, h, _| {
+                    let (y, h) = model.forward_lengths(x, &lengths, Some(h));
+                    vec![y, h]
+                });
+                close(&whole, &steps);
+            };
+        }
+        check!(GRU::new(4, 6));
+        check!(RNN::new(4, 6));
+        check!(RNN::new(4, 6).relu(true));
     }
 }
