@@ -7,6 +7,8 @@
 
 mod attr;
 mod krate;
+#[cfg(test)]
+mod tests;
 
 use attr::{ContainerAttr, FieldAttr};
 use proc_macro2::{Span, TokenStream, TokenTree};
@@ -124,6 +126,7 @@ fn arm(
     let mut bindings = Vec::new();
     let mut visits = Vec::new();
     let newtype = matches!(fields, Fields::Unnamed(_)) && fields.len() == 1;
+    let mut names = std::collections::HashSet::new();
     for (i, field) in fields.iter().enumerate() {
         let attr = FieldAttr::parse(&field.attrs)?;
         if attr.skip {
@@ -142,6 +145,16 @@ fn arm(
             (None, None) if newtype => None,
             (None, None) => Some(i.to_string()),
         };
+        if let Some(name) = &name
+            && !names.insert(name.clone())
+        {
+            return Err(syn::Error::new(
+                field.span(),
+                format!(
+                    "two fields are named `{name}`: they would have one state dict key; give one another #[module(name = \"...\")]"
+                ),
+            ));
+        }
         visits.push(match name {
             Some(name) => quote_spanned!(span=> #nn::visit_field(__visitor, #name, #local);),
             None => quote_spanned!(span=> #nn::Visit::visit(#local, __visitor);),

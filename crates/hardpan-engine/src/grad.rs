@@ -63,6 +63,7 @@ impl Tensor {
     #[track_caller]
     pub fn backward_with(&self, gradient: &Tensor) {
         let at = Location::caller();
+        must_learn(self);
         let visited = no_grad(|| run_backward(&[self], std::slice::from_ref(gradient), &[], at).1);
         release(&visited);
     }
@@ -109,6 +110,15 @@ pub fn grad_with(outputs: &[&Tensor], gradients: &[&Tensor], inputs: &[&Tensor])
     run_backward(outputs, &seeds, inputs, at).0
 }
 
+#[track_caller]
+fn must_learn(result: &Tensor) {
+    assert!(
+        result.0.requires_grad,
+        "backward: the result does not require grad: no source of it does (a leaf is made to by .requires_grad()), or it was made inside \
+         no_grad or detached"
+    );
+}
+
 /// Walks from `outputs` to the leaves. With `inputs` the gradients of those are returned and no cell is touched.
 #[track_caller]
 fn run_backward(
@@ -119,10 +129,7 @@ fn run_backward(
 ) -> (Vec<Tensor>, Vec<Tensor>) {
     let mut grads: ById<Tensor> = ById::default();
     for (o, s) in outputs.iter().zip(seeds) {
-        assert!(
-            o.0.requires_grad,
-            "backward: the result does not require grad: no source of it does, or it was made inside no_grad or detached"
-        );
+        must_learn(o);
         assert!(
             s.shape() == o.shape(),
             "backward: gradient of shape {:?} for a result of shape {:?}",

@@ -310,3 +310,106 @@ fn numbers_as_targets_can_be_examined_too() {
     let diagnosis = learn.diagnose().unwrap();
     assert!(diagnosis.findings.iter().all(|f| f.severity == Severity::Notice), "{diagnosis}");
 }
+
+/// Labels at random: a linear model in ten dimensions can tell the eight items of a batch apart, but not 320.
+#[test]
+fn a_training_set_that_is_too_much_for_the_model() {
+    let items = |seed: u64, n: usize| -> Items {
+        let y = noise(seed + 50, n).iter().map(|v| (v.abs() * 1e4) as i64 % 2).collect();
+        (noise(seed, n * WIDTH), y)
+    };
+    let small = |train: Items, model: Sequential| {
+        let loaders = DataLoaders::new(
+            DataLoader::new(dataset(train), 8).unwrap(),
+            DataLoader::new(dataset(items(2, 80)), 80).unwrap(),
+        );
+        let mut learn = Learner::new(loaders, model, cross_entropy).silent();
+        let coach = Coach { probe_batches: 40, probe_steps: 400, ..Coach::default() };
+        let out = coach.examine(&mut learn).unwrap();
+        println!("{out}");
+        out
+    };
+    manual_seed(5);
+    let diagnosis = small(items(1, 320), seq![Linear::new(WIDTH, 2)]);
+    assert!(!diagnosis.has(Kind::CannotOverfitBatch), "{diagnosis}");
+    assert!(is_severe(&diagnosis, Kind::CannotOverfitTraining), "{diagnosis}");
+    assert_eq!(diagnosis.stage, Stage::Overfit);
+    assert!(diagnosis.get(Kind::CannotOverfitTraining).unwrap().what.contains("40 together"));
+    // With enough units the same data can be learned.
+    manual_seed(5);
+    let large =
+        seq![Linear::new(WIDTH, 256), ReLU, Linear::new(256, 256), ReLU, Linear::new(256, 2)];
+    let diagnosis = small(items(1, 320), large);
+    assert!(!diagnosis.has(Kind::CannotOverfitTraining), "{diagnosis}");
+}
+
+/// More outputs than classes is worth a notice when enough items were looked at, and is no reason to stop.
+#[test]
+fn outputs_that_no_label_uses() {
+    let wide = || {
+        manual_seed(5);
+        seq![Linear::new(WIDTH, 32), ReLU, Linear::new(32, CLASSES + 3)]
+    };
+    let diagnosis = diagnose(&mut learner(blobs(1, 400), blobs(2, 160), wide()));
+    let finding = diagnosis.get(Kind::LabelEncoding).unwrap();
+    assert_eq!(finding.severity, Severity::Notice);
+    assert_eq!(finding.what, "the model has 7 outputs, but no label is above 3");
+    assert!(diagnosis.stage > Stage::Overfit, "{diagnosis}");
+    // Too few items to say.
+    let diagnosis = diagnose(&mut learner(blobs(1, 120), blobs(2, 80), wide()));
+    assert!(!diagnosis.has(Kind::LabelEncoding), "{diagnosis}");
+}
+
+/// Pictures of 16 x 16 around a class's own pattern.
+fn pictures(seed: u64, n: usize) -> (Vec<f32>, Vec<i64>) {
+    let soft = |seed: u64| -> Vec<f32> {
+        let coarse = noise(seed, 64);
+        (0..256).map(|i| coarse[i / 32 * 8 + i % 16 / 2]).collect()
+    };
+    let y: Vec<i64> = (0..n).map(|i| (i % CLASSES) as i64).collect();
+    let x = (0..n)
+        .flat_map(|i| {
+            let own = soft(seed * 10_000 + i as u64);
+            let class = soft(y[i] as u64 + 7_000_000);
+            own.into_iter().zip(class).map(|(a, b)| a + 0.5 * b).collect::<Vec<f32>>()
+        })
+        .collect();
+    (x, y)
+}
+
+#[test]
+fn pictures_that_were_saved_again_on_the_other_side() {
+    let examine = |train: Items, valid: Items| {
+        let part = |(x, y): Items| {
+            let n = y.len();
+            let x = Tensor::from_slice(&x, [n, 1, 16, 16]);
+            TensorDataset::new(x, Tensor::from_slice(&y, [n])).unwrap()
+        };
+        let loaders = DataLoaders::new(
+            DataLoader::new(part(train), 40).unwrap(),
+            DataLoader::new(part(valid), 80).unwrap(),
+        );
+        manual_seed(5);
+        let model = seq![
+            hardpan_nn::Flatten::default(),
+            Linear::new(256, 32),
+            ReLU,
+            Linear::new(32, CLASSES)
+        ];
+        diagnose(&mut Learner::new(loaders, model, cross_entropy).silent())
+    };
+    let (x, y) = pictures(1, 240);
+    let (vx, vy) = pictures(2, 80);
+    let diagnosis = examine((x.clone(), y.clone()), (vx.clone(), vy.clone()));
+    assert!(!diagnosis.has(Kind::DuplicatesAcrossSplit), "{diagnosis}");
+    assert!(diagnosis.passed.iter().any(|p| p.contains("nor do more look alike")), "{diagnosis}");
+    // Twenty training pictures again, brighter and not quite the same.
+    let jitter = noise(99, 20 * 256);
+    let again = x[..20 * 256].iter().zip(jitter).map(|(v, j)| v * 1.1 + 0.05 + 0.01 * j);
+    let vx: Vec<f32> = vx.into_iter().chain(again).collect();
+    let vy: Vec<i64> = vy.into_iter().chain(y[..20].iter().copied()).collect();
+    let diagnosis = examine((x, y), (vx, vy));
+    assert!(is_severe(&diagnosis, Kind::DuplicatesAcrossSplit), "{diagnosis}");
+    let seen = diagnosis.get(Kind::DuplicatesAcrossSplit).unwrap().evidence[0].value.unwrap();
+    assert!((16.0..=22.0).contains(&seen), "{seen}");
+}

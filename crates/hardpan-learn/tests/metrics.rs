@@ -98,6 +98,20 @@ fn multi_label_classification() {
     near(over(roc_auc_multi(), &pred, &y), 0.666_666_666_666_666_6);
     near(over(average_precision_multi(), &pred, &y), 0.779_629_629_629_629_6);
     near(over(brier_score_multi(), &pred, &y), 0.242_855_956_125_337);
+    // By item: precisions 1, 0, 2/3, 1, 1/2; recalls 1, 0, 1, 1/2, 1; F1 1, 0, 4/5, 2/3, 2/3; Jaccard 1, 0, 2/3, 1/2, 1/2.
+    let samples = Average::Samples;
+    near(over(precision_multi(samples), &pred, &y), 19.0 / 30.0);
+    near(over(recall_multi(samples), &pred, &y), 0.7);
+    near(over(f1_multi(samples), &pred, &y), 47.0 / 75.0);
+    near(
+        over(fbeta_multi(0.5, samples), &pred, &y),
+        (1.0 + 5.0 / 7.0 + 5.0 / 6.0 + 5.0 / 9.0) / 5.0,
+    );
+    near(over(jaccard_multi(samples), &pred, &y), 8.0 / 15.0);
+    // Nothing given where nothing is there counts as 0, as scikit-learn has it.
+    let nothing = (floats(&[1.0, -1.0, -1.0, -1.0], &[2, 2]), ints(&[1, 0, 0, 0]).reshape([2, 2]));
+    near(over(f1_multi(samples), &nothing.0, &nothing.1), 0.5);
+    near(over(jaccard_multi(samples), &nothing.0, &nothing.1), 0.5);
     // Probabilities in place of logits, and a threshold nothing passes.
     let p = pred.sigmoid();
     near(over(f1_multi(plain).probabilities(), &p, &y), 0.711_111_111_111_111_1);

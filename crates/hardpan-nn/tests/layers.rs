@@ -307,3 +307,21 @@ fn a_wrong_number_of_channels_is_refused() {
 fn groups_that_do_not_divide_are_refused() {
     let _ = Conv2d::new(3, 4, 3).groups(2);
 }
+
+#[test]
+fn fractional_pools_shrink_by_less_than_two() {
+    let _alone = alone();
+    let x = Tensor::randn([2, 3, 10, 14]);
+    let pool = FractionalMaxPool2d::with_ratio(2, &[0.7, 0.5]);
+    assert_eq!(pool.forward(&x).shape(), [2, 3, 7, 7]);
+    let samples = Tensor::full([2, 3, 2], 0.5f32);
+    let fixed = FractionalMaxPool2d::new(3, (5, 6)).samples(samples);
+    let (y, places) = fixed.forward_with_indices(&x);
+    assert_eq!(y.to_vec::<f32>(), fixed.forward(&x).to_vec::<f32>());
+    let found = x.reshape([2, 3, 140]).gather(-1, &places.reshape([2, 3, 30]));
+    assert_eq!(found.to_vec::<f32>(), y.to_vec::<f32>());
+    assert_eq!(
+        FractionalMaxPool3d::new(2, 3).forward(&Tensor::randn([1, 2, 4, 5, 6])).shape(),
+        [1, 2, 3, 3, 3]
+    );
+}

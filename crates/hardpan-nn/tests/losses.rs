@@ -76,3 +76,73 @@ fn what_predictions_mean() {
     let counts = PoissonNLLLoss::new().log_input(false).activation(&Tensor::zeros([1]));
     assert_eq!(counts.to_vec::<f32>(), [0.0]);
 }
+
+#[test]
+fn what_margins_distances_and_sequences_mean() {
+    let v = |v: &[f32]| Tensor::from_slice(v, [v.len()]);
+    // Targets are 1 and -1.
+    let soft = SoftMarginLoss::new();
+    assert_eq!(soft.activation(&v(&[0.0])).to_vec::<f32>(), [0.5]);
+    assert_eq!(soft.decodes(&soft.activation(&v(&[2.0, -0.1]))).to_vec::<f32>(), [1.0, -1.0]);
+    // At half the margin both targets lose as much.
+    let hinge = HingeEmbeddingLoss::new().margin(3.0);
+    assert_eq!(hinge.decodes(&v(&[0.2, 1.4, 1.6])).to_vec::<f32>(), [1.0, 1.0, -1.0]);
+    let lost = |x: f32, y: f32| hinge.forward(&(v(&[x]), v(&[y]))).item::<f32>();
+    assert!(lost(1.4, 1.0) < lost(1.4, -1.0) && lost(1.6, 1.0) > lost(1.6, -1.0));
+    let direction =
+        CosineEmbeddingLoss::new().activation(&Tensor::from_vec(vec![3f32, 4.0], [1, 2]));
+    assert_eq!(direction.to_vec::<f32>(), [0.6, 0.8]);
+    let half = KLDivLoss::new(Reduction::Mean)
+        .activation(&v(&[0.5f32.ln(), 0.25f32.ln()]))
+        .to_vec::<f32>();
+    assert!((half[0] - 0.5).abs() < 1e-6 && (half[1] - 0.25).abs() < 1e-6);
+    let place = input(&[2, 3]);
+    assert_eq!(TripletMarginLoss::new().decodes(&place).to_vec::<f32>(), place.to_vec::<f32>());
+    // Two sequences of six steps: 0 1 1 0 1 2 and 0 0 3 3 0 0, with 0 for nothing.
+    let paths = [0i64, 0, 1, 0, 1, 3, 0, 3, 1, 0, 2, 0];
+    let pred = hardpan_engine::functional::one_hot(&Tensor::from_slice(&paths, [6, 2]), Some(4));
+    let pred = pred.to_dtype(DType::F32) - 1.0;
+    let ctc = CTCLoss::new();
+    let labels = ctc.decodes(&ctc.activation(&pred));
+    assert_eq!((labels.shape(), labels.to_vec::<i64>()), (&[2, 3][..], vec![1, 1, 2, 3, -1, -1]));
+    let alone = CTCLoss::new().blank(3).decodes(&pred.select(1, 0));
+    assert_eq!(alone.to_vec::<i64>(), [0, 1, 0, 1, 2]);
+}
+
+/// PyTorch 2.15's `LinearCrossEntropyLoss` in f64, whole and in chunks.
+#[test]
+fn cross_entropy_of_a_linear_layer() {
+    let number = |n: usize, f: fn(f64) -> f64| (0..n).map(|i| f(i as f64)).collect::<Vec<f64>>();
+    let x = Tensor::from_vec(number(20, |i| (i * 0.37).sin() * 1.5), [5, 4]);
+    let w = Tensor::from_vec(number(12, |i| (i * 0.91).cos()), [3, 4]);
+    let y = Tensor::from_vec(vec![0i64, 2, 1, 1, 2], [5]);
+    let weights = || Tensor::from_vec(vec![0.5f64, 1.0, 2.0], [3]);
+    let new = CrossEntropyLoss::new;
+    let cases = [
+        (new(), 3.2913216829141247, 0.2358761755158658),
+        (new().weight(weights()), 3.22890936086748, 0.35886410620832725),
+        (new().ignore_index(1), 2.9450707472185513, 0.38441215404159923),
+        (new().label_smoothing(0.1), 3.1664124995731715, 0.23729524925650697),
+        (new().reduction(Reduction::Sum), 16.456608414570624, 1.1793808775793289),
+    ];
+    for (loss, value, slope) in cases {
+        let mut loss = LinearCrossEntropyLoss::new(4, 3).bias(true).loss(loss);
+        loss.linear.weight.replace(w.clone());
+        loss.linear.bias.as_ref().unwrap().replace(Tensor::from_vec(vec![0.1f64, -0.2, 0.3], [3]));
+        for chunk in [0, 1, 2, 4, 9] {
+            loss = loss.chunk(chunk);
+            loss.zero_grad();
+            let got = loss.forward(&(x.clone(), y.clone()));
+            got.backward();
+            let grad = loss.linear.weight.grad().unwrap().to_vec::<f64>();
+            // The inputs were made in f32.
+            assert!((got.item::<f64>() - value).abs() < 1e-5 * value, "{chunk}: {value}");
+            assert!((grad[0] - slope).abs() < 1e-5, "{chunk}: {} {slope}", grad[0]);
+        }
+    }
+    let each = LinearCrossEntropyLoss::new(4, 3).loss(new().reduction(Reduction::None)).chunk(2);
+    let x = x.to_dtype(DType::F32);
+    assert_eq!(each.forward(&(x.clone(), y)).shape(), [5]);
+    assert_eq!(each.state_dict().keys().collect::<Vec<_>>(), ["linear.weight"]);
+    assert_eq!(each.activation(&x).sum(1).shape(), [5]);
+}

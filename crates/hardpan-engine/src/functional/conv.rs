@@ -7,6 +7,15 @@ use crate::tensor::arguments::promote_ranked;
 use smallvec::SmallVec;
 use std::panic::Location;
 
+/// What may have been forgotten before a linear layer.
+fn flatten_hint(shape: &[usize], inputs: usize) -> String {
+    let fits = |from: usize| shape[from..].iter().product::<usize>() == inputs;
+    match (1..shape.len().saturating_sub(1)).find(|from| fits(*from)) {
+        Some(from) => format!("; .flatten({from}, -1) gives the input that size ({inputs})"),
+        None => String::new(),
+    }
+}
+
 /// `x @ weight^T + bias`: `x: [.., in]`, `weight: [out, in]` (or `[in]`), `bias: [out]` gives `[.., out]`.
 ///
 /// Counterpart: `torch.nn.functional.linear`.
@@ -14,9 +23,10 @@ use std::panic::Location;
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
     assert!(
         x.rank() > 0 && x.size(-1) == weight.size(-1),
-        "linear: input {:?} and weight {:?} ([out, in]) differ in the last size",
+        "linear: input {:?} and weight {:?} ([out, in]) differ in the last size{}",
         x.shape(),
-        weight.shape()
+        weight.shape(),
+        flatten_hint(x.shape(), weight.size(-1))
     );
     let y = x.matmul(&weight.t());
     match bias {

@@ -45,6 +45,7 @@ pub fn embedding(index: &Tensor, weight: &Tensor, options: EmbeddingOptions) -> 
         "embedding: indices must be integers, got {}",
         index.dtype()
     );
+    crate::tensor::index::check_known("embedding", "index", index, weight.shape()[0], None);
     let index = index.to_dtype(DType::I64);
     let rows = weight.prim_take(&index, at);
     let mut y = rows.clone();
@@ -239,7 +240,8 @@ fn bags(index: &Tensor, offsets: &Tensor, include_last: bool) -> (Tensor, Tensor
 /// element, which is read. Counterpart: `torch.nn.functional.one_hot`.
 ///
 /// # Panics
-/// When there are no elements to find the number of classes from. Numbers out of range give all zeros.
+/// When there are no elements to find the number of classes from, or a number is out of range. (Where the numbers are many or not known
+/// yet, those out of range give all zeros instead.)
 #[track_caller]
 pub fn one_hot(index: &Tensor, classes: Option<usize>) -> Tensor {
     let n = classes.unwrap_or_else(|| {
@@ -247,6 +249,7 @@ pub fn one_hot(index: &Tensor, classes: Option<usize>) -> Tensor {
         let top = index.amax(..).item::<i64>() + 1;
         usize::try_from(top).expect("one_hot: class numbers must not be negative")
     });
+    crate::tensor::index::check_known("one_hot", "class", index, n, None);
     let rank = index.rank() + 1;
     let columns = iota_along(index, n, rank - 1, rank);
     columns.eq(index.to_dtype(DType::I64).unsqueeze(-1)).to_dtype(DType::I64)

@@ -2,6 +2,7 @@
 
 use super::{DType, Reduction, Tensor, iota_along, logsigmoid, number, pick, softplus, widen};
 use crate::shape::Dims;
+use crate::tensor::index::check_known;
 
 /// Options of [`cross_entropy_with`].
 #[derive(Clone)]
@@ -32,7 +33,8 @@ impl Default for CrossEntropyOptions<'_> {
 /// `logits: [N, C]` or `[N, C, ..]` or `[C]`; `target`: class numbers (any integer dtype) of the shape without `C`, or
 /// probabilities of the shape of `logits`. Counterpart: `torch.nn.functional.cross_entropy`.
 ///
-/// A class number outside `0..C` makes the loss NaN.
+/// # Panics
+/// When shapes do not fit, or a class number is outside `0..C` (where the numbers are many or not known yet, the loss is NaN instead).
 #[track_caller]
 pub fn cross_entropy(logits: &Tensor, target: &Tensor) -> Tensor {
     cross_entropy_with(logits, target, CrossEntropyOptions::default())
@@ -90,6 +92,8 @@ fn classes(
     if let Some(w) = weight {
         assert!(w.shape() == [c], "{op}: weight {:?} for {c} classes", w.shape());
     }
+    // At the user's line where the numbers are known; otherwise the loss tells, by being NaN.
+    check_known(op, "class", target, c, Some(ignore_index));
     let t = target.to_dtype(DType::I64).unsqueeze(axis as isize);
     let hit = iota_along(x, c, axis, x.rank()).eq(&t);
     let counts = t.ne(ignore_index);
@@ -182,7 +186,9 @@ fn with_probabilities(
 ) -> Tensor {
     assert!(
         x.rank() > 0 && target.shape() == x.shape(),
-        "cross_entropy: probabilities {:?} need the shape of the input {:?}",
+        "cross_entropy: a target of {} is taken for probabilities, and its shape {:?} would have to be the input's {:?}; class numbers \
+         are integers: .to_dtype(DType::I64)",
+        target.dtype(),
         target.shape(),
         x.shape()
     );

@@ -3,6 +3,7 @@
 use super::{Reduction, Tensor, at_least_through, number, pick, widen};
 use std::f64::consts::PI;
 
+#[track_caller]
 fn difference(x: &Tensor, target: &Tensor) -> Tensor {
     widen(x) - widen(target)
 }

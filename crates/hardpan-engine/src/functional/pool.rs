@@ -88,17 +88,17 @@ fn geometry(
     let p = padding.fit(op, "padding", n);
     let d = dilation.fit(op, "dilation", n);
     let sizes = &x.shape()[x.rank() - n..];
-    (0..n)
-        .map(|i| {
-            let extent = d[i] * (k[i].max(1) - 1) + 1;
-            assert!(
-                p[i] <= extent / 2,
-                "{op}: padding {} is more than half of the kernel's extent {extent}",
-                p[i]
-            );
-            Window::new(op, sizes[i], k[i], s[i], p[i], d[i], ceil)
-        })
-        .collect()
+    let mut out = Vec::with_capacity(n);
+    for i in 0..n {
+        let extent = d[i] * (k[i].max(1) - 1) + 1;
+        assert!(
+            p[i] <= extent / 2,
+            "{op}: padding {} is more than half of the kernel's extent {extent}",
+            p[i]
+        );
+        out.push(Window::new(op, sizes[i], k[i], s[i], p[i], d[i], ceil));
+    }
+    out
 }
 
 /// The largest element of each window and its row-major position in it. `w: [.., k..]` with `n` window axes at the end.

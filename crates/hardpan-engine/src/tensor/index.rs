@@ -61,6 +61,27 @@ struct Places {
 /// Indices of at most this many elements whose values are there already are checked at once, at the user's line.
 const CHECK_NOW: usize = 4096;
 
+/// The values, if they are there already (so that nothing has to be run for them) and few enough to be looked at now.
+fn known(index: &Tensor) -> Option<Vec<i64>> {
+    let now = index.is_realised()
+        && index.dtype() == DType::I64
+        && index.device() == DeviceId::CPU
+        && index.numel() <= CHECK_NOW;
+    now.then(|| index.to_vec::<i64>())
+}
+
+/// Panics at the user's line if one of the values that are [`known`] is outside `0..n`.
+#[track_caller]
+pub(crate) fn check_known(op: &str, what: &str, index: &Tensor, n: usize, except: Option<i64>) {
+    for (i, v) in known(index).into_iter().flatten().enumerate() {
+        assert!(
+            (0..n as i64).contains(&v) || Some(v) == except,
+            "{op}: {what} {v} (element {i} of shape {:?}) is out of range: there are {n}, numbered from 0",
+            index.shape()
+        );
+    }
+}
+
 /// `wrap`: negative indices count from the end.
 #[track_caller]
 fn places(op: &str, index: &Tensor, n: usize, wrap: bool, at: At) -> Places {
@@ -77,9 +98,8 @@ fn places(op: &str, index: &Tensor, n: usize, wrap: bool, at: At) -> Places {
     let index = index.prim_cast(DType::I64, at);
     let mut wrap = wrap;
     let mut checked = false;
-    if index.is_realised() && index.device() == DeviceId::CPU && index.numel() <= CHECK_NOW {
+    if let Some(values) = known(&index) {
         let low = if wrap { -(n as i64) } else { 0 };
-        let values = index.to_vec::<i64>();
         for (i, v) in values.iter().enumerate() {
             assert!(
                 (low..n as i64).contains(v),

@@ -269,6 +269,9 @@ impl Tensor {
     }
 
     /// `self` to the power `other`. Small constant powers become multiplications. Counterpart: `torch.pow`.
+    ///
+    /// # Panics
+    /// When integers are raised to a negative number.
     #[track_caller]
     pub fn pow(&self, other: impl Operand) -> Tensor {
         let at = Location::caller();
@@ -282,6 +285,11 @@ impl Tensor {
             if e == 1.0 {
                 return base;
             }
+            assert!(
+                base.dtype().is_float() || e >= 0.0,
+                "pow: {} to the negative power {e}; make it a float first: .to_dtype(DType::F32)",
+                base.dtype()
+            );
             if base.dtype().is_float() {
                 if e == 0.5 {
                     return base.unary(UnaryOp::Sqrt, at);
@@ -314,6 +322,10 @@ fn add(a: &Tensor, b: &Tensor, at: At) -> Tensor {
 
 #[track_caller]
 fn sub(a: &Tensor, b: &Tensor, at: At) -> Tensor {
+    assert!(
+        a.dtype() != DType::Bool || b.dtype() != DType::Bool,
+        "sub: bools have no difference; logical_xor(..) is where they differ, logical_not() turns one, to_dtype(..) makes numbers of them"
+    );
     binary(BinaryOp::Sub, a, b, at)
 }
 
@@ -372,6 +384,10 @@ impl std::ops::Neg for &Tensor {
     type Output = Tensor;
     #[track_caller]
     fn neg(self) -> Tensor {
+        assert!(
+            self.dtype() != DType::Bool,
+            "neg: a bool has no sign; logical_not() turns it, to_dtype(..) makes it a number"
+        );
         Tensor::neg(self)
     }
 }
@@ -379,7 +395,7 @@ impl std::ops::Neg for Tensor {
     type Output = Tensor;
     #[track_caller]
     fn neg(self) -> Tensor {
-        Tensor::neg(&self)
+        -&self
     }
 }
 

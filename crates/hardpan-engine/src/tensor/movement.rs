@@ -42,9 +42,10 @@ impl Tensor {
         let fits = if free == 1 { known != 0 && n.is_multiple_of(known) } else { known == n };
         assert!(
             fits,
-            "reshape: {:?} ({n} elements) does not fit into {:?}",
+            "reshape: {:?} ({n} elements) does not fit into {:?}{}",
             self.shape(),
-            sizes.as_slice()
+            sizes.as_slice(),
+            if free == 0 { format!(" ({known} elements)") } else { String::new() }
         );
         let shape: Dims =
             sizes.iter().map(|d| if *d == -1 { n / known } else { *d as usize }).collect();
@@ -306,16 +307,19 @@ impl Tensor {
         assert!(!tensors.is_empty(), "stack: the list of tensors is empty");
         let first = shape_of("stack", &tensors[0].borrow().0.shape);
         let d = axis_of("stack", dim, first.len() + 1);
-        let parts: Vec<Tensor> = tensors
-            .iter()
-            .map(|t| {
-                let t = t.borrow();
-                assert_eq!(t.shape(), first.as_slice(), "stack: all shapes must be equal");
-                let mut s = t.0.shape.clone();
-                s.insert(d, 1);
-                t.prim_reshape(&s, at)
-            })
-            .collect();
+        let mut parts: Vec<Tensor> = Vec::with_capacity(tensors.len());
+        for (i, t) in tensors.iter().enumerate() {
+            let t = t.borrow();
+            assert!(
+                t.shape() == first.as_slice(),
+                "stack: all shapes must be equal, but tensor {i} has {:?} and the first {:?}; cat joins along a dimension that is there",
+                t.shape(),
+                first.as_slice()
+            );
+            let mut s = t.0.shape.clone();
+            s.insert(d, 1);
+            parts.push(t.prim_reshape(&s, at));
+        }
         Tensor::cat(&parts, d as isize)
     }
 }

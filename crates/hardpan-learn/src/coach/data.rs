@@ -1,5 +1,6 @@
 //! What the data alone says.
 
+use super::near::{self, Look};
 use super::{Diagnosis, Finding, Kind, Severity, tensor};
 use crate::data::{DataError, DataLoader};
 use hardpan_engine::{DType, Tensor};
@@ -18,6 +19,8 @@ pub(super) struct Part {
     pub not_finite: usize,
     /// One for each item.
     pub hashes: Vec<u64>,
+    /// One for each item that is large enough to have one: what pictures (or rows) look like.
+    pub looks: Vec<Look>,
     /// If targets are integers, one an item.
     pub labels: Option<Vec<i64>>,
 }
@@ -39,6 +42,9 @@ impl Part {
                     let mut hasher = DefaultHasher::new();
                     row.iter().for_each(|v| v.to_bits().hash(&mut hasher));
                     out.hashes.push(hasher.finish());
+                    if x.dtype().is_float() || x.dtype() == DType::U8 {
+                        out.looks.extend(Look::of(row, &x.shape()[1..]));
+                    }
                 }
                 if x.dtype().is_float() {
                     for &v in &values {
@@ -289,9 +295,10 @@ fn duplicates(train: &Part, valid: Option<&Part>, out: &mut Diagnosis) {
             .advice("remove duplicates before splitting")
             .advice("split by what belongs together: person, video, day, place"),
         );
-    } else {
+    } else if !near::duplicates(&train.looks, &valid.looks, out) {
+        let sight = if valid.looks.is_empty() { "" } else { ", nor do more look alike" };
         out.pass(format!(
-            "no leak: {both} of {} validation items are exact copies of training items",
+            "no leak: {both} of {} validation items are exact copies of training items{sight}",
             valid.hashes.len()
         ));
     }

@@ -22,6 +22,7 @@
 
 mod curves;
 mod data;
+mod near;
 mod overfit;
 mod report;
 mod signals;

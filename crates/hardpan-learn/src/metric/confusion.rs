@@ -21,6 +21,8 @@ pub enum Average {
     Micro,
     /// The mean weighted by how many items each class has.
     Weighted,
+    /// That of each item's own set of labels, then the plain mean over items. Meant for several labels an item; with one it is the accuracy.
+    Samples,
 }
 
 impl ConfusionMatrix {
@@ -97,6 +99,8 @@ impl ConfusionMatrix {
                 let sum = (0..self.classes).map(|c| of(c) * self.support(c)).sum();
                 ratio(sum, self.total())
             }
+            // A set of one label is met whole or not at all.
+            Average::Samples => ratio(self.right(), self.total()),
         }
     }
 

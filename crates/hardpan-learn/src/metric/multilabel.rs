@@ -70,8 +70,10 @@ pub struct MultiLabelMetric {
     name: String,
     threshold: f64,
     sigmoid: bool,
+    by_item: bool,
     value: Value,
-    counts: Option<Tensor>,
+    /// `[4, L]`: one for all batches, or one of `[4, N]` for each if counts are by item.
+    counts: Vec<Tensor>,
 }
 
 impl MultiLabelMetric {
@@ -84,9 +86,17 @@ impl MultiLabelMetric {
             name: name.into(),
             threshold: 0.5,
             sigmoid: true,
+            by_item: false,
             value: Box::new(value),
-            counts: None,
+            counts: Vec::new(),
         }
+    }
+
+    /// The counts that the function gets are those of each item over its labels, rather than of each label over all items.
+    #[must_use]
+    pub fn by_item(mut self) -> MultiLabelMetric {
+        self.by_item = true;
+        self
     }
 
     /// The probability above which a label counts as given. Default 0.5.
@@ -116,7 +126,7 @@ impl Metric<Tensor, Tensor> for MultiLabelMetric {
         &self.name
     }
     fn reset(&mut self) {
-        self.counts = None;
+        self.counts.clear();
     }
     fn accumulate(&mut self, pred: &Tensor, y: &Tensor, _: usize) {
         let pred = pred.detach();
@@ -124,7 +134,8 @@ impl Metric<Tensor, Tensor> for MultiLabelMetric {
         let p = if self.sigmoid { f::sigmoid(&pred) } else { pred };
         let guess = p.gt(self.threshold).reshape([-1, labels as isize]);
         let truth = y.detach().to_dtype(DType::F32).gt(0.5).reshape([-1, labels as isize]);
-        let count = |both: Tensor| both.to_dtype(DType::F32).sum(0).to_dtype(DType::F64);
+        let over = if self.by_item { 1 } else { 0 };
+        let count = |both: Tensor| both.to_dtype(DType::F32).sum(over).to_dtype(DType::F64);
         let (not_guess, not_truth) = (guess.logical_not(), truth.logical_not());
         let counts = Tensor::stack(
             &[
@@ -135,13 +146,16 @@ impl Metric<Tensor, Tensor> for MultiLabelMetric {
             ],
             0,
         );
-        self.counts = Some(match self.counts.take() {
-            Some(old) => old + counts,
-            None => counts,
-        });
+        match self.counts.pop() {
+            Some(old) if !self.by_item => self.counts.push(old + counts),
+            old => self.counts.extend(old.into_iter().chain([counts])),
+        }
     }
     fn value(&self) -> Option<f64> {
-        let counts = self.counts.as_ref()?;
+        if self.counts.is_empty() {
+            return None;
+        }
+        let counts = Tensor::cat(&self.counts, 1);
         let (labels, v) = (counts.size(1), counts.to_vec::<f64>());
         let list: Vec<LabelCounts> = (0..labels)
             .map(|l| LabelCounts {
@@ -155,11 +169,24 @@ impl Metric<Tensor, Tensor> for MultiLabelMetric {
     }
 }
 
+/// A metric whose value for one label (or one item) is averaged.
+fn averaging(
+    name: &str,
+    average: Average,
+    value: impl Fn(LabelCounts) -> f64 + Send + 'static,
+) -> MultiLabelMetric {
+    let metric = MultiLabelMetric::new(name, move |l| averaged(l, average, &value));
+    if average == Average::Samples { metric.by_item() } else { metric }
+}
+
 fn averaged(list: &[LabelCounts], average: Average, value: impl Fn(LabelCounts) -> f64) -> f64 {
     match average {
         Average::Class(label) => value(list[label]),
         Average::Micro => value(all(list)),
-        Average::Macro => list.iter().map(|c| value(*c)).sum::<f64>() / list.len() as f64,
+        // The list is of items then.
+        Average::Macro | Average::Samples => {
+            ratio(list.iter().map(|c| value(*c)).sum(), list.len() as f64)
+        }
         Average::Weighted => {
             let support = |c: &LabelCounts| c.true_positive + c.false_negative;
             let sum = list.iter().map(|c| value(*c) * support(c)).sum();
@@ -191,27 +218,27 @@ pub fn hamming_loss_multi() -> MultiLabelMetric {
 
 /// Counterpart: fastai's `PrecisionMulti`.
 pub fn precision_multi(average: Average) -> MultiLabelMetric {
-    MultiLabelMetric::new("precision_score", move |l| averaged(l, average, LabelCounts::precision))
+    averaging("precision_score", average, LabelCounts::precision)
 }
 
 /// Counterpart: fastai's `RecallMulti`.
 pub fn recall_multi(average: Average) -> MultiLabelMetric {
-    MultiLabelMetric::new("recall_score", move |l| averaged(l, average, LabelCounts::recall))
+    averaging("recall_score", average, LabelCounts::recall)
 }
 
 /// Counterpart: fastai's `F1ScoreMulti`.
 pub fn f1_multi(average: Average) -> MultiLabelMetric {
-    MultiLabelMetric::new("f1_score", move |l| averaged(l, average, |c| c.f_beta(1.0)))
+    averaging("f1_score", average, |c| c.f_beta(1.0))
 }
 
 /// Counterpart: fastai's `FBetaMulti`.
 pub fn fbeta_multi(beta: f64, average: Average) -> MultiLabelMetric {
-    MultiLabelMetric::new("fbeta_score", move |l| averaged(l, average, |c| c.f_beta(beta)))
+    averaging("fbeta_score", average, move |c| c.f_beta(beta))
 }
 
 /// Counterpart: fastai's `JaccardMulti`.
 pub fn jaccard_multi(average: Average) -> MultiLabelMetric {
-    MultiLabelMetric::new("jaccard_score", move |l| averaged(l, average, LabelCounts::jaccard))
+    averaging("jaccard_score", average, LabelCounts::jaccard)
 }
 
 /// Matthews' coefficient of all labels as one. Counterpart: fastai's `MatthewsCorrCoefMulti`.

@@ -74,6 +74,39 @@ impl Weights {
         }
     }
 
+    /// All steps at once by the engine's functions, which have gradient rules of their own but know no projections: outputs, last state and
+    /// last cell state.
+    #[track_caller]
+    fn run(
+        &self,
+        kind: Kind,
+        x: &Tensor,
+        h: &Tensor,
+        c: Option<&Tensor>,
+    ) -> Option<(Tensor, Tensor, Option<Tensor>)> {
+        if self.hr.is_some() {
+            return None;
+        }
+        let (ih, hh) = (self.ih.value(), self.hh.value());
+        let bias = self.bias.as_ref().map(|(ih, hh)| (ih.value(), hh.value()));
+        Some(match (kind, c) {
+            (Kind::Lstm, c) => {
+                let c = c.expect("an LSTM has a cell state");
+                let (y, h, c) = f::lstm(x, Some((h, c)), &f::LstmWeights { ih, hh, bias });
+                (y, h, Some(c))
+            }
+            (Kind::Gru, _) => {
+                let (y, h) = f::gru(x, Some(h), &f::GruWeights { ih, hh, bias });
+                (y, h, None)
+            }
+            (Kind::Tanh | Kind::Relu, _) => {
+                let relu = kind == Kind::Relu;
+                let (y, h) = f::rnn(x, Some(h), &f::RnnWeights { ih, hh, bias, relu });
+                (y, h, None)
+            }
+        })
+    }
+
     /// The input's share: `[.., input]` to `[.., gates hidden]`, with all biases that can be added at once.
     fn input_share(&self, kind: Kind, x: &Tensor) -> Tensor {
         let y = f::linear(x, &self.ih.value(), None);
@@ -231,33 +264,31 @@ impl Stack {
             let n = n.to_dtype(hardpan_engine::DType::I64).reshape([1, batch, 1]);
             Tensor::iota(steps).reshape([steps, 1, 1]).lt(n)
         });
-        let start = |given: Option<&Tensor>, size: usize| -> Tensor {
-            let Some(t) = given else {
-                return hardpan_engine::with_device(x.device(), || {
-                    Tensor::zeros_dtype([count, batch, size], x.dtype())
-                });
-            };
-            let t = if alone && t.rank() == 2 { t.unsqueeze(1) } else { t.clone() };
-            assert!(
-                t.shape() == [count, batch, size],
-                "{what}: a state of shape {:?} was expected ([layers * directions, batch, size]), got {:?}",
-                [count, batch, size],
-                t.shape()
-            );
-            t
+        let start = |size: usize| [count, batch, size];
+        let h0 = state_or_zeros(what, &x, h0, start(self.state()), alone);
+        let c0 = match self.kind {
+            Kind::Lstm => Some(state_or_zeros(what, &x, c0, start(self.hidden), alone)),
+            _ => None,
         };
-        let h0 = start(h0, self.state());
-        let c0 = (self.kind == Kind::Lstm).then(|| start(c0, self.hidden));
         let (mut last_h, mut last_c) = (Vec::new(), Vec::new());
         for layer in 0..self.layers {
             let mut sides = Vec::new();
             for side in 0..d {
                 let k = layer * d + side;
                 let weights = &self.weights[k];
-                let share = weights.input_share(self.kind, &x);
-                let step = weights.step(self.kind);
                 let mut h = h0.select(0, k as isize);
                 let mut c = c0.as_ref().map(|c| c.select(0, k as isize));
+                if alive.is_none() {
+                    let turned = |t: &Tensor| if side == 1 { t.flip(0) } else { t.clone() };
+                    if let Some((y, h, c)) = weights.run(self.kind, &turned(&x), &h, c.as_ref()) {
+                        sides.push(turned(&y));
+                        last_h.push(h);
+                        last_c.extend(c);
+                        continue;
+                    }
+                }
+                let share = weights.input_share(self.kind, &x);
+                let step = weights.step(self.kind);
                 let mut out = Vec::with_capacity(steps);
                 for i in 0..steps {
                     let t = if side == 0 { i } else { steps - 1 - i };
@@ -290,6 +321,27 @@ impl Stack {
         let c = (self.kind == Kind::Lstm).then(|| squeeze(Tensor::stack(&last_c, 0)));
         (out, squeeze(Tensor::stack(&last_h, 0)), c)
     }
+}
+
+/// The state given, with a batch of one if it has none and `alone`; zeros beside `x` if there is none.
+#[track_caller]
+fn state_or_zeros(
+    what: &str,
+    x: &Tensor,
+    given: Option<&Tensor>,
+    shape: [usize; 3],
+    alone: bool,
+) -> Tensor {
+    let Some(t) = given else {
+        return hardpan_engine::with_device(x.device(), || Tensor::zeros_dtype(shape, x.dtype()));
+    };
+    let t = if alone && t.rank() == 2 { t.unsqueeze(1) } else { t.clone() };
+    assert!(
+        t.shape() == shape,
+        "{what}: a state of shape {shape:?} was expected ([layers * directions, batch, size]), got {:?}",
+        t.shape()
+    );
+    t
 }
 
 impl Visit for Stack {

@@ -5,9 +5,11 @@
 
 mod decode;
 mod focal;
+mod linear;
 
 pub use decode::Decode;
 pub use focal::{BinaryFocalLoss, DiceLoss, FocalLoss};
+pub use linear::LinearCrossEntropyLoss;
 
 use crate::{Buffer, Forward, Module};
 use hardpan_engine::Tensor;

@@ -26,21 +26,26 @@
 
 mod clip;
 mod hyper;
+mod lbfgs;
+mod line_search;
 mod newer;
 mod recipes;
 mod save;
 pub mod scheduler;
+mod sparse;
 mod state;
 pub mod steps;
 
 pub use clip::{clip_grad_norm, clip_grad_norm_of, clip_grad_value, grad_norm};
 pub use hyper::{Hyper, Hypers};
+pub use lbfgs::{IntoParams, LBFGS, Lbfgs};
 pub use newer::{Lion, Muon, Sam};
 pub use recipes::{
     ASGD, Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, LARS, Lamb, Lookahead, NAdam, QHAdam,
     RAdam, RMSprop, Recipe, Rprop, SGD, ranger,
 };
 pub use save::OptimizerStateError;
+pub use sparse::{SparseAdam, sparse_adam_step};
 pub use state::{ParamState, Update};
 
 use crate::{Module, Param};

@@ -1,10 +1,13 @@
 //! Whole slices along one dimension, chosen by a vector of indices.
 
 use super::{At, Places, ScatterReduce, places, reduce_along, scatter_along, take_along};
+use crate::dtype::DType;
 use crate::node::Tensor;
 use crate::op::ScatterOp;
-use crate::shape::axis_of;
+use crate::shape::{Dims, axis_of};
 use crate::tensor::arguments::Operand;
+use crate::tensor::math::select;
+use smallvec::SmallVec;
 use std::panic::Location;
 
 /// `self` with at least one dimension, the axis, and the indices as a vector.
@@ -102,10 +105,16 @@ impl Tensor {
         let (x, axis, p) = prepare("index_fill", self, dim, index, at);
         let value = value.tensor_like(&x, at);
         assert_eq!(value.numel(), 1, "index_fill: one value is needed, got {:?}", value.shape());
-        let mut shape = x.0.shape.clone();
-        shape[axis] = p.index.numel();
-        let source = value.prim_reshape(&[], at).prim_cast(x.dtype(), at).broadcast_at(&shape, at);
-        scatter_along(ScatterOp::Set, &x, axis, &p, &source, at).prim_reshape(self.shape(), at)
+        // Not a scatter of many copies of the value: its gradient would count an index as often as it occurs.
+        let (none, all) = crate::dev::with_device(x.device(), || {
+            let flag = |n: usize, v: bool| Tensor::full_dtype([n], v, DType::Bool);
+            (flag(x.shape()[axis], false), flag(p.index.numel(), true))
+        });
+        let filled = scatter_along(ScatterOp::Set, &none, 0, &p, &all, at);
+        let mut shape: Dims = SmallVec::from_elem(1, x.rank());
+        shape[axis] = x.shape()[axis];
+        let value = value.prim_reshape(&[], at).prim_cast(x.dtype(), at);
+        select(&filled.prim_reshape(&shape, at), &value, &x, at).prim_reshape(self.shape(), at)
     }
 
     /// `self` with the slices of `source` folded into those of `dim` at the given indices. Without `include_self` the old

@@ -322,6 +322,12 @@ impl Tensor {
         let mut order: Vec<usize> = (0..rank).filter(|d| *d != row && *d != column).collect();
         order.extend([row, column]);
         let x = self.permute(&order);
+        let smallest =
+            matches!(ord, MatrixNorm::MinusOne | MatrixNorm::MinusTwo | MatrixNorm::MinusInfinity);
+        if !smallest && x.shape()[rank - 2] * x.shape()[rank - 1] == 0 {
+            // The largest of nothing is 0 here, as a norm.
+            return x.norm(2.0, [-2, -1]);
+        }
         match ord {
             MatrixNorm::Frobenius => x.norm(2.0, [-2, -1]),
             MatrixNorm::Nuclear => x.svdvals().sum(-1),

@@ -1,7 +1,6 @@
-//! Recurrent layers on given weights.
+//! Long short-term memory.
 
-use super::{Tensor, beside, linear, sigmoid};
-use crate::{enable_grad, is_grad_enabled, no_grad};
+use super::*;
 
 /// Weights of one LSTM layer, gates in the order i, f, g, o.
 #[derive(Clone)]
@@ -31,32 +30,13 @@ pub fn lstm(
     weights: &LstmWeights,
 ) -> (Tensor, Tensor, Tensor) {
     let w = weights;
-    let n = w.hh.size(-1);
-    assert!(
-        x.rank() == 3 && w.hh.shape() == [4 * n, n] && w.ih.shape() == [4 * n, x.size(-1)],
-        "lstm: input {:?} and weights {:?}, {:?}; expected [T, B, input], [4 hidden, input] and [4 hidden, hidden]",
-        x.shape(),
-        w.ih.shape(),
-        w.hh.shape()
-    );
-    let (steps, batch) = (x.size(0), x.size(1));
-    let start = |given: Option<&Tensor>| match given {
-        None => beside(x, || Tensor::zeros_dtype([batch, n], x.dtype())),
-        Some(t) => {
-            assert!(
-                t.shape() == [batch, n],
-                "lstm: a state of shape {:?} was expected, got {:?}",
-                [batch, n],
-                t.shape()
-            );
-            t.clone()
-        }
-    };
-    let (h, c) = (start(state.map(|s| s.0)), start(state.map(|s| s.1)));
+    check("lstm", "4 ", 4, x, &w.ih, &w.hh);
+    let (steps, n) = (x.size(0), w.hh.size(-1));
+    let (h, c) = (start("lstm", x, state.map(|s| s.0), n), start("lstm", x, state.map(|s| s.1), n));
     let bias = w.bias.as_ref().map(|(a, b)| a + b);
     let share = linear(x, &w.ih, bias.as_ref());
     if steps == 0 {
-        return (beside(x, || Tensor::zeros_dtype([0, batch, n], x.dtype())), h, c);
+        return (share.narrow(-1, 0, n), h, c);
     }
     lstm_steps(&share, &h, &c, &w.hh)
 }
@@ -65,8 +45,7 @@ pub fn lstm(
 #[track_caller]
 fn lstm_steps(share: &Tensor, h: &Tensor, c: &Tensor, hh: &Tensor) -> (Tensor, Tensor, Tensor) {
     let sources = [share, h, c, hh];
-    let learns = is_grad_enabled() && sources.iter().any(|t| t.is_requires_grad());
-    if !learns {
+    if !learns(&sources) {
         let all = forward(share, h, c, hh);
         let last = all.h.last().expect("at least one step").clone();
         return (Tensor::stack(&all.h, 0), last, all.c.last().expect("as many").clone());
@@ -74,24 +53,10 @@ fn lstm_steps(share: &Tensor, h: &Tensor, c: &Tensor, hh: &Tensor) -> (Tensor, T
     // One node for outputs and last cell state together, with a gradient of its own.
     let all = no_grad(|| forward(share, h, c, hh));
     let packed = no_grad(|| pack(&all));
-    let mut inputs = sources.to_vec();
     // What the gradient reads again: gates before their functions, cell states, outputs.
     let kept: Vec<&Tensor> = all.gates.iter().chain(&all.c).chain(&all.h).collect();
-    inputs.extend(&kept);
-    let low = crate::autocast::low();
-    let packed = packed.with_gradient(&inputs, move |src, grad| {
-        let (sources, kept) = src.split_at(4);
-        let rule = || match is_grad_enabled() {
-            true => by_parts(sources, grad),
-            false => backward(sources, kept, grad),
-        };
-        // Products of the gradient are on halves where those of the value were.
-        let mut grads = match low {
-            Some(low) => crate::autocast(low, rule),
-            None => rule(),
-        };
-        grads.extend(kept.iter().map(|_| None));
-        grads
+    let packed = with_rule(&packed, &sources, &kept, backward, |s| {
+        pack(&forward(&s[0], &s[1], &s[2], &s[3]))
     });
     let steps = share.size(0);
     let y = packed.narrow(0, 0, steps);
@@ -130,18 +95,8 @@ fn pack(all: &Steps) -> Tensor {
     Tensor::stack(&rows, 0)
 }
 
-/// Gradients of share, h, c and the weight, through the definition's own history: they can be differentiated again.
-fn by_parts(sources: &[Tensor], grad: &Tensor) -> Vec<Option<Tensor>> {
-    // Nodes of their own: one source may be computed from another.
-    let own: Vec<Tensor> = sources.iter().map(|t| enable_grad(|| t * 1.0)).collect();
-    let y = enable_grad(|| pack(&forward(&own[0], &own[1], &own[2], &own[3])));
-    let wanted: Vec<&Tensor> = own.iter().filter(|t| t.is_requires_grad()).collect();
-    let mut grads = crate::grad_with(&[&y], &[grad], &wanted).into_iter();
-    own.iter().map(|t| t.is_requires_grad().then(|| grads.next().expect("one each"))).collect()
-}
-
-/// The same by hand: one product and one fused kernel a step, then one product for the weight.
-fn backward(sources: &[Tensor], kept: &[Tensor], grad: &Tensor) -> Vec<Option<Tensor>> {
+/// Gradients of share, h, c and the weight: one product and one fused kernel a step, then one product for the weight.
+fn backward(sources: &[Tensor], kept: &[Tensor], grad: &Tensor) -> Gradients {
     let [share, h0, c0, hh] = sources else { unreachable!("four sources") };
     let (steps, n) = (share.size(0), h0.size(-1));
     let (gates, rest) = kept.split_at(steps);
@@ -172,61 +127,38 @@ fn backward(sources: &[Tensor], kept: &[Tensor], grad: &Tensor) -> Vec<Option<Te
     }
     dgates.reverse();
     let dshare = Tensor::stack(&dgates, 0);
-    // The states that the steps saw, and the gradients of what they gave, each as one matrix.
-    let mut seen: Vec<Tensor> = vec![h0.clone()];
-    seen.extend(outputs[..steps - 1].iter().cloned());
-    let seen = Tensor::stack(&seen, 0).reshape([-1, n as isize]);
-    let flat = dshare.reshape([-1, 4 * n as isize]);
-    let dhh = flat.t().matmul(&seen).to_dtype(hh.dtype());
-    let of = |t: &Tensor, g: Tensor| t.is_requires_grad().then_some(g);
     vec![
-        of(share, dshare.to_dtype(share.dtype())),
-        of(h0, dh.expect("at least one step")),
-        of(c0, dc.to_dtype(c0.dtype())),
-        of(hh, dhh),
+        wanted(share, || dshare.to_dtype(share.dtype())),
+        wanted(h0, || dh.expect("at least one step")),
+        wanted(c0, || dc.to_dtype(c0.dtype())),
+        wanted(hh, || weight_gradient(hh, h0, outputs, &dshare)),
     ]
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{close, outcome, random};
     use super::*;
     use crate::grad;
     use proptest::prelude::*;
 
-    /// Numbers of a test alone: others draw from the generator of the process at the same time.
-    fn numbers(seed: u64, shape: &[usize]) -> Tensor {
-        let n = shape.iter().product::<usize>() as u64;
-        let data: Vec<f64> = (0..n).map(|i| crate::philox::normal(seed, i).into()).collect();
-        Tensor::from_vec(data, shape)
-    }
-
-    fn random(seed: u64, shape: &[usize]) -> Tensor {
-        numbers(seed, shape).requires_grad()
-    }
-
     /// Outputs and all gradients, by the rule or by the definition.
-    fn run(rule: bool, sizes: [usize; 4], seed: u64) -> Vec<Vec<f64>> {
-        let [steps, batch, input, n] = sizes;
+    fn run(rule: bool, [steps, batch, input, n]: [usize; 4], seed: u64) -> Vec<f64> {
         let x = random(seed ^ 1, &[steps, batch, input]);
         let (h, c) = (random(seed ^ 2, &[batch, n]), random(seed ^ 3, &[batch, n]));
         let (ih, hh) = (random(seed ^ 4, &[4 * n, input]), random(seed ^ 5, &[4 * n, n]));
         let (a, b) = (random(seed ^ 6, &[4 * n]), random(seed ^ 7, &[4 * n]));
-        let weights = LstmWeights { ih: ih.clone(), hh: hh.clone(), bias: Some((a.clone(), b)) };
+        let weights =
+            LstmWeights { ih: ih.clone(), hh: hh.clone(), bias: Some((a.clone(), b.clone())) };
         let (y, last_h, last_c) = if rule {
             lstm(&x, Some((&h, &c)), &weights)
         } else {
-            let (a, b) = weights.bias.as_ref().unwrap();
-            let share = linear(&x, &ih, Some(&(a + b)));
+            let share = linear(&x, &ih, Some(&(&a + &b)));
             let all = forward(&share, &h, &c, &hh);
             let last = |v: &[Tensor]| v[v.len() - 1].clone();
             (Tensor::stack(&all.h, 0), last(&all.h), last(&all.c))
         };
-        let weigh = |k: u64, t: &Tensor| (t * numbers(seed ^ k, t.shape())).sum(..);
-        let loss = weigh(8, &y) + weigh(9, &last_h) + weigh(10, &last_c);
-        loss.backward();
-        let mut out = vec![y.to_vec::<f64>(), last_h.to_vec(), last_c.to_vec()];
-        out.extend([&x, &h, &c, &ih, &hh, &a].map(|t| t.grad().unwrap().to_vec::<f64>()));
-        out
+        outcome(seed, &[&y, &last_h, &last_c], &[&x, &h, &c, &ih, &hh, &a, &b])
     }
 
     proptest! {
@@ -236,12 +168,7 @@ mod tests {
             sizes in [1..6usize, 1..4usize, 1..5usize, 1..6usize],
             seed in any::<u64>(),
         ) {
-            for (got, want) in run(true, sizes, seed).iter().zip(run(false, sizes, seed)) {
-                prop_assert_eq!(got.len(), want.len());
-                for (g, w) in got.iter().zip(&want) {
-                    prop_assert!((g - w).abs() < 1e-9 * (1.0 + w.abs()), "{} {}", g, w);
-                }
-            }
+            close(&run(true, sizes, seed), &run(false, sizes, seed));
         }
     }
 
@@ -258,8 +185,6 @@ mod tests {
             let g = grad(&y.square().sum(..), &[&hh]).remove(0);
             grad(&g.square().sum(..), &[&x]).remove(0).to_vec::<f64>()
         };
-        for (a, b) in second(true).iter().zip(second(false)) {
-            assert!((a - b).abs() < 1e-9 * (1.0 + b.abs()), "{a} {b}");
-        }
+        close(&second(true), &second(false));
     }
 }
