@@ -83,11 +83,21 @@ pub fn is_digits(word: &str) -> bool {
         Some(set) if !Path::new(word).exists() => present(set),
         _ => Some(PathBuf::from(word)),
     };
-    folder.is_some_and(|f| {
-        let files =
-            ["train-images-idx3-ubyte", "train-images-idx3-ubyte.gz", "train-images.idx3-ubyte"];
-        files.iter().any(|name| f.join(name).is_file())
-    })
+    folder.is_some_and(Labelled::is_dir)
+}
+
+/// The names of the classes of idx files, which have numbers only: lines of `classes.txt` beside them, or what is known of the set.
+pub fn class_names(word: &str) -> Vec<String> {
+    const CLOTHES: &str =
+        "T-shirt/top, Trouser, Pullover, Dress, Coat, Sandal, Shirt, Sneaker, Bag, Ankle boot";
+    let Ok(folder) = folder_of(word) else { return Vec::new() };
+    if let Ok(text) = std::fs::read_to_string(folder.join("classes.txt")) {
+        let lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
+        return lines.map(str::to_owned).collect();
+    }
+    let clothes =
+        find("fashion_mnist").is_some_and(|set| present(set).is_some_and(|p| p == folder));
+    if clothes { CLOTHES.split(", ").map(str::to_owned).collect() } else { Vec::new() }
 }
 
 /// The downloadable set of this name.

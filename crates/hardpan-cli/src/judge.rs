@@ -2,13 +2,15 @@
 
 use crate::data;
 use crate::output::Output;
-use crate::pictures::{self, Part};
+use crate::pictures::{self, Part, Split};
+use crate::setup::Settings;
+use crate::setup::digits::Scale;
 use anyhow::{Result, bail};
 use hardpan::engine::flush_all;
-use hardpan::learn::data::digits::normalize;
 use hardpan::prelude::*;
 use hardpan::vision::image::Image;
 use hardpan::vision::predictor::Predictor;
+use serde::Deserialize;
 use std::path::PathBuf;
 
 /// What a model said of labelled pictures.
@@ -101,7 +103,7 @@ pub fn judge(
     }
     let folder = data::folder_of(word)?;
     let split = training_split(predictor, word);
-    let labelled = pictures::labelled(&folder, predictor.classes(), part, split)?;
+    let labelled = pictures::labelled(&folder, predictor.classes(), part, split.as_ref())?;
     let mut judged = Judged {
         items: Vec::new(),
         targets: Vec::new(),
@@ -134,20 +136,26 @@ pub fn judge(
     Ok(judged)
 }
 
-/// If the model was trained on this very folder and a part of it was set aside at random: the share and the seed of that, so that a
-/// model is never judged by what it learned from.
-fn training_split(predictor: &Predictor, word: &str) -> Option<(f64, u64)> {
+/// If the model was trained on this very data, how that was divided and labelled, so that a model is never judged by what it learned from.
+fn training_split(predictor: &Predictor, word: &str) -> Option<Split> {
     let p = &predictor.header().provenance;
     if p.data.as_deref() != Some(word) {
         return None;
     }
-    let share = p.settings.get("valid").and_then(|v| v.as_f64()).unwrap_or(0.2);
-    Some((share, p.seed?))
+    let settings = Settings::deserialize(&p.settings).ok();
+    let of = |f: fn(Settings) -> Option<PathBuf>| settings.clone().and_then(f);
+    Some(Split {
+        fraction: p.settings.get("valid").and_then(|v| v.as_f64()),
+        folder: of(|s| s.valid_folder),
+        corrections: of(|s| s.corrections),
+        seed: p.seed?,
+    })
 }
 
 fn digits(predictor: &Predictor, word: &str, batch: usize) -> Result<Judged> {
     let test = data::open(word)?.test;
-    let input = &predictor.input().image;
+    // As the training computed with them, to the last bit.
+    let input = predictor.header().input.clone().unwrap_or_else(|| predictor.input().image());
     if input.channels != 1 {
         bail!("{word} has grey digits, the model takes pictures in colour");
     }
@@ -161,9 +169,12 @@ fn digits(predictor: &Predictor, word: &str, batch: usize) -> Result<Judged> {
         );
     }
     let classes = predictor.classes().len();
-    let (mean, std) = (input.mean[0], input.std[0]);
-    let loader = DataLoader::new(test.dataset(classes)?, batch)?
-        .map(move |x, y| (normalize(&x, mean, std), y));
+    let scale = match predictor.input().digit {
+        true => Scale::Digits(input.mean[0], input.std[0]),
+        false => Scale::Pictures(predictor.input().pipeline.stats.clone()),
+    };
+    let loader =
+        DataLoader::new(test.dataset(classes)?, batch)?.map(move |x, y| (scale.apply(&x), y));
     let mut probabilities = Vec::new();
     for x in loader.batches(0) {
         let answers = predictor.predict_tensor(&x?.0);

@@ -1,6 +1,7 @@
 //! Files of pictures, read for a model.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use hardpan::learn::data::table::Table;
 use hardpan::vision::data::ImageDataLoaders;
 use hardpan::vision::image::{Image, ImageError};
 use std::collections::BTreeMap;
@@ -81,17 +82,64 @@ pub struct Labelled {
     pub part: &'static str,
 }
 
-/// The labelled pictures of a folder, for a model that knows `classes`. With `split` (share and seed of the training), a folder without
-/// parts is split as the training did.
+/// How a training divided its pictures and what labels it used.
+pub struct Split {
+    /// The share that was set aside, if it was said.
+    pub fraction: Option<f64>,
+    /// The folder that was validated on, if one was given.
+    pub folder: Option<PathBuf>,
+    /// The file of corrected labels.
+    pub corrections: Option<PathBuf>,
+    pub seed: u64,
+}
+
+impl Split {
+    /// Divides and labels alike.
+    ///
+    /// # Errors
+    /// If a file or folder of the training is gone.
+    pub fn apply(&self, mut loaders: ImageDataLoaders) -> Result<ImageDataLoaders> {
+        loaders = loaders.seed(self.seed);
+        if let Some(valid) = &self.folder {
+            // Joined to the data's folder by the loaders; an absolute path stays what it is.
+            let valid =
+                valid.canonicalize().with_context(|| format!("--valid {}", valid.display()))?;
+            loaders = loaders.valid_folder(valid.to_string_lossy());
+        }
+        if let Some(share) = self.fraction {
+            loaders = loaders.valid_fraction(share);
+        }
+        if let Some(file) = &self.corrections {
+            loaders = loaders.corrections(corrections(file)?);
+        }
+        Ok(loaders)
+    }
+}
+
+/// Reads lines of `FILE,LABEL` under a line of names, as `hardpan report` writes them; an empty label leaves the file out.
+fn corrections(file: &Path) -> Result<BTreeMap<PathBuf, Option<String>>> {
+    let table = Table::read_csv(file, b',').map_err(anyhow::Error::from_boxed);
+    let table = table.with_context(|| format!("--corrections {}", file.display()))?;
+    let mut out = BTreeMap::new();
+    for row in table.rows() {
+        let get = |column: &str| row.get(column).map_err(anyhow::Error::from_boxed);
+        let (path, label) = (get("file")?, get("label")?);
+        out.insert(PathBuf::from(path), (!label.is_empty()).then(|| label.to_owned()));
+    }
+    Ok(out)
+}
+
+/// The labelled pictures of a folder, for a model that knows `classes`. With `split` (that of the training on this folder), they are
+/// divided and labelled as the training did.
 pub fn labelled(
     folder: &Path,
     classes: &[String],
     part: Part,
-    split: Option<(f64, u64)>,
+    split: Option<&Split>,
 ) -> Result<Labelled> {
     let mut loaders = ImageDataLoaders::from_folder(folder);
-    if let Some((share, seed)) = split {
-        loaders = loaders.valid_fraction(share).seed(seed);
+    if let Some(split) = split {
+        loaders = split.apply(loaders)?;
     }
     let data = loaders.build()?;
     let name = |f: &(PathBuf, usize)| (f.0.clone(), data.classes[f.1].clone());

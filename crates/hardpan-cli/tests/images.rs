@@ -178,6 +178,28 @@ fn what_is_wrong_with_a_folder_is_said() {
     assert!(says(&["report", "absent.hardpan"]).contains("no such file"));
 }
 
+/// What a folder apart was validated on is what `eval` judges by.
+#[test]
+fn a_model_is_never_judged_by_what_it_learned_from() {
+    let dir = colours(8);
+    let at = dir.path();
+    for name in CLASSES {
+        std::fs::create_dir_all(at.join("apart").join(name)).unwrap();
+        let file = format!("{name}/000.png");
+        std::fs::rename(at.join("data").join(&file), at.join("apart").join(&file)).unwrap();
+    }
+    let o = train(at, &["--valid", "apart", "--json"]);
+    done(&o);
+    let (start, last) = (objects(&o)[0].clone(), objects(&o)[3].clone());
+    assert_eq!((&start["train_items"], &start["valid_items"]), (&21.into(), &3.into()));
+    let o = hardpan(at, &["eval", "model.hardpan", "--json"]);
+    done(&o);
+    let eval = objects(&o).pop().unwrap();
+    assert_eq!((&eval["items"], &eval["part"]), (&3.into(), &"valid".into()));
+    let accuracy = |v: &Value| v["metrics"]["accuracy"].as_f64().unwrap();
+    assert!((accuracy(&eval) - accuracy(&last)).abs() < 1e-6, "{eval} {last}");
+}
+
 struct Serving(Child);
 
 impl Drop for Serving {

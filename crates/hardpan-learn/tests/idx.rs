@@ -3,6 +3,7 @@
 use hardpan_learn::data::idx::{Idx, IdxData, IdxError, Labelled};
 use proptest::prelude::*;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 /// An idx file of type `kind` and these sizes, followed by `body`.
@@ -78,14 +79,44 @@ fn foreign_files_are_refused_with_their_first_bytes() {
     assert!(matches!(parse(&[0, 0, 8, 200]), Err(IdxError::Magic { .. })), "200 dimensions");
 }
 
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    out.write_all(bytes).unwrap();
+    out.finish().unwrap()
+}
+
 #[test]
-fn compressed_files_are_told_apart() {
-    let e = parse(&[0x1f, 0x8b, 8, 0, 0]).unwrap_err();
+fn packed_files_are_what_is_in_them() {
+    let whole = file(0x08, &[40, 50], &(0..2000).map(|i| (i * i % 13) as u8).collect::<Vec<_>>());
+    let packed = gzip(&whole);
+    assert!(packed.len() < whole.len() / 2);
+    assert_eq!(parse(&packed).unwrap(), parse(&whole).unwrap());
+    // Nothing that is cut off passes, the checksum neither.
+    for n in 2..packed.len() {
+        let e = parse(&packed[..n]).unwrap_err();
+        assert!(matches!(e, IdxError::Gzip { .. }), "{n}: {e}");
+    }
+    let mut wrong = packed.clone();
+    let crc = wrong.len() - 8;
+    wrong[crc] ^= 1;
+    assert!(parse(&wrong).unwrap_err().to_string().contains("damaged or cut short"));
+    // What is in it is held against its header.
+    let e = parse(&gzip(&whole[..100])).unwrap_err();
+    assert!(matches!(e, IdxError::Length { expected: 2012, found: 100, .. }), "{e}");
+    let e = parse(&gzip(&[&whole[..], &[1, 2, 3]].concat())).unwrap_err();
+    assert!(matches!(e, IdxError::Length { expected: 2012, found: 2013, .. }), "{e}");
+    let e = parse(&gzip(&file(0x08, &[1 << 30], &[]))).unwrap_err();
+    assert!(matches!(e, IdxError::Absurd { .. }), "{e}");
+    assert!(matches!(parse(&gzip(b"no idx")), Err(IdxError::Magic { .. })));
+}
+
+#[test]
+fn other_packings_are_named() {
+    let e = parse(&[0x28, 0xb5, 0x2f, 0xfd]).unwrap_err();
     assert_eq!(
         e.to_string(),
-        "digits: the file is gzip-compressed; decompress it first (for instance with `gunzip`)"
+        "digits: the file is zstd-compressed; decompress it first (for instance with `zstd -d`)"
     );
-    assert!(matches!(parse(&[0x28, 0xb5, 0x2f, 0xfd]), Err(IdxError::Compressed { .. })));
 }
 
 #[test]
@@ -138,7 +169,10 @@ fn a_folder_of_four_files() {
     write(dir.path(), "train-labels-idx1-ubyte", &file(8, &[2], &[7, 8]));
     write(dir.path(), "t10k-images.idx3-ubyte", &file(8, &[1, 1, 2], &[5, 6]));
     let e = Labelled::read_dir(dir.path()).unwrap_err();
-    assert!(e.to_string().ends_with("no idx files here: expected t10k-labels-idx1-ubyte"), "{e}");
+    assert!(
+        e.to_string().ends_with("no idx files here: expected t10k-labels-idx1-ubyte (or .gz)"),
+        "{e}"
+    );
 
     write(dir.path(), "t10k-labels.idx1-ubyte", &file(8, &[2], &[9, 9]));
     let e = Labelled::read_dir(dir.path()).unwrap_err().to_string();
@@ -173,5 +207,22 @@ fn missing_files_and_folders() {
     assert!(matches!(Idx::read(dir.path()), Err(IdxError::Io { .. })), "a folder is not a file");
     write(dir.path(), "train-images-idx3-ubyte.gz", &[0x1f, 0x8b]);
     let e = Labelled::read_dir(dir.path()).unwrap_err();
-    assert!(matches!(e, IdxError::Compressed { .. }), "{e}");
+    assert!(matches!(e, IdxError::NotFound { .. }), "{e}");
+    write(dir.path(), "train-labels-idx1-ubyte.gz", &[0x1f, 0x8b]);
+    let e = Labelled::read_dir(dir.path()).unwrap_err();
+    assert!(matches!(e, IdxError::Gzip { .. }), "{e}");
+}
+
+#[test]
+fn names_may_differ() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(!Labelled::is_dir(dir.path()));
+    write(dir.path(), "train-images-idx3-ubyte.gz", &gzip(&file(8, &[1, 1, 2], &[1, 2])));
+    assert!(Labelled::is_dir(dir.path()));
+    write(dir.path(), "train-labels.idx1-ubyte.gz", &gzip(&file(8, &[1], &[3])));
+    write(dir.path(), "test-images-idx3-ubyte", &file(8, &[1, 1, 2], &[4, 5]));
+    write(dir.path(), "test-labels.idx1-ubyte", &gzip(&file(8, &[1], &[6])));
+    let (train, test) = Labelled::read_dir(dir.path()).unwrap();
+    assert_eq!((train.images, train.labels), (vec![1, 2], vec![3]));
+    assert_eq!((test.images, test.labels), (vec![4, 5], vec![6]));
 }

@@ -9,8 +9,8 @@
 //! the architecture's weights want. The last argument is where the scores are to be written, in the order of the sorted pictures.
 
 use hardpan_engine::{Tensor, no_grad};
-use hardpan_learn::file::ImageInput;
 use hardpan_nn::{Forward, Module};
+use hardpan_vision::data::{ImagePipeline, Stats};
 use hardpan_vision::image::Image;
 use hardpan_vision::learner::normalization_of;
 use hardpan_vision::models::{ModelOptions, create};
@@ -34,16 +34,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     find(Path::new(pictures), &mut paths)?;
     paths.sort();
     let (mean, std) = normalization_of(arch);
-    let input = InputSpec {
-        image: ImageInput {
-            channels: 3,
-            height: 224,
-            width: 224,
-            mean: mean.to_vec(),
-            std: std.to_vec(),
-        },
-        ..InputSpec::default()
-    };
+    let f32s = |v: [f64; 3]| v.iter().map(|&v| v as f32).collect();
+    let stats = Stats { mean: f32s(mean), std: f32s(std) };
+    let input = InputSpec::new(ImagePipeline { stats, ..ImagePipeline::new(224, 224, 3) });
     let (mut known, mut first, mut five, mut all) = (0, 0, 0, Vec::new());
     let start = Instant::now();
     for chunk in paths.chunks(20) {

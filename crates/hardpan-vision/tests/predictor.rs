@@ -4,6 +4,7 @@ use hardpan_engine::{Tensor, manual_seed};
 use hardpan_learn::arch::Network;
 use hardpan_learn::file::{Header, ImageInput, ModelFile};
 use hardpan_nn::{Forward, Module};
+use hardpan_vision::data::{ImagePipeline, Stats};
 use hardpan_vision::image::Image;
 use hardpan_vision::models::{HeadOptions, ModelOptions, create};
 use hardpan_vision::predictor::{
@@ -23,16 +24,8 @@ fn pictures() -> Vec<Image> {
 }
 
 fn spec() -> InputSpec {
-    InputSpec {
-        image: ImageInput {
-            channels: 3,
-            height: 24,
-            width: 24,
-            mean: vec![0.5, 0.4, 0.3],
-            std: vec![0.2, 0.3, 0.25],
-        },
-        ..InputSpec::default()
-    }
+    let stats = Stats { mean: vec![0.5, 0.4, 0.3], std: vec![0.2, 0.3, 0.25] };
+    InputSpec::new(ImagePipeline { stats, ..ImagePipeline::new(24, 24, 3) })
 }
 
 fn exported(path: &Path) {
@@ -179,7 +172,7 @@ fn what_a_file_lacks_is_said() {
     let error = || Predictor::load(&path).err().unwrap().to_string();
     write(Header { arch: Some(model.arch()), ..Header::default() });
     assert!(error().contains("does not say what pictures its network takes"), "{}", error());
-    let mut image = spec().image;
+    let mut image = spec().image();
     write(Header { input: Some(image.clone()), ..Header::default() });
     assert!(error().contains("which network"), "{}", error());
     image.mean.pop();

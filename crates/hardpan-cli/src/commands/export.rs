@@ -12,12 +12,13 @@ use std::io::Write;
 
 pub fn run(args: &Export, out: &Output) -> Result<()> {
     let loaded = Loaded::read(&args.model)?;
-    let input = &loaded.input().image;
+    let input = loaded.input().image();
     let shape = [input.channels, input.height, input.width];
     let metadata = vec![
         ("classes".to_owned(), serde_json::to_string(loaded.classes())?),
         ("mean".to_owned(), serde_json::to_string(&input.mean)?),
         ("std".to_owned(), serde_json::to_string(&input.std)?),
+        ("pipeline".to_owned(), serde_json::to_string(&loaded.input().pipeline)?),
     ];
     let options = Options { metadata, ..Options::default() };
     let bytes = no_grad(|| match &loaded {

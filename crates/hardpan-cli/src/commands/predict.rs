@@ -10,7 +10,7 @@ use hardpan::learn::data::grey::Grey;
 use hardpan::plot::palette;
 use hardpan::prelude::*;
 use hardpan::vision::image::{Image, Mask};
-use hardpan::vision::predictor::{Fit, MaskPredictor, Predictor};
+use hardpan::vision::predictor::{MaskPredictor, Predictor};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -65,7 +65,7 @@ fn classes(
     out: &Output,
 ) {
     let answers = match args.invert {
-        _ if predictor.input().fit != Fit::Digit => predict(predictor, images, args.tta),
+        _ if !predictor.input().digit => predict(predictor, images, args.tta),
         Invert::Auto => predict(predictor, images, args.tta),
         Invert::Yes | Invert::No => {
             images.iter().map(|i| digit(predictor, i, args.invert == Invert::Yes)).collect()
@@ -144,7 +144,7 @@ pub fn named(predictor: &Predictor, p: &Answer, input: String, top: usize) -> Pr
 
 /// A digit of which the user says whether it is dark on light.
 fn digit(predictor: &Predictor, image: &Image, dark: bool) -> Answer {
-    let input = &predictor.input().image;
+    let input = predictor.input().image();
     let grey = image.clone().with_channels(1);
     let pixels = grey.pixels().iter().map(|&p| f32::from(p) / 255.0).collect();
     let grey = Grey::new(grey.width(), grey.height(), pixels);

@@ -8,7 +8,7 @@ use crate::output::Output;
 use crate::report::heat;
 use anyhow::{Context, Result};
 use hardpan::vision::image::{DecodeOptions, Image};
-use hardpan::vision::predictor::{Fit, Predictor};
+use hardpan::vision::predictor::Predictor;
 use hardpan_serve::{About, InputShape, Model, Options, Server};
 use serde_json::json;
 use std::time::Duration;
@@ -51,7 +51,7 @@ impl Model for Served {
     type Output = serde_json::Value;
 
     fn about(&self) -> About {
-        let input = &self.predictor.input().image;
+        let input = &self.predictor.input().pipeline;
         About {
             name: self.name.clone(),
             task: "image".into(),
@@ -63,12 +63,13 @@ impl Model for Served {
                 width: input.width,
             }),
             explains: heat::can(&self.predictor),
-            draws: self.predictor.input().fit == Fit::Digit,
+            draws: self.predictor.input().digit,
         }
     }
 
     fn read(&self, bytes: &[u8]) -> Result<Image, String> {
-        let options = DecodeOptions { max_pixels: MOST_PIXELS, ..DecodeOptions::default() };
+        let options = self.predictor.input().pipeline.decode_options();
+        let options = DecodeOptions { max_pixels: MOST_PIXELS, ..options };
         options.decode(bytes).map_err(|e| e.to_string())
     }
 

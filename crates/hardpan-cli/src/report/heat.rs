@@ -1,44 +1,38 @@
 //! What a model looks at, as a transparent picture to lay over the one it was shown.
 
 use hardpan::vision::image::Image;
-use hardpan::vision::predictor::{Fit, HeatMap, InputSpec, Predictor};
+use hardpan::vision::predictor::{HeatMap, Predictor};
 
 /// A PNG of the proportions of `image`: clear where nothing speaks for the class, yellow to red where much does. `None` if the model
 /// cannot tell, or sees pictures so changed that no place of theirs can be named.
 pub fn png(predictor: &Predictor, image: &Image, class: Option<usize>) -> Option<Vec<u8>> {
-    if predictor.input().fit == Fit::Digit {
+    if predictor.input().digit {
         return None;
     }
     let map = predictor.grad_cam(image, class)?;
-    let (width, height) = canvas(predictor.input(), &map, image);
-    let (left, top) = ((width - map.width.min(width)) / 2, (height - map.height.min(height)) / 2);
+    let (width, height) = canvas(&map);
     let mut rgba = vec![0u8; width * height * 4];
-    for (i, &value) in map.values.iter().enumerate() {
-        let (x, y) = (left + i % map.width, top + i / map.width);
-        if x < width && y < height {
-            rgba[(y * width + x) * 4..][..4].copy_from_slice(&colour(value));
-        }
+    for (i, pixel) in rgba.chunks_exact_mut(4).enumerate() {
+        let middle = |i: usize, n: usize| (i as f64 + 0.5) / n as f64;
+        pixel.copy_from_slice(&colour(map.at(middle(i % width, width), middle(i / width, height))));
     }
     encode(width, height, &rgba)
 }
 
 /// Whether [`png`] gives something for pictures.
 pub fn can(predictor: &Predictor) -> bool {
-    let input = &predictor.input().image;
+    let input = &predictor.input().pipeline;
     let blank = Image::filled(input.width, input.height, &vec![128; input.channels]);
     png(predictor, &blank, Some(0)).is_some()
 }
 
-/// The whole picture at the scale of the map: a model that crops sees its middle.
-fn canvas(input: &InputSpec, map: &HeatMap, image: &Image) -> (usize, usize) {
-    if input.fit != Fit::Crop {
-        return (map.width, map.height);
-    }
-    let (w, h) = (image.width() as f64, image.height() as f64);
-    let scale = (w / map.width as f64).min(h / map.height as f64);
-    let side =
-        |pixels: f64, least: usize| ((pixels / scale).round() as usize).clamp(least, 8 * least);
-    (side(w, map.width), side(h, map.height))
+/// The whole picture at the scale of the map: a model that crops sees its middle, one that pads more than it.
+fn canvas(map: &HeatMap) -> (usize, usize) {
+    let side = |cells: usize, share: f64| {
+        let whole = (cells as f64 / share).round() as usize;
+        whole.clamp(1, 8 * cells)
+    };
+    (side(map.width, map.part.width), side(map.height, map.part.height))
 }
 
 /// From clear over yellow to red.

@@ -9,7 +9,10 @@ use hardpan::learn::data::idx::Labelled;
 use hardpan::learn::data::{DataLoader, DataLoaders, permutation};
 use hardpan::learn::file::{Header, ImageInput};
 use hardpan::prelude::*;
+use hardpan::vision::data::{ImagePipeline, Stats};
 use hardpan::vision::models::{self, Model};
+use hardpan::vision::plane::crop::ResizeMethod;
+use hardpan::vision::predictor::InputSpec;
 
 pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
     let arch = s.arch.get_or_insert_with(|| "cnn".into()).clone();
@@ -37,12 +40,19 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
         other => bail!("digits are learned by cnn or mlp, not by `{other}`"),
     };
     let (mean, std) = mean_and_std(&train.images);
+    if std == 0.0 {
+        bail!("{}: all pixels of its training images are the same", s.data);
+    }
+    let digit = are_digits(&train);
+    let stats = Stats { mean: vec![mean as f32], std: vec![std as f32] };
+    let scale = if digit { Scale::Digits(mean, std) } else { Scale::Pictures(stats.clone()) };
+    let of_train = scale.clone();
     let loaders = DataLoaders::new(
         DataLoader::new(train.dataset(classes)?, batch_size)?
             .shuffle(s.seed)
-            .map(move |x, y| (normalize(&shift(&x, by), mean, std), y)),
+            .map(move |x, y| (of_train.apply(&shift(&x, by)), y)),
         DataLoader::new(valid.dataset(classes)?, batch_size.max(256))?
-            .map(move |x, y| (normalize(&x, mean, std), y)),
+            .map(move |x, y| (scale.apply(&x), y)),
     );
     manual_seed(s.seed);
     let model = models::from_arch(&network.to_arch())?;
@@ -53,9 +63,15 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
     )
     .opt(Adam::fastai(1e-3).weight_decay(s.weight_decay))
     .metric(Mean::new("accuracy", accuracy));
+    let mut names = data::class_names(&s.data);
+    names.truncate(classes);
+    names.extend((names.len()..classes).map(|c| c.to_string()));
+    let pipeline =
+        ImagePipeline { method: ResizeMethod::Squish, stats, ..ImagePipeline::new(cols, rows, 1) };
+    let input = InputSpec { digit, ..InputSpec::new(pipeline) };
     let header = Header {
         arch: Some(network.to_arch()),
-        classes: (0..classes).map(|c| c.to_string()).collect(),
+        classes: names,
         input: Some(ImageInput {
             channels: 1,
             height: rows,
@@ -63,6 +79,7 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
             mean: vec![mean],
             std: vec![std],
         }),
+        pipeline: serde_json::to_value(&input)?,
         ..Header::default()
     };
     Ok(Ready {
@@ -75,6 +92,39 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
         notes: Vec::new(),
         data: None,
     })
+}
+
+/// From the bytes of a batch `[N, H, W]` to the model's input.
+#[derive(Clone)]
+pub enum Scale {
+    /// With mean and standard deviation in double precision.
+    Digits(f64, f64),
+    /// As pictures in files.
+    Pictures(Stats),
+}
+
+impl Scale {
+    /// `[N, 1, H, W]`, normalized.
+    pub fn apply(&self, x: &Tensor) -> Tensor {
+        match self {
+            Scale::Digits(mean, std) => normalize(x, *mean, *std),
+            Scale::Pictures(stats) => stats.normalize(&x.unsqueeze(1)),
+        }
+    }
+}
+
+/// Whether the pictures are made as MNIST's digits are: ink in the middle of something empty. Only then is a picture of a user brought
+/// into that form before it is predicted.
+fn are_digits(train: &Labelled) -> bool {
+    let (h, w) = (train.rows, train.cols);
+    let empty = |p: &[u8]| {
+        let side = |column: usize| column == 0 || column == w - 1;
+        let edge = |i: usize| i < w || i >= (h - 1) * w || side(i % w);
+        (0..h * w).all(|i| !edge(i) || p[i] == 0)
+    };
+    let all = train.images.chunks_exact((h * w).max(1));
+    let with_edges = all.filter(|p| !empty(p)).count();
+    (h, w) == (28, 28) && with_edges * 100 <= train.len()
 }
 
 /// Training and validation data: a share of the training data if asked for, else the data's own test part.

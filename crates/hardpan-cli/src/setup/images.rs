@@ -2,20 +2,18 @@
 
 use super::{Ready, Settings, Suggested};
 use crate::args::Augment;
-use anyhow::{Context, Result, bail};
+use crate::pictures::Split;
+use anyhow::{Result, bail};
 use hardpan::learn::data::block::OnError;
-use hardpan::learn::data::table::Table;
-use hardpan::learn::file::{Header, ImageInput};
+use hardpan::learn::file::Header;
 use hardpan::prelude::*;
 use hardpan::vision::augment::{AugTransforms, TrivialAugment};
-use hardpan::vision::data::{AugmentChoice, ImageData, ImageDataLoaders, Stats};
+use hardpan::vision::data::{AugmentChoice, ImageDataLoaders, Stats};
 use hardpan::vision::learner::{
     DataFacts, VisionOptions, defaults_for, normalization_of, vision_learner,
 };
 use hardpan::vision::models::Model;
 use hardpan::vision::predictor::{InputSpec, header_for};
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 /// Pictures up to this many pixels a side are small: they are moved, not cut.
 const SMALL: usize = 64;
@@ -25,18 +23,13 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
         bail!("--shift is for digits in idx files; --augment is for pictures");
     }
     let folder = crate::data::folder_of(&s.data)?;
-    let mut loaders = ImageDataLoaders::from_folder(&folder).seed(s.seed);
-    if let Some(valid) = &s.valid_folder {
-        // Joined to the data's folder by the loaders; an absolute path stays what it is.
-        let valid = valid.canonicalize().with_context(|| format!("--valid {}", valid.display()))?;
-        loaders = loaders.valid_folder(valid.to_string_lossy());
-    }
-    if let Some(share) = s.valid {
-        loaders = loaders.valid_fraction(share);
-    }
-    if let Some(file) = &s.corrections {
-        loaders = loaders.corrections(corrections(file)?);
-    }
+    let split = Split {
+        fraction: s.valid,
+        folder: s.valid_folder.clone(),
+        corrections: s.corrections.clone(),
+        seed: s.seed,
+    };
+    let mut loaders = split.apply(ImageDataLoaders::from_folder(&folder))?;
     if !s.strict {
         loaders = loaders.on_error(OnError::Skip);
     }
@@ -81,7 +74,8 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
     if s.pretrained.is_some() {
         learn.freeze();
     }
-    let header = header_for(learn.model(), &data.classes, &input(&data), Header::default());
+    let input = InputSpec::new(data.pipeline.clone());
+    let header = header_for(learn.model(), &data.classes, &input, Header::default());
     let mut notes = data.notes.clone();
     let counts = data.class_counts();
     let (least, most) = (counts.iter().min().copied(), counts.iter().max().copied());
@@ -104,19 +98,6 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
     })
 }
 
-/// Reads lines of `FILE,LABEL` under a line of names, as `hardpan report` writes them; an empty label leaves the file out.
-fn corrections(file: &Path) -> Result<BTreeMap<PathBuf, Option<String>>> {
-    let table = Table::read_csv(file, b',').map_err(anyhow::Error::from_boxed);
-    let table = table.with_context(|| format!("--corrections {}", file.display()))?;
-    let mut out = BTreeMap::new();
-    for row in table.rows() {
-        let get = |column: &str| row.get(column).map_err(anyhow::Error::from_boxed);
-        let (path, label) = (get("file")?, get("label")?);
-        out.insert(PathBuf::from(path), (!label.is_empty()).then(|| label.to_owned()));
-    }
-    Ok(out)
-}
-
 /// What an option means for pictures of so many pixels a side.
 fn augmentation(choice: Option<Augment>, pixels: usize, min_crop: f64) -> AugmentChoice {
     let small = pixels <= SMALL;
@@ -133,13 +114,4 @@ fn augmentation(choice: Option<Augment>, pixels: usize, min_crop: f64) -> Augmen
         }
         None => AugmentChoice::Auto,
     }
-}
-
-/// The way of the data's validation pictures.
-fn input(data: &ImageData) -> InputSpec {
-    let p = &data.pipeline;
-    let f64s = |v: &[f32]| v.iter().map(|&v| f64::from(v)).collect();
-    let (mean, std) = (f64s(&p.stats.mean), f64s(&p.stats.std));
-    let (channels, height, width) = (p.channels, p.height, p.width);
-    InputSpec { image: ImageInput { channels, height, width, mean, std }, ..Default::default() }
 }

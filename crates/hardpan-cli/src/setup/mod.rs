@@ -1,6 +1,6 @@
 //! From options to a learner that is ready to train.
 
-mod digits;
+pub mod digits;
 mod images;
 pub mod segment;
 

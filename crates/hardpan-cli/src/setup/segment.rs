@@ -3,7 +3,7 @@
 use super::{Ready, Settings, Suggested};
 use anyhow::{Context, Result, bail};
 use hardpan::learn::data::block::{OnError, image_files};
-use hardpan::learn::file::{Header, ImageInput};
+use hardpan::learn::file::Header;
 use hardpan::prelude::*;
 use hardpan::vision::data::{SegmentationData, SegmentationDataLoaders, Stats};
 use hardpan::vision::image::Mask;
@@ -85,11 +85,7 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<DynamicUnet>> {
     if s.pretrained.is_some() {
         learn.freeze();
     }
-    let f64s = |v: &[f32]| v.iter().map(|&v| f64::from(v)).collect();
-    let (mean, std) = (f64s(&p.stats.mean), f64s(&p.stats.std));
-    let (channels, height, width) = (p.channels, p.height, p.width);
-    let image = ImageInput { channels, height, width, mean, std };
-    let input = InputSpec { image, ..Default::default() };
+    let input = InputSpec::new(p.clone());
     let header = masks_header(learn.model(), &codes.names, &input, Header::default());
     let (train, valid) = (&data.loaders.train, &data.loaders.valid);
     let items = train.items();

@@ -2,17 +2,21 @@
 //!
 //! A file is the bytes `0 0 type rank`, then `rank` sizes (big-endian `u32`), then the elements, row-major and big-endian.
 //! [`Idx::read`] checks every claim of the header against the length of the file before it allocates anything, so a
-//! file from anywhere is read or refused with a reason, and never more. [`Labelled::read_dir`] reads MNIST-like
-//! data sets: a folder with a file of images and a file of labels for training, and for testing.
+//! file from anywhere is read or refused with a reason, and never more. Files packed by gzip are unpacked while they are read.
+//! [`Labelled::read_dir`] reads MNIST-like data sets: a folder with a file of images and a file of labels for training, and for testing.
 //!
 //! Source: the description on <http://yann.lecun.com/exdb/mnist/>.
 
+use flate2::bufread::MultiGzDecoder;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 /// No real file has more dimensions; the format could say up to 255.
 const MAX_RANK: usize = 8;
+
+/// Deflate makes at most so many bytes of one.
+const MAX_DEFLATION: u64 = 1032;
 
 /// An array from an idx file.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,7 +50,7 @@ pub enum IdxError {
         /// What the system says.
         source: io::Error,
     },
-    /// The file is a compressed one.
+    /// The file is packed in a way that is not unpacked here.
     #[error("{}: the file is {format}-compressed; decompress it first (for instance with `{tool}`)", .path.display())]
     Compressed {
         /// The file.
@@ -55,6 +59,14 @@ pub enum IdxError {
         format: &'static str,
         /// Program that undoes it.
         tool: &'static str,
+    },
+    /// The file is packed by gzip and cannot be unpacked.
+    #[error("{}: its gzip data is damaged or cut short ({source}); copy or download it again", .path.display())]
+    Gzip {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: io::Error,
     },
     /// The first four bytes are not those of an idx file.
     #[error(
@@ -113,39 +125,50 @@ pub enum IdxError {
 }
 
 impl Idx {
-    /// Reads a file.
+    /// Reads a file, which may be packed by gzip (known by its bytes, not by its name).
     ///
     /// # Errors
     /// If it cannot be read, is no idx file, or is longer or shorter than its header says.
     pub fn read(path: impl AsRef<Path>) -> Result<Idx, IdxError> {
         let path = path.as_ref();
         let io = |source| IdxError::Io { path: path.to_owned(), source };
-        let mut file = File::open(path).map_err(io)?;
+        let file = File::open(path).map_err(io)?;
         let length = file.metadata().map_err(io)?.len();
-        Idx::read_from(&mut file, length, path)
+        Idx::unpacked(BufReader::new(file), length, path)
     }
 
     /// Reads the bytes of a file. `path` is only for messages.
     ///
     /// # Errors
     /// As [`Idx::read`].
-    pub fn from_bytes(mut bytes: &[u8], path: impl AsRef<Path>) -> Result<Idx, IdxError> {
-        let length = bytes.len() as u64;
-        Idx::read_from(&mut bytes, length, path.as_ref())
+    pub fn from_bytes(bytes: &[u8], path: impl AsRef<Path>) -> Result<Idx, IdxError> {
+        Idx::unpacked(bytes, bytes.len() as u64, path.as_ref())
     }
 
-    fn read_from(r: &mut dyn Read, found: u64, path: &Path) -> Result<Idx, IdxError> {
-        let io = |source| IdxError::Io { path: path.to_owned(), source };
+    fn unpacked(mut r: impl BufRead, length: u64, path: &Path) -> Result<Idx, IdxError> {
+        let start =
+            r.fill_buf().map_err(|source| IdxError::Io { path: path.to_owned(), source })?;
+        match start.starts_with(&[0x1f, 0x8b]) {
+            true => Idx::read_from(&mut MultiGzDecoder::new(r), Size::Packed(length), path),
+            false => Idx::read_from(&mut r, Size::Plain(length), path),
+        }
+    }
+
+    fn read_from(r: &mut dyn Read, size_of_file: Size, path: &Path) -> Result<Idx, IdxError> {
+        let io = |source| match size_of_file {
+            Size::Plain(_) => IdxError::Io { path: path.to_owned(), source },
+            Size::Packed(_) => IdxError::Gzip { path: path.to_owned(), source },
+        };
         let mut start = Vec::with_capacity(4);
         r.take(4).read_to_end(&mut start).map_err(io)?;
         let (kind, rank) = match start[..] {
             [0, 0, kind, rank] if (1..=MAX_RANK).contains(&(rank as usize)) => {
                 (kind, rank as usize)
             }
-            [0x1f, 0x8b, ..] => {
-                return Err(compressed(path, "gzip", "gunzip"));
+            [0x28, 0xb5, 0x2f, 0xfd] => {
+                let (format, tool) = ("zstd", "zstd -d");
+                return Err(IdxError::Compressed { path: path.to_owned(), format, tool });
             }
-            [0x28, 0xb5, 0x2f, 0xfd] => return Err(compressed(path, "zstd", "zstd -d")),
             _ => return Err(IdxError::Magic { path: path.to_owned(), start }),
         };
         let size = match kind {
@@ -156,42 +179,38 @@ impl Idx {
             _ => return Err(IdxError::Magic { path: path.to_owned(), start }),
         };
         let header = 4 + 4 * rank as u64;
-        let length = |shape, expected| IdxError::Length {
+        let length = |shape, expected, found| IdxError::Length {
             path: path.to_owned(),
             shape,
             size,
             expected,
             found,
         };
-        if found < header {
-            return Err(length(Vec::new(), header));
+        let mut sizes = Vec::with_capacity(4 * rank);
+        r.take(4 * rank as u64).read_to_end(&mut sizes).map_err(io)?;
+        if sizes.len() < 4 * rank {
+            return Err(length(Vec::new(), header, 4 + sizes.len() as u64));
         }
-        let mut shape = Vec::with_capacity(rank);
-        for _ in 0..rank {
-            let mut n = [0; 4];
-            r.read_exact(&mut n).map_err(io)?;
-            shape.push(u32::from_be_bytes(n) as usize);
-        }
+        let shape: Vec<usize> = elements(&sizes, |n| u32::from_be_bytes(n) as usize);
         let bytes = shape.iter().try_fold(size, |a, &n| a.checked_mul(n));
         let Some(bytes) = bytes.filter(|&b| b as u64 <= u64::MAX / 2 && isize::try_from(b).is_ok())
         else {
             return Err(IdxError::Absurd { path: path.to_owned(), shape });
         };
         let expected = header + bytes as u64;
-        if found != expected {
-            return Err(length(shape, expected));
+        match size_of_file {
+            Size::Plain(found) if found != expected => return Err(length(shape, expected, found)),
+            // How much a packed file holds is only known in the end; but there is a most.
+            Size::Packed(packed) if expected > packed.saturating_mul(MAX_DEFLATION) => {
+                return Err(IdxError::Absurd { path: path.to_owned(), shape });
+            }
+            _ => {}
         }
         let mut raw = Vec::with_capacity(bytes);
-        r.take(bytes as u64).read_to_end(&mut raw).map_err(io)?;
+        // One byte more, to see the end of the file, and for gzip its checksum.
+        r.take(bytes as u64 + 1).read_to_end(&mut raw).map_err(io)?;
         if raw.len() != bytes {
-            // The file was cut while it was being read.
-            return Err(IdxError::Length {
-                path: path.to_owned(),
-                shape,
-                size,
-                expected,
-                found: header + raw.len() as u64,
-            });
+            return Err(length(shape, expected, header + raw.len() as u64));
         }
         let data = match kind {
             0x08 => IdxData::U8(raw),
@@ -205,8 +224,11 @@ impl Idx {
     }
 }
 
-fn compressed(path: &Path, format: &'static str, tool: &'static str) -> IdxError {
-    IdxError::Compressed { path: path.to_owned(), format, tool }
+/// Number of bytes of a file.
+#[derive(Clone, Copy)]
+enum Size {
+    Plain(u64),
+    Packed(u64),
 }
 
 fn elements<T, const N: usize>(raw: &[u8], f: fn([u8; N]) -> T) -> Vec<T> {
@@ -263,18 +285,23 @@ impl Labelled {
     }
 
     /// Reads the four files of a data set like MNIST (Fashion-MNIST, KMNIST, ...) from a folder: training and test split.
-    /// The names are the original ones, with `-idx3-ubyte` or `.idx3-ubyte`.
+    /// The names are the original ones, such as `train-images-idx3-ubyte`; also `train-images.idx3-ubyte`, `test` for `t10k`, and all of
+    /// them packed as `.gz`.
     ///
     /// # Errors
     /// As [`Labelled::read`]; also if a file is not there.
     pub fn read_dir(dir: impl AsRef<Path>) -> Result<(Labelled, Labelled), IdxError> {
         let dir = dir.as_ref();
-        let split = |name: &str| {
-            let images = find(dir, &format!("{name}-images"), "idx3-ubyte")?;
-            let labels = find(dir, &format!("{name}-labels"), "idx1-ubyte")?;
-            Labelled::read(images, labels)
+        let split = |parts: &[&str]| {
+            let images = find(dir, parts, "images", "idx3")?;
+            Labelled::read(images, find(dir, parts, "labels", "idx1")?)
         };
-        Ok((split("train")?, split("t10k")?))
+        Ok((split(&["train"])?, split(&["t10k", "test"])?))
+    }
+
+    /// Whether a folder has the training images that [`read_dir`](Labelled::read_dir) reads.
+    pub fn is_dir(dir: impl AsRef<Path>) -> bool {
+        find(dir.as_ref(), &["train"], "images", "idx3").is_ok()
     }
 
     /// Number of images.
@@ -300,13 +327,18 @@ fn bytes(path: &Path, rank: usize, expected: &str) -> Result<(Vec<usize>, Vec<u8
     }
 }
 
-fn find(dir: &Path, stem: &str, suffix: &str) -> Result<PathBuf, IdxError> {
-    let names = [format!("{stem}-{suffix}"), format!("{stem}.{suffix}")];
-    let found = names.iter().map(|n| dir.join(n)).find(|p| p.exists());
-    if let Some(zipped) = names.iter().map(|n| dir.join(format!("{n}.gz"))).find(|p| p.exists())
-        && found.is_none()
-    {
-        return Err(compressed(&zipped, "gzip", "gunzip"));
+/// The first that is there of the names that such a file may have.
+fn find(dir: &Path, parts: &[&str], what: &str, kind: &str) -> Result<PathBuf, IdxError> {
+    for packed in ["", ".gz"] {
+        for part in parts {
+            for between in ["-", "."] {
+                let path = dir.join(format!("{part}-{what}{between}{kind}-ubyte{packed}"));
+                if path.is_file() {
+                    return Ok(path);
+                }
+            }
+        }
     }
-    found.ok_or_else(|| IdxError::NotFound { path: dir.to_owned(), expected: names[0].clone() })
+    let expected = format!("{}-{what}-{kind}-ubyte (or .gz)", parts[0]);
+    Err(IdxError::NotFound { path: dir.to_owned(), expected })
 }

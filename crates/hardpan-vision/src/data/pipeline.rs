@@ -123,31 +123,45 @@ impl ImagePipeline {
     #[must_use]
     pub fn place<S: Spatial>(&self, item: S) -> S {
         let Some((w, h)) = item.size() else { return item };
-        let inner = if self.margin > 0.0 && self.method != ResizeMethod::Pad {
-            // The middle of the picture, whose edges of this width are never seen.
-            let share = 1.0 / (1.0 + self.margin);
-            let (scale_x, scale_y) = (w as f64 / self.width as f64, h as f64 / self.height as f64);
-            let (sx, sy) = match self.method {
-                ResizeMethod::Squish => (scale_x, scale_y),
-                _ => (scale_x.min(scale_y), scale_x.min(scale_y)),
-            };
-            let (pw, ph) = (self.width as f64 * sx * share, self.height as f64 * sy * share);
-            let (left, top) = ((w as f64 - pw) / 2.0, (h as f64 - ph) / 2.0);
-            let part = CropBox { left, top, width: pw, height: ph };
+        if let Some(part) = self.middle(w, h) {
             return item.take_part(part, self.width, self.height, self.filter);
-        } else {
-            item
-        };
-        if (w, h) == (self.width, self.height) {
-            return inner;
         }
-        let resize = Resize {
+        if (w, h) == (self.width, self.height) {
+            return item;
+        }
+        self.resize().at(item, (0.5, 0.5))
+    }
+
+    /// The part of a picture of this size that [`place`](ImagePipeline::place) brings to the size of the input. It reaches beyond a
+    /// picture that is padded.
+    pub fn seen(&self, width: usize, height: usize) -> CropBox {
+        let middle = self.middle(width, height);
+        middle.unwrap_or_else(|| self.resize().part((width, height), (0.5, 0.5)))
+    }
+
+    fn resize(&self) -> Resize {
+        Resize {
             size: (self.width, self.height),
             method: self.method,
             padding: self.padding,
             filter: self.filter,
+        }
+    }
+
+    /// With a margin: the middle of the picture, whose edges of this width are never seen.
+    fn middle(&self, w: usize, h: usize) -> Option<CropBox> {
+        if self.margin <= 0.0 || self.method == ResizeMethod::Pad {
+            return None;
+        }
+        let share = 1.0 / (1.0 + self.margin);
+        let (scale_x, scale_y) = (w as f64 / self.width as f64, h as f64 / self.height as f64);
+        let (sx, sy) = match self.method {
+            ResizeMethod::Squish => (scale_x, scale_y),
+            _ => (scale_x.min(scale_y), scale_x.min(scale_y)),
         };
-        resize.at(inner, (0.5, 0.5))
+        let (pw, ph) = (self.width as f64 * sx * share, self.height as f64 * sy * share);
+        let (left, top) = ((w as f64 - pw) / 2.0, (h as f64 - ph) / 2.0);
+        Some(CropBox { left, top, width: pw, height: ph })
     }
 
     /// Prepared pictures as a normalized batch `[N, C, H, W]`. Others are prepared first.

@@ -106,23 +106,30 @@ impl Resize {
     pub(crate) fn at<S: Spatial>(&self, item: S, at: (f64, f64)) -> S {
         let Some((w, h)) = item.size() else { return item };
         let (tw, th) = self.size;
-        let (sx, sy) = (w as f64 / tw as f64, h as f64 / th as f64);
-        if self.method == ResizeMethod::Squish {
-            return item.take_part(CropBox::whole(w, h), tw, th, self.filter);
-        }
-        let scale = if self.method == ResizeMethod::Pad { sx.max(sy) } else { sx.min(sy) };
-        let part = |t: usize| ((scale * t as f64) as usize).max(1);
-        let (pw, ph) = (part(tw), part(th));
-        let place = |share: f64, n: usize, p: usize| (share * (n as f64 - p as f64)).trunc() as i64;
-        let (left, top) = (place(at.0, w, pw), place(at.1, h, ph));
+        let part = self.part((w, h), at);
         if self.method == ResizeMethod::Pad {
-            let padded = item.window(left, top, pw, ph, self.padding);
+            let (pw, ph) = (part.width as usize, part.height as usize);
+            let padded = item.window(part.left as i64, part.top as i64, pw, ph, self.padding);
             return padded.take_part(CropBox::whole(pw, ph), tw, th, self.filter);
         }
-        let (pw, ph) = (pw.min(w), ph.min(h));
-        let part =
-            CropBox { left: left as f64, top: top as f64, width: pw as f64, height: ph as f64 };
         item.take_part(part, tw, th, self.filter)
+    }
+
+    /// The part of a picture of this size that [`at`](Resize::at) takes; a padded one reaches beyond the picture.
+    pub(crate) fn part(&self, (w, h): Size, at: (f64, f64)) -> CropBox {
+        if self.method == ResizeMethod::Squish {
+            return CropBox::whole(w, h);
+        }
+        let (tw, th) = self.size;
+        let (sx, sy) = (w as f64 / tw as f64, h as f64 / th as f64);
+        let pads = self.method == ResizeMethod::Pad;
+        let scale = if pads { sx.max(sy) } else { sx.min(sy) };
+        let part = |t: usize| ((scale * t as f64) as usize).max(1);
+        let (pw, ph) = (part(tw), part(th));
+        let place = |share: f64, n: usize, p: usize| (share * (n as f64 - p as f64)).trunc();
+        let (left, top) = (place(at.0, w, pw), place(at.1, h, ph));
+        let (pw, ph) = if pads { (pw, ph) } else { (pw.min(w), ph.min(h)) };
+        CropBox { left, top, width: pw as f64, height: ph as f64 }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a model looks at: Grad-CAM.
 
 use super::Predictor;
-use crate::image::Image;
+use crate::image::{CropBox, Image};
 use hardpan_engine::{Tensor, enable_grad, functional as f, grad, no_grad};
 use hardpan_nn::Forward;
 
@@ -16,16 +16,39 @@ pub struct HeatMap {
     pub values: Vec<f32>,
     /// The class.
     pub class: usize,
+    /// Where on the picture the map lies, in shares of the picture's width and height: [`InputSpec::seen`](super::InputSpec::seen).
+    pub part: CropBox,
 }
 
 impl HeatMap {
-    /// The map laid over a picture of any size: `strength` (0 to 1) of red where the map is 1, of nothing where it is 0.
+    /// The value at a place of the picture, given in shares of its width and height, between the centres of the map's cells along
+    /// straight lines; 0 where the model saw nothing.
+    pub fn at(&self, x: f64, y: f64) -> f32 {
+        let (x, y) =
+            ((x - self.part.left) / self.part.width, (y - self.part.top) / self.part.height);
+        if !(0.0..=1.0).contains(&x) || !(0.0..=1.0).contains(&y) || self.values.is_empty() {
+            return 0.0;
+        }
+        let cell = |share: f64, n: usize| {
+            let at = (share * n as f64 - 0.5).clamp(0.0, (n - 1) as f64);
+            let low = at.floor();
+            (low as usize, (low as usize + 1).min(n - 1), (at - low) as f32)
+        };
+        let ((x0, x1, dx), (y0, y1, dy)) = (cell(x, self.width), cell(y, self.height));
+        let row = |y: usize| {
+            let of = |x: usize| self.values[y * self.width + x];
+            of(x0) * (1.0 - dx) + of(x1) * dx
+        };
+        row(y0) * (1.0 - dy) + row(y1) * dy
+    }
+
+    /// The map laid over the picture it is of, in any size: `strength` (0 to 1) of red where the map is 1, of nothing where it is 0.
     pub fn over(&self, image: &Image, strength: f32) -> Image {
         let (w, h) = (image.width(), image.height());
-        let map = Tensor::from_slice(&self.values, [1, 1, self.height, self.width]);
-        let map = enlarge(&map, h, w).to_vec::<f32>();
         let mut out = image.clone().with_channels(3);
-        for (pixel, heat) in out.pixels_mut().chunks_exact_mut(3).zip(map) {
+        for (i, pixel) in out.pixels_mut().chunks_exact_mut(3).enumerate() {
+            let middle = |i: usize, n: usize| (i as f64 + 0.5) / n as f64;
+            let heat = self.at(middle(i % w, w), middle(i / w, h));
             let share = (heat * strength).clamp(0.0, 1.0);
             for (p, colour) in pixel.iter_mut().zip([255.0, 32.0, 0.0]) {
                 *p = (f32::from(*p) * (1.0 - share) + colour * share).round() as u8;
@@ -73,6 +96,8 @@ impl Predictor {
         let top = map.iter().copied().fold(0.0f32, f32::max);
         let scale = if top > 0.0 { 1.0 / top } else { 0.0 };
         let values = map.iter().map(|v| v * scale).collect();
-        Some(HeatMap { width, height, values, class })
+        let part = self.input.seen(image.width(), image.height());
+        let part = part.unwrap_or(CropBox { left: 0.0, top: 0.0, width: 1.0, height: 1.0 });
+        Some(HeatMap { width, height, values, class, part })
     }
 }

@@ -1,7 +1,9 @@
 //! [`MaskPredictor`]: a saved segmentation model in use.
 
-use super::{Fit, InputSpec, PredictError};
+use super::{InputSpec, PredictError};
+use crate::data::ImagePipeline;
 use crate::image::{Image, Mask};
+use crate::plane::crop::ResizeMethod;
 use crate::unet::DynamicUnet;
 use hardpan_engine::{Tensor, flush_all, no_grad};
 use hardpan_learn::file::{FileError, Header, ModelFile};
@@ -47,14 +49,21 @@ pub fn masks_header(
     input: &InputSpec,
     header: Header,
 ) -> Header {
-    let input = InputSpec { fit: Fit::Squish, ..input.clone() };
+    let input = squished(input.clone());
     Header {
         arch: Some(unet.arch()),
         classes: classes.to_vec(),
-        input: Some(input.image.clone()),
+        input: Some(input.image()),
         pipeline: serde_json::to_value(&input).unwrap_or_default(),
         ..header
     }
+}
+
+/// Without cutting anything off: every pixel gets a class.
+fn squished(input: InputSpec) -> InputSpec {
+    let pipeline =
+        ImagePipeline { method: ResizeMethod::Squish, margin: 0.0, ..input.pipeline.clone() };
+    InputSpec { pipeline, digit: false, ..input }
 }
 
 impl MaskPredictor {
@@ -85,7 +94,7 @@ impl MaskPredictor {
         file.load_into(&unet)?;
         unet.eval();
         let header = file.header.clone();
-        let input = InputSpec { fit: Fit::Squish, ..input };
+        let input = squished(input);
         Ok(MaskPredictor { unet, classes: header.classes.clone(), input, header })
     }
 

@@ -19,7 +19,7 @@ mod prepare;
 
 pub use explain::HeatMap;
 pub use masks::{MaskPrediction, MaskPredictor, export_masks, masks_header};
-pub use prepare::{Fit, InputSpec, Tta};
+pub use prepare::{InputSpec, Tta};
 
 use crate::image::Image;
 use crate::models::{Model, ModelError, from_arch};
@@ -105,7 +105,7 @@ pub fn header_for(model: &Model, classes: &[String], input: &InputSpec, header: 
     Header {
         arch: Some(model.arch()),
         classes: classes.to_vec(),
-        input: Some(input.image.clone()),
+        input: Some(input.image()),
         pipeline: serde_json::to_value(input).unwrap_or_default(),
         ..header
     }

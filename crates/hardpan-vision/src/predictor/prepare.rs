@@ -1,35 +1,38 @@
 //! [`InputSpec`]: from pictures to the tensor that a model takes.
 
 use super::checked;
-use crate::image::{CropBox, Filter, Image};
+use crate::data::{ImagePipeline, Stats};
+use crate::image::{CropBox, Image, ImageError};
+use crate::plane::crop::ResizeMethod;
 use hardpan_engine::{Tensor, functional as f};
 use hardpan_learn::data::grey::Grey;
 use hardpan_learn::file::{Header, ImageInput};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// How pictures become inputs; kept in the header of a model's file.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+///
+/// It holds the [`ImagePipeline`] that the validation pictures of the training went through, and nothing else is done to the pictures
+/// of a saved model, so both see the same bits.
+///
+/// ```
+/// use hardpan_vision::data::ImagePipeline;
+/// use hardpan_vision::image::Image;
+/// use hardpan_vision::plane::crop::ResizeMethod;
+/// use hardpan_vision::predictor::InputSpec;
+/// let pipeline = ImagePipeline { method: ResizeMethod::Pad, ..ImagePipeline::new(32, 24, 3) };
+/// let input = InputSpec::new(pipeline);
+/// assert_eq!(input.tensor(&[Image::filled(50, 70, &[9, 8, 7])]).shape(), [1, 3, 24, 32]);
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Stored")]
 pub struct InputSpec {
-    /// Channels, size, mean and standard deviation.
-    pub image: ImageInput,
-    /// How a picture gets that size.
-    pub fit: Fit,
+    /// From a picture to the input.
+    pub pipeline: ImagePipeline,
+    /// Whether pictures are drawn or scanned digits: turned white on black first, their ink centred, as MNIST was made. Default: no.
+    pub digit: bool,
     /// Which views [`tta`](super::Predictor::tta) takes.
     pub tta: Tta,
-}
-
-/// How a picture of another size is made to fit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Fit {
-    /// The largest middle part of the right shape, resized. fastai's `Resize` in validation.
-    #[default]
-    Crop,
-    /// All of it, squeezed.
-    Squish,
-    /// A drawn or scanned digit: turned white on black, its ink centred, as MNIST was made.
-    Digit,
 }
 
 /// Views of a picture for test-time augmentation, besides the picture itself.
@@ -45,66 +48,134 @@ pub enum Tta {
     None,
 }
 
+/// As it is in files. Those of the first versions had `image` and `fit` in place of `pipeline` and `digit`.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Stored {
+    pipeline: Option<ImagePipeline>,
+    digit: bool,
+    tta: Tta,
+    image: Option<ImageInput>,
+    fit: String,
+}
+
+impl TryFrom<Stored> for InputSpec {
+    type Error = String;
+    fn try_from(s: Stored) -> Result<InputSpec, String> {
+        let Stored { pipeline, digit, tta, image, fit } = s;
+        let (pipeline, digit) = match (pipeline, image) {
+            (Some(pipeline), _) => (pipeline, digit),
+            (None, Some(image)) => match fit.as_str() {
+                "" | "crop" => (pipeline_of(&image, ResizeMethod::Crop)?, false),
+                "squish" => (pipeline_of(&image, ResizeMethod::Squish)?, false),
+                "digit" => (pipeline_of(&image, ResizeMethod::Squish)?, true),
+                other => return Err(format!("they are fitted by `{other}`, which is unknown")),
+            },
+            (None, None) => return Err("there is no pipeline".into()),
+        };
+        pipeline.check().map_err(|e| e.to_string())?;
+        if digit && pipeline.channels != 1 {
+            return Err(format!(
+                "digits are grey, but its network takes {} channels",
+                pipeline.channels
+            ));
+        }
+        Ok(InputSpec { pipeline, digit, tta })
+    }
+}
+
+/// A pipeline for inputs of which only size and normalization are known.
+fn pipeline_of(image: &ImageInput, method: ResizeMethod) -> Result<ImagePipeline, String> {
+    checked(image)?;
+    let f32s = |v: &[f64]| v.iter().map(|&v| v as f32).collect();
+    Ok(ImagePipeline {
+        method,
+        stats: Stats { mean: f32s(&image.mean), std: f32s(&image.std) },
+        ..ImagePipeline::new(image.width, image.height, image.channels)
+    })
+}
+
 impl InputSpec {
+    /// By this pipeline. Views for [`tta`](super::Predictor::tta) are mirrored and enlarged, or for grey pictures, which may be letters,
+    /// moved by a pixel.
+    pub fn new(pipeline: ImagePipeline) -> InputSpec {
+        let tta = if pipeline.channels == 1 { Tta::Shift } else { Tta::FlipZoom };
+        InputSpec { pipeline, digit: false, tta }
+    }
+
+    /// Channels, size and normalization alone.
+    pub fn image(&self) -> ImageInput {
+        let p = &self.pipeline;
+        let f64s = |v: &[f32]| v.iter().map(|&v| f64::from(v)).collect();
+        ImageInput {
+            channels: p.channels,
+            height: p.height,
+            width: p.width,
+            mean: f64s(&p.stats.mean),
+            std: f64s(&p.stats.std),
+        }
+    }
+
     /// What the header of a file says.
     pub(super) fn of_header(header: &Header) -> Result<InputSpec, String> {
-        let Some(image) = header.input.clone() else {
+        let Some(image) = &header.input else {
             return Err("it does not say what pictures its network takes".into());
         };
-        checked(&image)?;
+        checked(image)?;
         if !header.pipeline.is_null() {
             let spec: InputSpec = serde_json::from_value(header.pipeline.clone())
                 .map_err(|e| format!("the way it prepares pictures: {e}"))?;
-            checked(&spec.image)?;
+            checked(&spec.image())?;
             return Ok(spec);
         }
         // Files from before there was a pipeline are of digits.
-        let digits = image.channels == 1 && (image.height, image.width) == (28, 28);
-        let (fit, tta) =
-            if digits { (Fit::Digit, Tta::Shift) } else { (Fit::Squish, Tta::FlipZoom) };
-        Ok(InputSpec { image, fit, tta })
+        let digit = image.channels == 1 && (image.height, image.width) == (28, 28);
+        let tta = if digit { Tta::Shift } else { Tta::FlipZoom };
+        Ok(InputSpec { pipeline: pipeline_of(image, ResizeMethod::Squish)?, digit, tta })
+    }
+
+    /// Reads a picture as validation did, in its own size.
+    ///
+    /// # Errors
+    /// As [`Image::open`].
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<Image, ImageError> {
+        self.pipeline.decode_options().open(path)
     }
 
     /// Pictures as `[N, C, H, W]`, normalized.
     pub fn tensor(&self, images: &[Image]) -> Tensor {
-        let ImageInput { channels: c, height: h, width: w, mean, std } = &self.image;
-        let mut values: Vec<f32> = Vec::with_capacity(images.len() * c * h * w);
-        let mut planes = Vec::new();
-        for image in images {
-            if self.fit == Fit::Digit && *c == 1 {
-                values.extend(digit(image, *w, *h).pixels);
-                continue;
-            }
-            planes.clear();
-            self.fitted(image).append_planes(&mut planes);
-            values.extend(planes.iter().map(|&p| f32::from(p) / 255.0));
+        let p = &self.pipeline;
+        if images.is_empty() {
+            return Tensor::zeros([0, p.channels, p.height, p.width]);
         }
-        let x = Tensor::from_vec(values, [images.len(), *c, *h, *w]);
-        let per_channel = |v: &[f64]| {
-            let v: Vec<f32> = v.iter().map(|x| *x as f32).collect();
-            Tensor::from_vec(v, [1, *c, 1, 1])
-        };
-        (x - per_channel(mean)) / per_channel(std)
+        if !self.digit {
+            let fitted: Vec<Image> = images.iter().map(|i| self.fitted(i)).collect();
+            return p.batch(&fitted);
+        }
+        let values = images.iter().flat_map(|i| digit(i, p.width, p.height).pixels).collect();
+        let x = Tensor::from_vec(values, [images.len(), 1, p.height, p.width]);
+        (x - f64::from(p.stats.mean[0])) / f64::from(p.stats.std[0])
     }
 
     /// The picture with the model's channels and size.
     pub fn fitted(&self, image: &Image) -> Image {
-        let ImageInput { channels, height, width, .. } = self.image;
-        let image = image.clone().with_channels(channels);
-        if (image.width(), image.height()) == (width, height) {
-            return image;
+        self.pipeline.prepare(image.clone())
+    }
+
+    /// The part of a picture of this size that the model sees, in shares of the picture: 0, 0, 1, 1 is all of it. A padded picture is
+    /// smaller than what is seen. `None` for digits, whose ink is moved.
+    pub fn seen(&self, width: usize, height: usize) -> Option<CropBox> {
+        if self.digit {
+            return None;
         }
-        match self.fit {
-            Fit::Crop => {
-                let (iw, ih) = (image.width() as f64, image.height() as f64);
-                let scale = (iw / width as f64).min(ih / height as f64);
-                let (cw, ch) = (width as f64 * scale, height as f64 * scale);
-                let part =
-                    CropBox { left: (iw - cw) / 2.0, top: (ih - ch) / 2.0, width: cw, height: ch };
-                image.resize_part(part, width, height, Filter::Bilinear)
-            }
-            Fit::Squish | Fit::Digit => image.resize(width, height, Filter::Bilinear),
-        }
+        let (w, h) = (width as f64, height as f64);
+        let part = self.pipeline.seen(width, height);
+        Some(CropBox {
+            left: part.left / w,
+            top: part.top / h,
+            width: part.width / w,
+            height: part.height / h,
+        })
     }
 
     /// Other views of inputs `[N, C, H, W]`.
