@@ -70,7 +70,19 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<DynamicUnet>> {
     s.batch_size.get_or_insert(8);
     let codes = Codes::of(&folder, &layout_of(&folder)?, s.void)?;
     s.void = codes.void;
-    let data = data(s, &codes)?;
+    let mut data = data(s, &codes)?;
+    let items = data.loaders.train.items();
+    let natural = (data.pipeline.width, data.pipeline.height);
+    let plan = plan(items, s.size.unwrap_or(natural), s.size.is_none());
+    let mut notes = Vec::new();
+    if s.size.is_none() && plan.size != natural {
+        let ((w, h), (full_w, full_h)) = (plan.size, natural);
+        notes.push(format!(
+            "pictures are trained on at {w}x{h} of their {full_w}x{full_h}, to be done within an hour; --size and --epochs say otherwise"
+        ));
+        s.size = Some(plan.size);
+        data = self::data(s, &codes)?;
+    }
     let p = &data.pipeline;
     s.size = Some((p.width, p.height));
     manual_seed(s.seed);
@@ -87,19 +99,45 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<DynamicUnet>> {
     }
     let input = InputSpec::new(p.clone());
     let header = masks_header(learn.model(), &codes.names, &input, Header::default());
-    let (train, valid) = (&data.loaders.train, &data.loaders.valid);
-    let items = train.items();
     Ok(Ready {
         train_items: items,
-        valid_items: valid.as_ref().map_or(0, |v| v.items()),
-        // Some thousand pictures shown in all, as few as they may be.
-        suggested: Suggested { epochs: (4000 / items.max(1)).clamp(5, 30), lr: 2e-3 },
+        valid_items: data.loaders.valid.as_ref().map_or(0, |v| v.items()),
+        suggested: Suggested { epochs: plan.epochs, lr: 2e-3 },
         metric: "pixel_accuracy",
-        notes: Vec::new(),
+        notes,
         learn,
         header,
         data: None,
     })
+}
+
+/// Operations of training that the defaults may take: about half an hour on two cores.
+const BUDGET: f64 = 3e14;
+/// Of those, what the usual network takes for a pixel.
+const PER_PIXEL: f64 = 3e6;
+
+/// What to train with when nobody says.
+#[derive(Debug, PartialEq)]
+struct Plan {
+    size: (usize, usize),
+    epochs: usize,
+}
+
+/// Some thousand pictures shown in all, or as many as the budget allows, and five times each at least. Where `may_shrink`, pictures
+/// become smaller, down to half a side, until ten times each are allowed.
+fn plan(items: usize, (width, height): (usize, usize), may_shrink: bool) -> Plan {
+    // Halved five times on the way down the network.
+    let scaled = |by: f64| {
+        let side = |n: usize| ((n as f64 * by / 32.0).round() as usize * 32).max(32);
+        (side(width), side(height))
+    };
+    let allowed = |(w, h): (usize, usize)| BUDGET / (items.max(1) * w * h) as f64 / PER_PIXEL;
+    let small = [0.75, 0.5].map(scaled).into_iter().filter(|s| s.0 <= width && s.1 <= height);
+    let sizes: Vec<_> = [(width, height)].into_iter().chain(small).collect();
+    let fits = sizes.iter().find(|size| !may_shrink || allowed(**size) >= 10.0);
+    let size = *fits.unwrap_or(&sizes[sizes.len() - 1]);
+    let shown = (4000 / items.max(1)).clamp(5, 30);
+    Plan { size, epochs: shown.min(allowed(size) as usize).max(5) }
 }
 
 /// A learner of a saved model, over the data that `s` means, to measure it.
@@ -221,5 +259,22 @@ impl Codes {
         }
         names.truncate(classes);
         Ok(Codes { names, classes, void })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plan;
+
+    #[test]
+    fn large_pictures_are_made_smaller_within_reason() {
+        let few = plan(20, (320, 240), true);
+        assert_eq!((few.size, few.epochs), ((320, 240), 30));
+        let street = plan(367, (320, 240), true);
+        assert_eq!((street.size, street.epochs), ((160, 128), 10));
+        let many = plan(20_000, (500, 400), true);
+        assert_eq!((many.size, many.epochs), ((256, 192), 5));
+        assert_eq!(plan(367, (320, 240), false).size, (320, 240));
+        assert_eq!(plan(100_000, (20, 20), true).size, (20, 20), "no larger than they are");
     }
 }
