@@ -10,6 +10,7 @@
 
 mod fashion;
 mod mnist;
+mod overhead;
 mod page;
 mod study;
 
@@ -43,7 +44,7 @@ struct Settings {
 }
 
 /// In the order of the page.
-const ALL: [(&str, Experiment); 10] = [
+const ALL: [(&str, Experiment); 11] = [
     ("init", study::init),
     ("sqrt5", study::sqrt5),
     ("momentum", study::momentum),
@@ -54,6 +55,7 @@ const ALL: [(&str, Experiment); 10] = [
     ("loss_scale", mnist::loss_scale),
     ("mnist", mnist::eight_epochs),
     ("fashion", fashion::five_epochs),
+    ("overhead", overhead::overhead),
 ];
 
 fn main() -> Result<()> {
