@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     match args[..] {
         [model, out] => {
             let p = Predictor::load(model)?;
-            let input = p.input().image.clone();
+            let input = p.input().image();
             let row = |v: &[f64]| {
                 let v: Vec<f32> = v.iter().map(|x| *x as f32).collect();
                 Tensor::from_slice(&v, [1, v.len(), 1, 1])
