@@ -72,6 +72,7 @@ Examples:
   hardpan train                                  the built-in digits, 5 epochs
   hardpan train ./photos                         a folder with a folder of pictures for each class
   hardpan train ./photos --valid 0.3 --epochs 20 --arch xresnet18 --size 128
+  hardpan train labels.csv                       a table: picture files, their classes, perhaps is_valid
   hardpan train ./photos --pretrained weights.pth --arch efficientnet_lite0
   hardpan train ./street --task segment          pictures and masks: images/ and masks/, or train/ and trainannot/
   hardpan train ./fashion --lr auto --seed 7     a folder with four idx files, as MNIST has
@@ -149,8 +150,8 @@ impl Train {
 /// What a training starts from.
 #[derive(Debug, Args)]
 pub struct Setup {
-    /// A folder of pictures with a folder for each class (or train/ and valid/ with those), a folder with
-    /// four idx files, or a data set's name (see `hardpan data list`)
+    /// A folder of pictures with a folder for each class (or train/ and valid/ with those), a CSV table of
+    /// pictures and classes, a folder with four idx files, or a data set's name (see `hardpan data list`)
     #[arg(default_value = "mnist")]
     pub data: String,
 
@@ -167,7 +168,7 @@ pub struct Setup {
     pub bs: Option<usize>,
 
     /// Side of the square that pictures are fitted to, in pixels [default: by the data]
-    #[arg(long, value_name = "PX", value_parser = positive)]
+    #[arg(long, value_name = "PX", value_parser = side)]
     pub size: Option<usize>,
 
     /// Seed of everything random: the same seed gives the same model, on any number of threads
@@ -192,6 +193,10 @@ pub struct Setup {
     /// an empty label leaves the file out
     #[arg(long, value_name = "FILE")]
     pub corrections: Option<PathBuf>,
+
+    /// The column of a CSV table that has the classes [default: the one named label, class or the like]
+    #[arg(long, value_name = "COL")]
+    pub target: Option<String>,
 
     /// Stop at a picture that cannot be read, instead of leaving it out and saying so
     #[arg(long)]
@@ -245,6 +250,8 @@ pub enum Augment {
     Light,
     /// Mirrored, turned, zoomed, warped, lit otherwise
     Full,
+    /// Mirrored, then two random changes (RandAugment)
+    Rand,
 }
 
 impl Augment {
@@ -254,6 +261,7 @@ impl Augment {
             Augment::None => "none",
             Augment::Light => "light",
             Augment::Full => "full",
+            Augment::Rand => "rand",
         }
     }
 }
@@ -574,6 +582,11 @@ fn positive(s: &str) -> Result<usize, String> {
     }
 }
 
+fn side(s: &str) -> Result<usize, String> {
+    let fits = |n: &usize| (1..=8192).contains(n);
+    s.parse().ok().filter(fits).ok_or_else(|| "expected a number of pixels from 1 to 8192".into())
+}
+
 fn real(s: &str, right: impl Fn(f64) -> bool, expected: &str) -> Result<f64, String> {
     s.parse().ok().filter(|&v: &f64| v.is_finite() && right(v)).ok_or_else(|| expected.to_owned())
 }
@@ -637,6 +650,8 @@ mod tests {
             Cli::try_parse_from(line).unwrap_err().to_string()
         };
         assert!(refused(&["--epochs", "0"]).contains("whole number from 1 on"));
+        assert!(refused(&["--size", "0"]).contains("from 1 to 8192"));
+        assert!(refused(&["--size", "100000"]).contains("from 1 to 8192"));
         assert!(refused(&["--lr=nan"]).contains("a number above 0"));
         assert!(refused(&["--valid", "1"]).contains("between 0 and 1"));
         assert!(refused(&["--valid", "no/such/folder"]).contains("a folder that is there"));

@@ -148,6 +148,7 @@ fn training_split(predictor: &Predictor, word: &str) -> Option<Split> {
         fraction: p.settings.get("valid").and_then(|v| v.as_f64()),
         folder: of(|s| s.valid_folder),
         corrections: of(|s| s.corrections),
+        target: settings.as_ref().and_then(|s| s.target.clone()),
         seed: p.seed?,
     })
 }

@@ -42,15 +42,37 @@ impl Output {
 
     /// What went wrong, with its causes.
     pub fn error(&self, e: &anyhow::Error) {
-        self.event(&crate::events::Event::Error { message: format!("{e:#}") });
-        let mut text = format!("error: {e}");
-        for cause in e.chain().skip(1) {
-            text += &format!("\n  because: {cause}");
-        }
-        put(io::stderr(), &text);
+        let said = said(e);
+        self.event(&crate::events::Event::Error { message: said.join(": ") });
+        put(io::stderr(), &format!("error: {}", said.join("\n  because: ")));
     }
+}
+
+/// An error and its causes, without those that others have in their words already.
+fn said(e: &anyhow::Error) -> Vec<String> {
+    let mut said: Vec<String> = Vec::new();
+    for cause in e.chain().map(ToString::to_string) {
+        if !said.iter().any(|s| s.contains(&cause)) {
+            said.push(cause);
+        }
+    }
+    said
 }
 
 fn put(mut to: impl Write, text: &str) {
     let _ = writeln!(to, "{text}").and_then(|()| to.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_said_twice() {
+        let io = io::Error::other("no room");
+        let e = anyhow::Error::from(io).context("x.png: no room").context("drawing");
+        assert_eq!(said(&e), ["drawing", "x.png: no room"]);
+        let e = anyhow::anyhow!("no room").context("drawing").context("training");
+        assert_eq!(said(&e), ["training", "drawing", "no room"]);
+    }
 }

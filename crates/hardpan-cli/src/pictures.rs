@@ -90,6 +90,8 @@ pub struct Split {
     pub folder: Option<PathBuf>,
     /// The file of corrected labels.
     pub corrections: Option<PathBuf>,
+    /// The column of the classes in a table, if it was said.
+    pub target: Option<String>,
     pub seed: u64,
 }
 
@@ -116,6 +118,64 @@ impl Split {
     }
 }
 
+/// The columns of a table of pictures.
+pub struct Columns {
+    pub file: String,
+    pub label: String,
+    /// Says which rows are for validation.
+    pub valid: Option<String>,
+}
+
+impl Columns {
+    /// The column of names of files that are there (seen from the table's folder), and that of the labels: `target` if it is given, else
+    /// the one that is named so, else the only other one. `None` if the table names no pictures.
+    ///
+    /// # Errors
+    /// If it cannot be read, or it is not clear which column has the labels.
+    pub fn of(csv: &Path, target: Option<&str>) -> Result<Option<Columns>> {
+        let table = Table::read_csv(csv, b',').map_err(anyhow::Error::from_boxed)?;
+        let Some(first) = table.rows().first() else {
+            bail!("{}: there are no rows below its line of names", csv.display());
+        };
+        let folder = csv.parent().unwrap_or(Path::new("."));
+        let names = table.columns();
+        let is_file = |cell: &String| !cell.is_empty() && folder.join(cell).is_file();
+        let Some(at) = first.cells().iter().position(is_file) else { return Ok(None) };
+        let known =
+            |wanted: &[&str]| names.iter().find(|n| wanted.contains(&&*n.to_lowercase())).cloned();
+        let valid = known(&["is_valid", "valid", "validation"]);
+        let others: Vec<&String> =
+            names.iter().filter(|n| **n != names[at] && Some(*n) != valid.as_ref()).collect();
+        let label = match (target, known(&["label", "labels", "class", "category", "target"])) {
+            (Some(target), _) => names.iter().find(|n| *n == target).cloned(),
+            (None, Some(label)) => Some(label),
+            (None, None) if others.len() == 1 => Some(others[0].clone()),
+            _ => None,
+        };
+        let Some(label) = label else {
+            bail!(
+                "{}: which column has the classes? Its columns are {}; say it with --target COLUMN",
+                csv.display(),
+                names.join(", ")
+            );
+        };
+        Ok(Some(Columns { file: names[at].clone(), label, valid }))
+    }
+}
+
+/// The labelled pictures of a folder, or of a table (CSV) that names pictures and their classes.
+pub fn loaders(source: &Path, target: Option<&str>) -> Result<ImageDataLoaders> {
+    if source.is_dir() {
+        return Ok(ImageDataLoaders::from_folder(source));
+    }
+    let Some(columns) = Columns::of(source, target)? else {
+        bail!("{}: none of its columns names pictures that are there", source.display());
+    };
+    let folder = source.parent().unwrap_or(Path::new("."));
+    let Columns { file, label, valid } = columns;
+    Ok(ImageDataLoaders::from_csv(source, folder, &file, &label, valid.as_deref()))
+}
+
 /// Reads lines of `FILE,LABEL` under a line of names, as `hardpan report` writes them; an empty label leaves the file out.
 fn corrections(file: &Path) -> Result<BTreeMap<PathBuf, Option<String>>> {
     let table = Table::read_csv(file, b',').map_err(anyhow::Error::from_boxed);
@@ -129,7 +189,7 @@ fn corrections(file: &Path) -> Result<BTreeMap<PathBuf, Option<String>>> {
     Ok(out)
 }
 
-/// The labelled pictures of a folder, for a model that knows `classes`. With `split` (that of the training on this folder), they are
+/// The labelled pictures of a folder or table, for a model that knows `classes`. With `split` (that of the training on this folder), they are
 /// divided and labelled as the training did.
 pub fn labelled(
     folder: &Path,
@@ -137,7 +197,7 @@ pub fn labelled(
     part: Part,
     split: Option<&Split>,
 ) -> Result<Labelled> {
-    let mut loaders = ImageDataLoaders::from_folder(folder);
+    let mut loaders = loaders(folder, split.and_then(|s| s.target.as_deref()))?;
     if let Some(split) = split {
         loaders = split.apply(loaders)?;
     }
@@ -183,6 +243,9 @@ pub fn labelled(
 
 /// Whether the folder says itself what is for validation.
 fn has_parts(folder: &Path) -> bool {
+    if folder.is_file() {
+        return Columns::of(folder, None).is_ok_and(|c| c.is_some_and(|c| c.valid.is_some()));
+    }
     let names = ["valid", "val", "validation", "test", "testing"];
     let Ok(entries) = std::fs::read_dir(folder) else { return false };
     let is =

@@ -170,12 +170,93 @@ fn what_is_wrong_with_a_folder_is_said() {
     assert!(says(&["train", "data", "--shift", "2"]).contains("--augment"));
     assert!(says(&["train", "data", "--pretrained", "nothing.pth"]).contains("nothing.pth"));
     assert!(says(&["train", "data", "--task", "tabular"]).contains("pictures only"));
+    let e = says(&["export", "data/red/000.png", "out.onnx"]);
+    assert!(e.contains("not a Hardpan model: it is a PNG picture"), "{e}");
     done(&train(at, &[]));
+    // Weights of another network, and what is no file of weights.
+    let other = ["train", "data", "--arch", "resnet9_tiny", "--pretrained"];
+    let e = says(&[&other[..], &["model.hardpan"]].concat());
+    assert!(e.contains("of another architecture"), "{e}");
+    let e = says(&[&other[..], &["data/red/000.png"]].concat());
+    assert!(e.contains("neither a safetensors file nor one of torch.save"), "{e}");
+    let e = says(&["export", "model.hardpan", "nowhere/m.onnx"]);
+    assert!(e.contains("nowhere") && e.matches("No such file").count() == 1, "{e}");
     std::fs::rename(at.join("data/red"), at.join("data/purple")).unwrap();
     let e = says(&["eval", "model.hardpan", "data", "--part", "all"]);
     assert!(e.contains("purple") && e.contains("does not know"), "{e}");
     assert!(says(&["serve", "model.hardpan", "--addr", "nowhere:80"]).contains("nowhere:80"));
     assert!(says(&["report", "absent.hardpan"]).contains("no such file"));
+}
+
+/// Class folders with one picture each leave none to judge by; that is said, and is no failure.
+#[test]
+fn without_anything_to_judge_by() {
+    let dir = colours(1);
+    let o = train(dir.path(), &[]);
+    done(&o);
+    assert!(text(&o.stderr).contains("nothing is left to judge by"), "{}", text(&o.stderr));
+    let out = text(&o.stdout);
+    assert!(out.contains("There was nothing to judge it by") && !out.contains("NaN"), "{out}");
+}
+
+/// Strange files and names, and a link back up: what can be read is learned from, once.
+#[cfg(unix)]
+#[test]
+fn strange_folders_are_trained_on() {
+    let dir = colours(6);
+    let at = dir.path();
+    let red = at.join("data/red");
+    std::os::unix::fs::symlink("..", red.join("loop")).unwrap();
+    std::os::unix::fs::symlink("nowhere.png", red.join("dangling.png")).unwrap();
+    std::fs::write(red.join("empty.png"), "").unwrap();
+    std::fs::rename(red.join("000.png"), red.join("größe 1 图.png")).unwrap();
+    std::fs::rename(at.join("data"), at.join("ein Ordner")).unwrap();
+    let args = [&["train", "ein Ordner"], &QUICK[..], &["--json", "--out", "mödel.hardpan"]];
+    let o = hardpan(at, &args.concat());
+    done(&o);
+    let start = &objects(&o)[0];
+    let items = start["train_items"].as_u64().unwrap() + start["valid_items"].as_u64().unwrap();
+    assert_eq!(items, 20, "18 pictures and two files that cannot be read");
+    let left_out: Vec<String> =
+        text(&o.stderr).lines().filter(|l| l.contains("left out")).map(str::to_owned).collect();
+    assert_eq!(left_out.len(), 2, "{left_out:?}");
+    for line in left_out {
+        assert_eq!(line.matches("ein Ordner").count(), 1, "{line}");
+    }
+    let o = hardpan(at, &["predict", "mödel.hardpan", "ein Ordner/red/größe 1 图.png", "--json"]);
+    done(&o);
+    assert_eq!(objects(&o)[0]["input"], "ein Ordner/red/größe 1 图.png");
+}
+
+#[test]
+fn a_table_of_pictures() {
+    let dir = colours(8);
+    let at = dir.path();
+    let mut table = String::from("picture,colour,is_valid,weight\n");
+    for class in CLASSES {
+        for i in 0..8 {
+            table += &format!("data/{class}/{i:03}.png,{class},{},1\n", i < 2);
+        }
+    }
+    std::fs::write(at.join("table.csv"), &table).unwrap();
+    let args =
+        |target: &'static [&str]| [&["train", "table.csv", "--json"], &QUICK[..], target].concat();
+    let o = hardpan(at, &args(&[]));
+    assert_eq!(o.status.code(), Some(1));
+    let e = text(&o.stderr);
+    assert!(e.contains("picture, colour, is_valid, weight") && e.contains("--target"), "{e}");
+    let o = hardpan(at, &args(&["--target", "colour"]));
+    done(&o);
+    let start = &objects(&o)[0];
+    assert_eq!((&start["train_items"], &start["valid_items"]), (&18.into(), &6.into()));
+    assert_eq!(start["classes"], serde_json::json!(CLASSES));
+    let o = hardpan(at, &["eval", "model.hardpan", "--json"]);
+    done(&o);
+    assert_eq!((&objects(&o)[0]["items"], &objects(&o)[0]["part"]), (&6.into(), &"valid".into()));
+    std::fs::write(at.join("other.csv"), "a,b\n1,2\n").unwrap();
+    let o = hardpan(at, &["train", "other.csv"]);
+    assert_eq!(o.status.code(), Some(1));
+    assert!(text(&o.stderr).contains("a column of picture files"), "{}", text(&o.stderr));
 }
 
 /// What a folder apart was validated on is what `eval` judges by.

@@ -126,7 +126,7 @@ fn files_of_the_first_versions_open() {
         let x = (bytes - mean) / std;
         let distance = (p.input().tensor(std::slice::from_ref(&picture)) - &x).abs().amax(..);
         assert!(distance.item::<f32>() < 1e-5, "{distance:?}");
-        assert_eq!(p.predict(&[picture.clone()])[0].probabilities.len(), 2);
+        assert_eq!(p.predict(std::slice::from_ref(&picture))[0].probabilities.len(), 2);
     }
     let wrong = |pipeline| {
         write(pipeline).unwrap();

@@ -3,7 +3,7 @@
 use hardpan_engine::Tensor;
 use hardpan_learn::data::Draw;
 use hardpan_learn::data::block::{Category, ItemTransform};
-use hardpan_vision::augment::{AugTransforms, Drawn, Lighting, TrivialAugment};
+use hardpan_vision::augment::{AugTransforms, Drawn, Lighting, RandAugment, TrivialAugment};
 use hardpan_vision::image::{Filter, Image, Mask, Padding};
 use hardpan_vision::plane::crop::*;
 use hardpan_vision::plane::{Boxes, Homography, Points, Spatial};
@@ -238,6 +238,7 @@ fn validation_is_never_random() {
         Box::new(RandomCrop::new(20, 20).pad(3)),
         Box::new(AugTransforms::default().erase(1.0)),
         Box::new(TrivialAugment::default()),
+        Box::new(RandAugment::default()),
         Box::new(Flip { p: 1.0 }),
     ];
     for tfm in &transforms {
@@ -288,6 +289,45 @@ fn trivial_augment_does_many_things_to_any_picture() {
             assert_eq!(out.size(), Some((w, h)));
         }
     }
+}
+
+#[test]
+fn rand_augment_is_as_strong_as_said() {
+    let image = smooth(30, 20, 3);
+    // How far the bytes are from the old ones, on average.
+    let distance = |tfm: &RandAugment| {
+        let of = |mut d: Draw| {
+            let (out, _) = tfm.apply(image.clone(), Category(0), &mut d).unwrap();
+            let pairs = out.pixels().iter().zip(image.pixels());
+            pairs.map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / 1800.0
+        };
+        draws(200).map(of).sum::<f64>() / 200.0
+    };
+    let [weak, usual, strong] = [1, 9, 28].map(|m| distance(&RandAugment::new(2, m)));
+    assert!(weak < usual && usual < strong, "{weak} {usual} {strong}");
+    assert!(distance(&RandAugment::new(4, 9)) > usual && distance(&RandAugment::new(0, 9)) == 0.0);
+    // A mask goes where its picture goes.
+    let tfm = RandAugment::new(2, 20);
+    let left = |x: usize| u8::from(x < 15);
+    let halves = Image::new(30, 20, 1, (0..600).map(|i| left(i % 30) * 255).collect());
+    let mask = Mask::new(30, 20, (0..600).map(|i| left(i % 30)).collect());
+    let moved = draws(60)
+        .map(|mut d| tfm.apply(halves.clone(), mask.clone(), &mut d).unwrap().1)
+        .filter(|m| *m != mask)
+        .count();
+    assert!(moved > 20, "{moved} of 60 masks moved");
+    for (w, h, c) in [(1, 1, 3), (2, 1, 1), (5, 5, 1)] {
+        for mut d in draws(60) {
+            let (out, ()) = tfm.apply(Image::filled(w, h, &vec![77; c]), (), &mut d).unwrap();
+            assert_eq!(out.size(), Some((w, h)));
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "a magnitude of 31; at most 30")]
+fn rand_augment_has_a_strongest_magnitude() {
+    let _ = RandAugment::new(2, 31);
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! Saved models in use: the same numbers in another process, in batches of any size, for today's digit models too.
 
-use hardpan_engine::{Tensor, manual_seed};
+use hardpan_engine::{Tensor, functional as f, manual_seed};
 use hardpan_learn::arch::Network;
 use hardpan_learn::file::{Header, ImageInput, ModelFile};
+use hardpan_nn::optim::{Adam, Recipe};
 use hardpan_nn::{Forward, Module};
 use hardpan_vision::data::{ImagePipeline, Stats};
 use hardpan_vision::image::Image;
 use hardpan_vision::models::{HeadOptions, ModelOptions, create};
+use hardpan_vision::plane::crop::ResizeMethod::{Crop, Pad};
 use hardpan_vision::predictor::{
     InputSpec, MaskPredictor, Prediction, Predictor, Tta, export, export_masks,
 };
@@ -125,6 +127,74 @@ fn what_the_model_looks_at() {
     assert_eq!((shown.width(), shown.height()), (40, 30));
     if best.values.contains(&1.0) {
         assert_ne!(shown.pixels(), before);
+    }
+}
+
+/// A map lies on the part of the picture that the model sees.
+#[test]
+fn maps_lie_where_the_model_looks() {
+    let model = create("resnet9_tiny", &ModelOptions { classes: 2, ..Default::default() }).unwrap();
+    let pipeline = |method| ImagePipeline { method, ..ImagePipeline::new(24, 24, 3) };
+    let mut predictor = Predictor::new(model, Vec::new(), InputSpec::new(pipeline(Crop)));
+    let mut map = predictor.explain(&picture(1, 48, 24, 3), Some(0));
+    assert_eq!((map.part.left, map.part.width, map.part.height), (0.25, 0.5, 1.0));
+    map.values = (0..576).map(|i| if i % 24 < 12 { 1.0 } else { 0.0 }).collect();
+    assert_eq!([0.1, 0.3, 0.7, 0.9].map(|x| map.at(x, 0.5)), [0.0, 1.0, 0.0, 0.0]);
+    let white = Image::filled(48, 24, &[255; 3]);
+    let over = map.over(&white, 1.0);
+    assert_eq!((over.pixel(6, 9), over.pixel(14, 9)), (&[255u8; 3][..], &[255u8, 32, 0][..]));
+    predictor = Predictor::new(predictor.into_model(), Vec::new(), InputSpec::new(pipeline(Pad)));
+    let map = predictor.explain(&picture(1, 48, 24, 3), Some(0));
+    assert_eq!((map.part.top, map.part.width, map.part.height), (-0.5, 1.0, 2.0));
+}
+
+/// Only the upper left corner says which class it is, and nothing else; that is where the map is bright.
+#[test]
+fn models_without_maps_are_explained_too() {
+    manual_seed(2);
+    let side = 32;
+    let corner = |image: &mut Image, class: usize| {
+        for y in 0..8 {
+            for x in 0..8 {
+                image.pixels_mut()[(y * side + x) * 3..][..3].fill(class as u8 * 255);
+            }
+        }
+    };
+    let options = ModelOptions { classes: 2, image_size: side, ..Default::default() };
+    for (arch, steps) in [("mlp", 40), ("vit_tiny_patch16_224", 12)] {
+        let input = InputSpec::new(ImagePipeline::new(side, side, 3));
+        let model = create(arch, &options).unwrap();
+        let mut opt = Adam::new(1e-3).build(model.parameters());
+        for step in 0..steps {
+            let images: Vec<Image> = (0..8)
+                .map(|i| {
+                    let mut image = picture(step * 16 + i, side, side, 3);
+                    corner(&mut image, i % 2);
+                    image
+                })
+                .collect();
+            let y = Tensor::from_vec((0..8).map(|i| i % 2).collect::<Vec<i64>>(), [8]);
+            opt.zero_grad();
+            f::cross_entropy(&model.forward(&input.tensor(&images)), &y).backward();
+            opt.step();
+        }
+        let predictor = Predictor::new(model, Vec::new(), input);
+        let mut image = picture(7777, side, side, 3);
+        corner(&mut image, 1);
+        assert_eq!(
+            predictor.predict(std::slice::from_ref(&image))[0].class,
+            1,
+            "{arch} has not learned"
+        );
+        assert!(predictor.grad_cam(&image, None).is_none());
+        let map = predictor.explain(&image, None);
+        assert!((map.width, map.height, map.class) == (side, side, 1));
+        let mean = |inside: bool| {
+            let is = |i: &usize| (i / side < 8 && i % side < 8) == inside;
+            let all: Vec<f32> = (0..side * side).filter(is).map(|i| map.values[i]).collect();
+            all.iter().sum::<f32>() / all.len() as f32
+        };
+        assert!(mean(true) > 3.0 * mean(false), "{arch}: {} {}", mean(true), mean(false));
     }
 }
 

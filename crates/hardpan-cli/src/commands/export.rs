@@ -3,7 +3,7 @@
 use crate::args::Export;
 use crate::loaded::Loaded;
 use crate::output::Output;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use hardpan::learn::file::write_atomic;
 use hardpan::onnx::{OPSET, Options, to_onnx};
 use hardpan::prelude::*;
@@ -25,8 +25,7 @@ pub fn run(args: &Export, out: &Output) -> Result<()> {
         Loaded::Classes(p) => to_onnx(|x| p.model().forward(x), &shape, &options),
         Loaded::Masks(p) => to_onnx(|x| p.model().forward(x), &shape, &options),
     })?;
-    write_atomic(&args.out, |f| f.write_all(&bytes))
-        .with_context(|| format!("writing {}", args.out.display()))?;
+    write_atomic(&args.out, |f| f.write_all(&bytes))?;
     let file = args.out.display().to_string();
     out.event(&json!({
         "onnx": file, "opset": OPSET, "bytes": bytes.len(), "input": shape, "classes": loaded.classes(),

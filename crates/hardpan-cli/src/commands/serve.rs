@@ -4,9 +4,10 @@ use super::predict::named;
 use crate::args::Serve;
 use crate::events::Prediction;
 use crate::interrupt;
+use crate::loaded::Loaded;
 use crate::output::Output;
 use crate::report::heat;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use hardpan::vision::image::{DecodeOptions, Image};
 use hardpan::vision::predictor::Predictor;
 use hardpan_serve::{About, InputShape, Model, Options, Server};
@@ -14,7 +15,14 @@ use serde_json::json;
 use std::time::Duration;
 
 pub fn run(args: &Serve, out: &Output) -> Result<()> {
-    let predictor = Predictor::load(&args.model)?;
+    let Loaded::Classes(predictor) = Loaded::read(&args.model)? else {
+        bail!(
+            "{}: it finds masks; only models that tell pictures apart are served so far. Use `hardpan predict {} PICTURE --masks DIR`",
+            args.model.display(),
+            args.model.display()
+        );
+    };
+    let predictor = *predictor;
     let options = Options {
         max_body: args.max_mb << 20,
         timeout: Duration::from_secs_f64(args.timeout),

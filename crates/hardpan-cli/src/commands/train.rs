@@ -102,6 +102,11 @@ impl Job {
             data,
         } = ready;
         notes.iter().for_each(|n| out.note(format!("note: {n}")));
+        if valid_items == 0 {
+            out.note(
+                "note: nothing is left to judge by: give a larger --valid, or a folder `valid`",
+            );
+        }
         let seed = run.settings.seed;
         let arch = run.settings.arch.clone().unwrap_or_default();
         let epochs = *run.epochs.get_or_insert(suggested.epochs);
@@ -234,10 +239,17 @@ impl Job {
             self.out.note(format!("the last good weights are in {}", file.display()));
         }
         match e {
-            FitError::File(_) => anyhow::Error::from(e).context(format!(
-                "the run could not be written down and was stopped; then continue with `hardpan train --resume {}`",
-                run.out.display()
-            )),
+            FitError::File(_) => {
+                let next = match checkpoint_of(&run.out).exists() {
+                    true => format!(
+                        "what it had learned before is kept: mend that and continue with `hardpan train --resume {}`",
+                        run.out.display()
+                    ),
+                    false => "mend that and start it again".to_owned(),
+                };
+                anyhow::Error::from(e)
+                    .context(format!("the run could not be written down and was stopped; {next}"))
+            }
             e => e.into(),
         }
     }
@@ -262,6 +274,7 @@ impl Job {
         let data = &run.settings.data;
         let right = format!("{:.2} %", value * 100.0);
         let (result, input) = match run.settings.kind {
+            _ if valid_items == 0 => ("There was nothing to judge it by".to_owned(), "photo.jpg"),
             Kind::Segment => (format!("{right} of the pixels right"), "street.jpg"),
             Kind::Image => (format!("{right} right: {wrong} of {valid_items} wrong"), "photo.jpg"),
             Kind::Digits => (format!("{right} right: {wrong} of {valid_items} wrong"), "digit.png"),
@@ -270,13 +283,8 @@ impl Job {
         let mut next = vec![
             (format!("predict {model} {input}"), "what is it?"),
             (format!("eval {model} {data}"), "measure it again"),
+            (format!("report {model} {data} --out report"), "a page: what it gets wrong, and why"),
         ];
-        if run.settings.kind == Kind::Image {
-            next.push((
-                format!("report {model} {data} --out report"),
-                "a page: what it gets wrong, and why",
-            ));
-        }
         if run.settings.kind != Kind::Segment {
             next.push((format!("serve {model}"), "try it in a browser"));
         }

@@ -4,12 +4,12 @@ use hardpan::vision::image::Image;
 use hardpan::vision::predictor::{HeatMap, Predictor};
 
 /// A PNG of the proportions of `image`: clear where nothing speaks for the class, yellow to red where much does. `None` if the model
-/// cannot tell, or sees pictures so changed that no place of theirs can be named.
+/// sees pictures so changed that no place of theirs can be named.
 pub fn png(predictor: &Predictor, image: &Image, class: Option<usize>) -> Option<Vec<u8>> {
     if predictor.input().digit {
         return None;
     }
-    let map = predictor.grad_cam(image, class)?;
+    let map = predictor.explain(image, class);
     let (width, height) = canvas(&map);
     let mut rgba = vec![0u8; width * height * 4];
     for (i, pixel) in rgba.chunks_exact_mut(4).enumerate() {
@@ -21,9 +21,7 @@ pub fn png(predictor: &Predictor, image: &Image, class: Option<usize>) -> Option
 
 /// Whether [`png`] gives something for pictures.
 pub fn can(predictor: &Predictor) -> bool {
-    let input = &predictor.input().pipeline;
-    let blank = Image::filled(input.width, input.height, &vec![128; input.channels]);
-    png(predictor, &blank, Some(0)).is_some()
+    !predictor.input().digit
 }
 
 /// The whole picture at the scale of the map: a model that crops sees its middle, one that pads more than it.

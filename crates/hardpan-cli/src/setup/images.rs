@@ -2,13 +2,13 @@
 
 use super::{Ready, Settings, Suggested};
 use crate::args::Augment;
-use crate::pictures::Split;
+use crate::pictures::{self, Split};
 use anyhow::{Result, bail};
 use hardpan::learn::data::block::OnError;
 use hardpan::learn::file::Header;
 use hardpan::prelude::*;
-use hardpan::vision::augment::{AugTransforms, TrivialAugment};
-use hardpan::vision::data::{AugmentChoice, ImageDataLoaders, Stats};
+use hardpan::vision::augment::{AugTransforms, RandAugment, TrivialAugment};
+use hardpan::vision::data::{AugmentChoice, Stats};
 use hardpan::vision::learner::{
     DataFacts, VisionOptions, defaults_for, normalization_of, vision_learner,
 };
@@ -27,9 +27,10 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
         fraction: s.valid,
         folder: s.valid_folder.clone(),
         corrections: s.corrections.clone(),
+        target: s.target.clone(),
         seed: s.seed,
     };
-    let mut loaders = split.apply(ImageDataLoaders::from_folder(&folder))?;
+    let mut loaders = split.apply(pictures::loaders(&folder, s.target.as_deref())?)?;
     if !s.strict {
         loaders = loaders.on_error(OnError::Skip);
     }
@@ -112,6 +113,7 @@ fn augmentation(choice: Option<Augment>, pixels: usize, min_crop: f64) -> Augmen
             // The random part is a zoom already.
             AugmentChoice::Transforms(AugTransforms::default().zoom(1.0, 1.0), min_crop)
         }
+        Some(Augment::Rand) => AugmentChoice::Rand(RandAugment::default()),
         None => AugmentChoice::Auto,
     }
 }

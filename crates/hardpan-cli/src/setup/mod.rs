@@ -50,6 +50,9 @@ pub struct Settings {
     pub pretrained: Option<String>,
     pub augment: Option<Augment>,
     pub corrections: Option<PathBuf>,
+    /// The column of the classes in a table of pictures.
+    #[serde(default)]
+    pub target: Option<String>,
     pub strict: bool,
     pub shift: Option<usize>,
     /// The value of a mask's pixels that do not count.
@@ -72,7 +75,7 @@ impl Settings {
         };
         Ok(Settings {
             data: setup.data.clone(),
-            kind: kind(setup.task, &setup.data)?,
+            kind: kind(setup.task, &setup.data, setup.target.as_deref())?,
             arch: setup.arch.clone(),
             batch_size: setup.bs,
             size: setup.size.map(|s| (s, s)),
@@ -82,6 +85,7 @@ impl Settings {
             pretrained: setup.pretrained.clone(),
             augment: setup.augment,
             corrections: setup.corrections.clone(),
+            target: setup.target.clone(),
             strict: setup.strict,
             shift: setup.shift.map(|s| s as usize),
             void: setup.void.map(i64::from),
@@ -95,7 +99,7 @@ impl Settings {
 }
 
 /// What the data is, as it looks or as was said.
-fn kind(task: Task, word: &str) -> Result<Kind> {
+fn kind(task: Task, word: &str, target: Option<&str>) -> Result<Kind> {
     let path = Path::new(word);
     match task {
         Task::Auto | Task::Image if crate::data::is_digits(word) => Ok(Kind::Digits),
@@ -105,10 +109,16 @@ fn kind(task: Task, word: &str) -> Result<Kind> {
             let folder = crate::data::folder_of(word)?;
             Ok(if segment::looks_like(&folder) { Kind::Segment } else { Kind::Image })
         }
-        Task::Auto if path.is_file() => bail!(
-            "{word}: a file; this version trains on folders of pictures (a folder for each class). \
-             Tables and texts come in a later version"
-        ),
+        Task::Auto if path.is_file() => {
+            let is_table = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"));
+            if is_table && crate::pictures::Columns::of(path, target)?.is_some() {
+                return Ok(Kind::Image);
+            }
+            bail!(
+                "{word}: a file; this version trains on pictures: a folder with a folder for each class, or a CSV table with a \
+                 column of picture files and one of classes. Other tables and texts come in a later version"
+            )
+        }
         Task::Auto => Err(crate::data::unknown(word)),
         Task::Tabular | Task::Collab | Task::Lm | Task::TextClass | Task::Seq2seq => bail!(
             "this version trains on pictures only (--task image or segment); tables and texts come in a later one"

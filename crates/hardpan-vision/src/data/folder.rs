@@ -1,7 +1,7 @@
 //! What is in a folder of pictures: classes, files, and which are for validation.
 
 use crate::image::Format;
-use hardpan_learn::data::block::image_extensions;
+use hardpan_learn::data::block::{Descent, image_extensions};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -127,7 +127,7 @@ fn check(path: &Path, found: Found) -> Result<Found, FolderError> {
     match classes.len() {
         0 => {
             let mut loose = Vec::new();
-            pictures(&path, &mut loose, 0)?;
+            pictures(&path, &mut loose, &Descent::default())?;
             return Err(match loose.len() {
                 0 => FolderError::NoPictures { path },
                 count => FolderError::NoClasses { path, count },
@@ -213,9 +213,10 @@ fn classes_in(
         if without == Some(&*folder) {
             continue;
         }
+        let Some(way) = Descent::default().enter(&folder) else { continue };
         let class = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut files = Vec::new();
-        pictures(&folder, &mut files, 0)?;
+        pictures(&folder, &mut files, &way)?;
         if files.is_empty() {
             notes.push(format!("{}: no pictures in it, so it is no class", folder.display()));
         }
@@ -224,14 +225,12 @@ fn classes_in(
     Ok(out)
 }
 
-const DEEPEST: usize = 40;
-
-fn pictures(path: &Path, out: &mut Vec<PathBuf>, depth: usize) -> Result<(), FolderError> {
+fn pictures(path: &Path, out: &mut Vec<PathBuf>, way: &Descent) -> Result<(), FolderError> {
     let entries = Entries::of(path)?;
     out.extend(entries.files.into_iter().filter(|f| is_picture(f)));
-    if depth < DEEPEST {
-        for folder in entries.folders {
-            pictures(&folder, out, depth + 1)?;
+    for folder in entries.folders {
+        if let Some(way) = way.enter(&folder) {
+            pictures(&folder, out, &way)?;
         }
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use super::folder::{self, Found, Labelled};
 use super::{FolderError, ImageBlock, ImagePipeline, Normalize, Stats};
-use crate::augment::{AugTransforms, TrivialAugment};
+use crate::augment::{AugTransforms, RandAugment, TrivialAugment};
 use crate::image::{DecodeOptions, Image};
 use crate::plane::Spatial;
 use crate::plane::crop::{Flip, Presize, RandomCrop, RandomResizedCrop, ResizeMethod, TrainOnly};
@@ -30,6 +30,9 @@ pub enum AugmentChoice {
     Transforms(AugTransforms, f64),
     /// One random change of random strength each, after mirroring and shifting.
     Trivial(TrivialAugment),
+    /// Some random changes of one strength each, after mirroring and, up to 64 pixels, shifting, else taking a random part of at least
+    /// half the area. Grey pictures are not mirrored.
+    Rand(RandAugment),
 }
 
 /// Where pictures and labels come from.
@@ -412,10 +415,13 @@ impl ImageDataLoaders {
         let (width, height) = self.size.unwrap_or_else(|| sample.size());
         let channels = self.channels.unwrap_or_else(|| sample.channels());
         let mut pipeline = ImagePipeline {
+            width,
+            height,
             method: self.method,
             margin: self.margin,
-            ..ImagePipeline::new(width, height, channels)
+            ..ImagePipeline::new(1, 1, channels)
         };
+        pipeline.check().map_err(|e| DataError::Setup(e.to_string()))?;
         pipeline.stats = match &self.stats {
             Some(stats) => stats.clone(),
             None if self.stats_of_data || channels == 1 => measure(&found.train, &pipeline),
@@ -522,6 +528,13 @@ impl ImageDataLoaders {
                 .item_tfm(shifted(shorter / 8))
                 .item_tfm(Flip { p: if grey { 0.0 } else { 0.5 } })
                 .item_tfm(trivial.clone()),
+            AugmentChoice::Rand(rand) => {
+                let block = match shorter <= 64 {
+                    true => block.item_tfm(to_size).item_tfm(shifted(shorter / 8)),
+                    false => block.item_tfm(presize(0.5)).item_tfm(part(0.5)),
+                };
+                block.item_tfm(Flip { p: if grey { 0.0 } else { 0.5 } }).item_tfm(rand.clone())
+            }
             AugmentChoice::Transforms(transforms, least) if *least < 1.0 => block
                 .item_tfm(presize(*least))
                 .item_tfm(part(*least))

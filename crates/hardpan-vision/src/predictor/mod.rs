@@ -168,6 +168,11 @@ impl Predictor {
         &self.model
     }
 
+    /// The model alone; the rest is let go.
+    pub fn into_model(self) -> Model {
+        self.model
+    }
+
     /// The names of the classes. May be fewer than the model has outputs; the others go by their numbers.
     pub fn classes(&self) -> &[String] {
         &self.classes

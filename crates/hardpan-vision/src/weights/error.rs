@@ -65,7 +65,7 @@ pub enum WeightsError {
         cache: PathBuf,
     },
     /// No weight of the file fits the model.
-    #[error("{}: none of its {given} tensors fit the model, whose names begin with {expected}; the file's with {found}", path.display())]
+    #[error("{}: none of its {given} tensors fit the model, whose names begin with {expected}; the file's with {found}: they are of another architecture", path.display())]
     NothingFits {
         /// The file.
         path: PathBuf,

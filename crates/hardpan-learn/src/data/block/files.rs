@@ -11,7 +11,38 @@ pub const fn image_extensions() -> &'static [&'static str] {
     ]
 }
 
-/// All files below `path` (subdirectories too, links followed) whose ending is one of `extensions`, in any case (all files if
+/// The way down through folders, to see when a link leads back up.
+///
+/// ```
+/// use hardpan_learn::data::block::Descent;
+/// let root = std::env::temp_dir();
+/// assert!(Descent::default().enter(&root).is_some());
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Descent {
+    /// Where the links on the way led.
+    links: Vec<PathBuf>,
+}
+
+impl Descent {
+    /// The way into `folder`, which lies in the folder reached so far; `None` if it is a link to a folder that contains it, or one that
+    /// was taken before on this way: everything in it has been or will be seen.
+    pub fn enter(&self, folder: &Path) -> Option<Descent> {
+        if !folder.is_symlink() {
+            return Some(self.clone());
+        }
+        let target = folder.canonicalize().ok()?;
+        let here = folder.parent().and_then(|p| p.canonicalize().ok())?;
+        if here.starts_with(&target) || self.links.contains(&target) {
+            return None;
+        }
+        let mut links = self.links.clone();
+        links.push(target);
+        Some(Descent { links })
+    }
+}
+
+/// All files below `path` (subdirectories too, links followed unless they lead back up) whose ending is one of `extensions`, in any case (all files if
 /// there are none); sorted. Names that begin with a dot are left out, files and directories alike; `folders`, if not empty, are the only
 /// directories right below `path` that are looked into. Counterpart: fastai's `get_files`.
 ///
@@ -25,24 +56,21 @@ pub fn files_in(
     let path = path.as_ref();
     let mut found = Vec::new();
     if folders.is_empty() {
-        walk(path, extensions, &mut found, 0)?;
+        walk(path, extensions, &mut found, &Descent::default())?;
     } else {
         for folder in folders {
-            walk(&path.join(folder), extensions, &mut found, 1)?;
+            walk(&path.join(folder), extensions, &mut found, &Descent::default())?;
         }
     }
     found.sort();
     Ok(found)
 }
 
-/// A link that leads back up must not be followed for ever.
-const DEEPEST: usize = 40;
-
 fn walk(
     path: &Path,
     extensions: &[&str],
     found: &mut Vec<PathBuf>,
-    depth: usize,
+    way: &Descent,
 ) -> Result<(), BoxError> {
     let fail = |e: std::io::Error| format!("{}: {e}", path.display());
     for entry in std::fs::read_dir(path).map_err(fail)? {
@@ -56,8 +84,10 @@ fn walk(
             true => (entry.is_dir(), entry.is_file()),
             false => (kind.is_dir(), kind.is_file()),
         };
-        if is_dir && depth < DEEPEST {
-            walk(&entry, extensions, found, depth + 1)?;
+        if is_dir {
+            if let Some(way) = way.enter(&entry) {
+                walk(&entry, extensions, found, &way)?;
+            }
         } else if is_file && (extensions.is_empty() || has_extension(&entry, extensions)) {
             found.push(entry);
         }
@@ -84,4 +114,30 @@ pub fn image_files(path: impl AsRef<Path>) -> Result<Vec<PathBuf>, BoxError> {
 /// If a directory cannot be read.
 pub fn text_files(path: impl AsRef<Path>) -> Result<Vec<PathBuf>, BoxError> {
     files_in(path, &["txt"], &[])
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn links_are_followed_but_not_back_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::create_dir_all(at("data/a")).unwrap();
+        std::fs::create_dir_all(at("other")).unwrap();
+        std::fs::write(at("data/a/1.png"), "").unwrap();
+        std::fs::write(at("other/2.png"), "").unwrap();
+        symlink(at("data"), at("data/a/up")).unwrap();
+        symlink(at("data/a"), at("data/a/self")).unwrap();
+        symlink(at("other"), at("data/linked")).unwrap();
+        symlink(at("data"), at("other/back")).unwrap();
+        let found = image_files(at("data")).unwrap();
+        let names: Vec<_> =
+            found.iter().map(|f| f.strip_prefix(dir.path()).unwrap().to_str().unwrap()).collect();
+        // Once as it is, and once by the link back from the other folder; not for ever.
+        let expected = ["data/a/1.png", "data/linked/2.png", "data/linked/back/a/1.png"];
+        assert_eq!(names, expected);
+    }
 }

@@ -21,7 +21,6 @@ pub(super) struct Recipe<I, X: Block, Y: Block> {
 
 /// What went wrong with an item, in which step.
 #[derive(Debug, thiserror::Error)]
-#[error("{item}: {step}: {source}")]
 pub struct StepError {
     /// What the item is called.
     pub item: String,
@@ -29,6 +28,17 @@ pub struct StepError {
     pub step: String,
     /// Why.
     pub source: BoxError,
+}
+
+impl std::fmt::Display for StepError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (item, step, source) = (&self.item, &self.step, self.source.to_string());
+        // Errors of files begin with the file, which is the item's name as a rule.
+        match source.starts_with(item) {
+            true => f.write_str(&source),
+            false => write!(f, "{item}: {step}: {source}"),
+        }
+    }
 }
 
 /// An item that was left out.

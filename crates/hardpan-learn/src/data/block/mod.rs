@@ -36,7 +36,7 @@ pub use blocks::{
     Block, Category, CategoryBlock, MultiCategory, MultiCategoryBlock, RegressionBlock, Values,
 };
 pub use build::{DataBlock, Datasets, OnError};
-pub use files::{files_in, image_extensions, image_files, text_files};
+pub use files::{Descent, files_in, image_extensions, image_files, text_files};
 pub use items::{BadItem, ItemDataset, StepError};
 pub use label::{RegexLabeller, column, columns, parent_label};
 pub use show::{Mark, Shown};
