@@ -1,27 +1,13 @@
 //! The way of a folder of pictures: train, evaluate, predict, report, serve; and what is wrong with folders.
 
+mod support;
+
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-
-fn hardpan(dir: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_hardpan")).current_dir(dir).args(args).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-fn objects(o: &Output) -> Vec<Value> {
-    text(&o.stdout).lines().map(|l| serde_json::from_str(l).unwrap()).collect()
-}
-
-#[track_caller]
-fn done(o: &Output) {
-    assert_eq!(o.status.code(), Some(0), "{}\n{}", text(&o.stdout), text(&o.stderr));
-}
+use std::process::{Command, Output, Stdio};
+use support::{done, hardpan, objects, serve, text};
 
 const CLASSES: [&str; 3] = ["blue", "green", "red"];
 
@@ -37,9 +23,7 @@ fn picture(class: usize, seed: u64) -> Vec<u8> {
 }
 
 fn png(path: &Path, pixels: &[u8]) {
-    let mut encoder = png::Encoder::new(std::fs::File::create(path).unwrap(), 20, 20);
-    encoder.set_color(png::ColorType::Rgb);
-    encoder.write_header().unwrap().write_image_data(pixels).unwrap();
+    support::png(path, png::ColorType::Rgb, 20, pixels);
 }
 
 /// `data/blue`, `data/green`, `data/red` with `n` pictures each.
@@ -259,6 +243,48 @@ fn a_table_of_pictures() {
     assert!(text(&o.stderr).contains("a column of picture files"), "{}", text(&o.stderr));
 }
 
+/// The page shows a wrong label first, and what its reader writes down is learned from.
+#[test]
+fn a_wrong_label_is_seen_and_corrected() {
+    let dir = colours(12);
+    let at = dir.path();
+    png(&at.join("data/red/wrong.png"), &picture(0, 99));
+    done(&train(at, &[]));
+    let args = ["report", "model.hardpan", "--part", "all", "--out", "page", "--worst", "5"];
+    done(&hardpan(at, &args));
+    let page = std::fs::read_to_string(at.join("page/index.html")).unwrap();
+    let cards: Vec<&str> = page.split("class=\"card\"").skip(1).collect();
+    assert_eq!(cards.len(), 5);
+    let name = "data-file=\"data/red/wrong.png\" data-label=\"red\"";
+    assert!(cards[0].contains(name) && cards[0].contains("class=\"heat\""), "{}", cards[0]);
+    assert!(cards[0].contains("<b class=\"wrong\">blue</b>"), "{}", cards[0]);
+    for part in ["Most confused", "Each class", "Can its probabilities be trusted", "How it was"] {
+        assert!(page.contains(part), "{part}");
+    }
+
+    // Green becomes blue, one picture is left out, and a file that is not there is told.
+    let mut table = String::from("file,label\ndata/red/wrong.png,\nabsent.png,red\n");
+    (0..12).for_each(|i| table += &format!("data/green/{i:03}.png,blue\n"));
+    std::fs::write(at.join("corrections.csv"), table).unwrap();
+    let o = train(at, &["--corrections", "corrections.csv", "--json"]);
+    done(&o);
+    assert!(text(&o.stderr).contains("correction of absent.png"), "{}", text(&o.stderr));
+    let start = &objects(&o)[0];
+    assert_eq!(start["classes"], serde_json::json!(["blue", "red"]));
+    let items = start["train_items"].as_u64().unwrap() + start["valid_items"].as_u64().unwrap();
+    assert_eq!(items, 36);
+    let o = hardpan(at, &["eval", "model.hardpan", "--part", "all", "--json"]);
+    done(&o);
+    assert_eq!(objects(&o)[0]["items"], 36, "judged by the corrected labels too");
+    let o = hardpan(at, &["export", "model.hardpan", "model.onnx", "--json"]);
+    done(&o);
+    assert_eq!(objects(&o)[0]["classes"], start["classes"]);
+    let onnx = String::from_utf8_lossy(&std::fs::read(at.join("model.onnx")).unwrap()).into_owned();
+    for part in ["Conv", "input", "output", "[\"blue\",\"red\"]", "pipeline", "\"margin\":0.0"] {
+        assert!(onnx.contains(part), "{part}");
+    }
+}
+
 /// What a folder apart was validated on is what `eval` judges by.
 #[test]
 fn a_model_is_never_judged_by_what_it_learned_from() {
@@ -281,31 +307,12 @@ fn a_model_is_never_judged_by_what_it_learned_from() {
     assert!((accuracy(&eval) - accuracy(&last)).abs() < 1e-6, "{eval} {last}");
 }
 
-struct Serving(Child);
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn what_is_served_is_what_is_predicted() {
     let dir = colours(10);
     let at = dir.path();
     done(&train(at, &[]));
-    let child = Command::new(env!("CARGO_BIN_EXE_hardpan"))
-        .current_dir(at)
-        .args(["serve", "model.hardpan", "--addr", "127.0.0.1:0", "--json"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut serving = Serving(child);
-    let mut line = String::new();
-    BufReader::new(serving.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let listening: Value = serde_json::from_str(&line).unwrap();
-    let address = listening["address"].as_str().unwrap().to_owned();
+    let (_serving, address) = serve(at, "model.hardpan");
     let post = |path: &str, body: &[u8]| -> Value {
         let mut stream = TcpStream::connect(&address).unwrap();
         let head = format!(

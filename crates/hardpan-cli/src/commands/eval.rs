@@ -5,7 +5,7 @@ use crate::judge::{self, Judged};
 use crate::loaded::Loaded;
 use crate::output::Output;
 use crate::setup::{Settings, segment};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use hardpan::vision::predictor::MaskPredictor;
 use serde_json::json;
 use std::time::Instant;
@@ -38,9 +38,7 @@ pub fn run(args: &Eval, out: &Output) -> Result<()> {
 /// The same for classes of pixels: on the part of the data that was set aside in training.
 fn masks(args: &Eval, predictor: MaskPredictor, out: &Output) -> Result<()> {
     let start = Instant::now();
-    let provenance = predictor.header().provenance.clone();
-    let mut settings: Settings = serde_json::from_value(provenance.settings)
-        .context("the file does not say how its model was trained")?;
+    let mut settings = Settings::of_masks(&predictor)?;
     if let Some(data) = &args.data {
         settings.data = data.clone();
     }

@@ -7,7 +7,7 @@ mod export;
 mod info;
 mod ladder;
 mod lr_find;
-mod predict;
+pub mod predict;
 mod report;
 mod serve;
 mod train;

@@ -119,7 +119,7 @@ fn masks(
 }
 
 /// The picture with each class in a colour of its own.
-fn overlay(image: &Image, mask: &Mask) -> Image {
+pub fn overlay(image: &Image, mask: &Mask) -> Image {
     let mut out = image.clone().with_channels(3);
     for (pixel, &class) in out.pixels_mut().chunks_exact_mut(3).zip(mask.pixels()) {
         let c = palette(usize::from(class));

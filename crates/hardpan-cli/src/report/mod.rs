@@ -1,11 +1,13 @@
 //! The page of `hardpan report`: curves, confusion matrix, top losses with what the model looks at, near neighbours, labels to correct.
 
 pub mod heat;
+pub mod masks;
 mod page;
 
 use crate::judge::{Item, Judged};
 use crate::plots;
 use anyhow::Result;
+use hardpan::learn::file::Header;
 use hardpan::learn::interpret::ClassificationInterpretation;
 use hardpan::learn::learner::History;
 use hardpan::prelude::*;
@@ -49,7 +51,9 @@ pub fn page(
         let list: String = judged.bad.iter().map(|b| format!("<li>{}</li>", escape(b))).collect();
         page.section("Unreadable files", "They were left out.", &format!("<ul>{list}</ul>"));
     }
-    training(&mut page, predictor)?;
+    let network = predictor.model().name();
+    let parameters = predictor.model().num_parameters();
+    training(&mut page, &Trained { header: predictor.header(), network, parameters })?;
     let svg = interp.plot_confusion_matrix(true).to_svg()?;
     page.section(
         "Confusion matrix",
@@ -69,15 +73,22 @@ fn figure(svg: &str) -> String {
     format!("<div class=\"figure scroll\">{svg}</div>")
 }
 
-fn training(page: &mut Page, predictor: &Predictor) -> Result<()> {
-    let p = &predictor.header().provenance;
-    let mut rows: Vec<[String; 2]> = vec![["network".into(), predictor.model().name().into()]];
+/// A model, as far as its training goes.
+struct Trained<'a> {
+    header: &'a Header,
+    network: &'a str,
+    parameters: usize,
+}
+
+fn training(page: &mut Page, trained: &Trained) -> Result<()> {
+    let p = &trained.header.provenance;
+    let mut rows: Vec<[String; 2]> = vec![["network".into(), trained.network.into()]];
     let mut row = |name: &str, value: Option<String>| {
         if let Some(value) = value {
             rows.push([name.to_owned(), value]);
         }
     };
-    row("parameters", Some(predictor.model().num_parameters().to_string()));
+    row("parameters", Some(trained.parameters.to_string()));
     row("trained on", p.data.clone());
     row("epochs", p.epochs.map(|e| e.to_string()));
     row("seed", p.seed.map(|s| s.to_string()));

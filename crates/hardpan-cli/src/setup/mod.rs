@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use hardpan::learn::file::Header;
 use hardpan::prelude::*;
 use hardpan::vision::models::Model;
+use hardpan::vision::predictor::MaskPredictor;
 use hardpan::vision::unet::DynamicUnet;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -66,6 +67,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Those of the training of a model that finds masks.
+    pub fn of_masks(predictor: &MaskPredictor) -> Result<Settings> {
+        Settings::deserialize(&predictor.header().provenance.settings)
+            .context("the file does not say how its model was trained")
+    }
+
     /// What was asked for. Looks at the data to see what kind it is.
     pub fn new(setup: &Setup) -> Result<Settings> {
         let (valid, valid_folder) = match setup.valid.clone() {

@@ -20,6 +20,9 @@ const MASK_ENDINGS: [&str; 5] = ["annot", "_annot", "_masks", "_labels", "masks"
 const PICTURES: [&str; 3] = ["images", "imgs", "pictures"];
 const MASKS: [&str; 4] = ["masks", "labels", "annotations", "segmentations"];
 
+/// A picture and its mask.
+pub type Pair = (PathBuf, PathBuf);
+
 /// The pairs of folders (pictures, masks) for training and, if there is one, for validation.
 struct Layout {
     train: (String, String),
@@ -163,6 +166,16 @@ pub fn judge(s: &mut Settings, model: DynamicUnet) -> Result<Learner<DynamicUnet
         .metric(RegionOverlap::iou(classes, void))
         .metric(RegionOverlap::dice(classes, void))
         .silent())
+}
+
+/// The pictures that were set aside in training with their masks, and the label of pixels that do not count.
+pub fn valid_pairs(s: &mut Settings) -> Result<(Vec<Pair>, Option<i64>)> {
+    let folder = crate::data::folder_of(&s.data)?;
+    let codes = Codes::of(&folder, &layout_of(&folder)?, s.void)?;
+    let data = data(s, &codes)?;
+    let set = data.datasets.valid();
+    let pairs = set.items().iter().map(|&i| set.all_items()[i].clone()).collect();
+    Ok((pairs, codes.void))
 }
 
 fn layout_of(folder: &Path) -> Result<Layout> {
