@@ -151,6 +151,15 @@ fn segmentation() {
     assert!(close(seen.mean_iou(), 0.5));
     assert_eq!(seen.dice()[0].1, Some(2.0 / 3.0));
     assert_eq!(seen.worst(1), [(1, 1.0)]);
+
+    // Pixel by pixel it is the same, and a picture without pixels that count has nothing wrong.
+    let mut one_by_one = SegmentationInterpretation::new(["road", "car"], Some(255));
+    one_by_one.add_picture([0, 0], [255, 255]);
+    one_by_one.add_picture([0, 1], [0, 1]);
+    one_by_one.add_picture([0, 0], [1, 255]);
+    assert_eq!(one_by_one.confusion_matrix(), seen.confusion_matrix());
+    assert_eq!(one_by_one.worst(3), [(2, 1.0), (0, 0.0), (1, 0.0)]);
+    assert_eq!(one_by_one.sums(1), (1, 2, 1));
 }
 
 #[test]

@@ -56,8 +56,8 @@ fn masks(args: &Report, predictor: &MaskPredictor, out: &Output) -> Result<()> {
     let judged = MasksJudged::new(predictor, &pairs, void)?;
     judged.bad.iter().for_each(|bad| out.note(format!("left out: {bad}")));
     let model = args.model.display().to_string();
-    let page = write(args, &page(predictor, &judged, &pairs, &model, &data, args.worst)?)?;
-    let (accuracy, iou) = (judged.accuracy(), judged.mean_overlap());
+    let page = write(args, &page(predictor, &judged, &pairs, &model, &data, args.worst, void)?)?;
+    let (accuracy, iou) = (judged.seen.pixel_accuracy(), judged.seen.mean_iou());
     out.event(&json!({
         "report": page, "model": model, "data": data, "part": "valid", "items": judged.items(),
         "metrics": {"pixel_accuracy": accuracy, "iou": iou},

@@ -5,6 +5,7 @@ use super::{Trained, small, training};
 use crate::commands::predict::overlay;
 use crate::setup::segment::Pair;
 use anyhow::{Context, Result, bail};
+use hardpan::learn::interpret::SegmentationInterpretation;
 use hardpan::plot::palette;
 use hardpan::vision::image::{Image, Mask};
 use hardpan::vision::predictor::MaskPredictor;
@@ -15,11 +16,10 @@ const BATCH: usize = 8;
 
 /// How well a model finds masks.
 pub struct MasksJudged {
-    /// Pixels of class `t` that were called `p`, at `t * classes + p`; only those that count.
-    confusion: Vec<u64>,
-    classes: usize,
-    /// Of each picture that could be read: its number among the pairs, and the share of its pixels that are right.
-    pictures: Vec<(usize, f64)>,
+    /// The pictures that could be read, in order.
+    pub seen: SegmentationInterpretation,
+    /// Of each of those: its number among the pairs.
+    numbers: Vec<usize>,
     /// What could not be read, and why.
     pub bad: Vec<String>,
 }
@@ -31,84 +31,48 @@ impl MasksJudged {
         pairs: &[Pair],
         void: Option<i64>,
     ) -> Result<MasksJudged> {
-        let classes = predictor.model().outputs();
-        let mut out = MasksJudged {
-            confusion: vec![0; classes * classes],
-            classes,
-            pictures: Vec::new(),
-            bad: Vec::new(),
-        };
+        let classes = (0..predictor.model().outputs()).map(|c| predictor.label(c));
+        let seen = SegmentationInterpretation::new(classes, void);
+        let mut out = MasksJudged { seen, numbers: Vec::new(), bad: Vec::new() };
         for (chunk, first) in pairs.chunks(BATCH).zip((0..).step_by(BATCH)) {
-            let mut read = Vec::new();
+            let (mut images, mut masks) = (Vec::new(), Vec::new());
             for (k, pair) in chunk.iter().enumerate() {
-                match open(predictor, pair) {
-                    Ok((image, mask)) => read.push((first + k, image, mask)),
+                match open(predictor, pair, void) {
+                    Ok((image, mask)) => {
+                        images.push(image);
+                        masks.push(mask);
+                        out.numbers.push(first + k);
+                    }
                     Err(e) => out.bad.push(format!("{e:#}")),
                 }
             }
-            let images: Vec<Image> = read.iter().map(|r| r.1.clone()).collect();
-            for ((i, _, truth), said) in read.iter().zip(predictor.predict(&images)) {
-                let share = out.count(truth, &said.mask, void);
-                out.pictures.push((*i, share));
+            let pixels = |mask: &Mask| mask.pixels().to_vec().into_iter().map(i64::from);
+            for (truth, said) in masks.iter().zip(predictor.predict(&images)) {
+                out.seen.add_picture(pixels(&said.mask), pixels(truth));
             }
         }
-        if out.pictures.is_empty() {
+        if out.numbers.is_empty() {
             bail!("none of the {} pictures could be read: {}", pairs.len(), out.bad.join("; "));
         }
         Ok(out)
     }
 
-    fn count(&mut self, truth: &Mask, said: &Mask, void: Option<i64>) -> f64 {
-        let (mut right, mut all) = (0u64, 0u64);
-        for (&t, &p) in truth.pixels().iter().zip(said.pixels()) {
-            if Some(i64::from(t)) == void || usize::from(t) >= self.classes {
-                continue;
-            }
-            self.confusion[usize::from(t) * self.classes + usize::from(p)] += 1;
-            right += u64::from(t == p);
-            all += 1;
-        }
-        if all == 0 { 1.0 } else { right as f64 / all as f64 }
-    }
-
     /// Number of pictures.
     pub fn items(&self) -> usize {
-        self.pictures.len()
-    }
-
-    /// Pixels that are of class `c` in truth, that were called so, and both.
-    fn of_class(&self, c: usize) -> (u64, u64, u64) {
-        let n = self.classes;
-        let truth = self.confusion[c * n..(c + 1) * n].iter().sum();
-        let said = (0..n).map(|t| self.confusion[t * n + c]).sum();
-        (truth, said, self.confusion[c * n + c])
-    }
-
-    /// The share of pixels that are right.
-    pub fn accuracy(&self) -> f64 {
-        let right: u64 = (0..self.classes).map(|c| self.of_class(c).2).sum();
-        right as f64 / self.confusion.iter().sum::<u64>().max(1) as f64
-    }
-
-    /// Intersection over union of a class; `None` if it is nowhere.
-    fn overlap(&self, c: usize) -> Option<f64> {
-        let (truth, said, both) = self.of_class(c);
-        let union = truth + said - both;
-        (union > 0).then(|| both as f64 / union as f64)
-    }
-
-    /// The mean intersection over union of the classes that occur.
-    pub fn mean_overlap(&self) -> f64 {
-        let all: Vec<f64> = (0..self.classes).filter_map(|c| self.overlap(c)).collect();
-        all.iter().sum::<f64>() / all.len().max(1) as f64
+        self.numbers.len()
     }
 }
 
-fn open(predictor: &MaskPredictor, pair: &Pair) -> Result<(Image, Mask)> {
+fn open(predictor: &MaskPredictor, pair: &Pair, void: Option<i64>) -> Result<(Image, Mask)> {
     let image = predictor.input().open(&pair.0)?;
     let mask = Mask::open(&pair.1).with_context(|| format!("the mask of {}", pair.0.display()))?;
     if (mask.width(), mask.height()) != (image.width(), image.height()) {
         bail!("{}: it and its mask differ in size", pair.0.display());
+    }
+    let classes = predictor.model().outputs();
+    let unknown = |p: &&u8| usize::from(**p) >= classes && Some(i64::from(**p)) != void;
+    if let Some(label) = mask.pixels().iter().find(unknown) {
+        bail!("{}: label {label}, but the model knows {classes} classes", pair.1.display());
     }
     Ok((image, mask))
 }
@@ -121,13 +85,14 @@ pub fn page(
     model: &str,
     data: &str,
     worst: usize,
+    void: Option<i64>,
 ) -> Result<String> {
     let about = format!(
         "{} on {data} (valid): {:.2} % of the pixels of {} pictures right, mean IoU {:.3}, in the pictures' own size",
         predictor.model().arch().name,
-        judged.accuracy() * 100.0,
+        judged.seen.pixel_accuracy() * 100.0,
         judged.items(),
-        judged.mean_overlap()
+        judged.seen.mean_iou()
     );
     let mut page = Page::new(model, &about);
     if !judged.bad.is_empty() {
@@ -140,21 +105,20 @@ pub fn page(
     page.section(
         "Each class",
         "IoU: the pixels that are of the class and were called so, over those that are one or the other.",
-        &per_class(predictor, judged),
+        &per_class(judged),
     );
-    let mut order = judged.pictures.clone();
-    order.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
     let mut html = legend(predictor) + "<div class=\"cards\">";
-    for &(i, share) in order.iter().take(worst) {
-        let Ok((image, truth)) = open(predictor, &pairs[i]) else { continue };
+    for (at, wrong) in judged.seen.worst(worst) {
+        let pair = &pairs[judged.numbers[at]];
+        let Ok((image, truth)) = open(predictor, pair, void) else { continue };
         let said = predictor.predict(std::slice::from_ref(&image)).remove(0).mask;
         let _ = write!(
             html,
             "<div class=\"card\"><div class=\"two\">{}{}</div><div>{:.1} % right</div><div class=\"file\">{}</div></div>",
             picture(&small(&overlay(&image, &truth)).encode_png(), "the true mask"),
             picture(&small(&overlay(&image, &said)).encode_png(), "what the model says"),
-            share * 100.0,
-            escape(&pairs[i].0.display().to_string())
+            100.0 - wrong * 100.0,
+            escape(&pair.0.display().to_string())
         );
     }
     page.section(
@@ -165,15 +129,15 @@ pub fn page(
     Ok(page.finish())
 }
 
-fn per_class(predictor: &MaskPredictor, judged: &MasksJudged) -> String {
-    let all = judged.confusion.iter().sum::<u64>().max(1) as f64;
+fn per_class(judged: &MasksJudged) -> String {
+    let all = judged.seen.confusion_matrix().iter().sum::<u64>().max(1) as f64;
     let mut rows = vec![["class", "IoU", "found", "pixels", "called so"].map(str::to_owned)];
-    for c in 0..judged.classes {
-        let (truth, said, both) = judged.of_class(c);
+    for (c, (name, iou)) in judged.seen.iou().into_iter().enumerate() {
+        let (both, truth, said) = judged.seen.sums(c);
         let percent = |part: u64, of: f64| format!("{:.1} %", part as f64 * 100.0 / of);
         rows.push([
-            predictor.label(c),
-            judged.overlap(c).map_or("–".into(), |v| format!("{v:.3}")),
+            name.to_owned(),
+            iou.map_or("–".into(), |v| format!("{v:.3}")),
             if truth > 0 { percent(both, truth as f64) } else { "–".into() },
             percent(truth, all),
             percent(said, all),

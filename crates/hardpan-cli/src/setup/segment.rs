@@ -73,10 +73,10 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<DynamicUnet>> {
     s.batch_size.get_or_insert(8);
     let codes = Codes::of(&folder, &layout_of(&folder)?, s.void)?;
     s.void = codes.void;
-    let mut data = data(s, &codes)?;
-    let items = data.loaders.train.items();
-    let natural = (data.pipeline.width, data.pipeline.height);
-    let plan = plan(items, s.size.unwrap_or(natural), s.size.is_none());
+    let mut loaded = data(s, &codes)?;
+    let items = loaded.loaders.train.items();
+    let natural = (loaded.pipeline.width, loaded.pipeline.height);
+    let plan = plan_for(items, s.size.unwrap_or(natural), s.size.is_none());
     let mut notes = Vec::new();
     if s.size.is_none() && plan.size != natural {
         let ((w, h), (full_w, full_h)) = (plan.size, natural);
@@ -84,9 +84,9 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<DynamicUnet>> {
             "pictures are trained on at {w}x{h} of their {full_w}x{full_h}, to be done within an hour; --size and --epochs say otherwise"
         ));
         s.size = Some(plan.size);
-        data = self::data(s, &codes)?;
+        loaded = data(s, &codes)?;
     }
-    let p = &data.pipeline;
+    let p = &loaded.pipeline;
     s.size = Some((p.width, p.height));
     manual_seed(s.seed);
     let options = SegmentOptions {
@@ -95,7 +95,7 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<DynamicUnet>> {
         pretrained: s.pretrained.clone(),
         ..SegmentOptions::new(codes.classes, (p.height, p.width))
     };
-    let mut learn = unet_learner(data.loaders.clone(), &arch, &options)?
+    let mut learn = unet_learner(loaded.loaders.clone(), &arch, &options)?
         .opt(Adam::fastai(1e-3).weight_decay(s.weight_decay));
     if s.pretrained.is_some() {
         learn.freeze();
@@ -104,7 +104,7 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<DynamicUnet>> {
     let header = masks_header(learn.model(), &codes.names, &input, Header::default());
     Ok(Ready {
         train_items: items,
-        valid_items: data.loaders.valid.as_ref().map_or(0, |v| v.items()),
+        valid_items: loaded.loaders.valid.as_ref().map_or(0, |v| v.items()),
         suggested: Suggested { epochs: plan.epochs, lr: 2e-3 },
         metric: "pixel_accuracy",
         notes,
@@ -128,7 +128,7 @@ struct Plan {
 
 /// Some thousand pictures shown in all, or as many as the budget allows, and five times each at least. Where `may_shrink`, pictures
 /// become smaller, down to half a side, until ten times each are allowed.
-fn plan(items: usize, (width, height): (usize, usize), may_shrink: bool) -> Plan {
+fn plan_for(items: usize, (width, height): (usize, usize), may_shrink: bool) -> Plan {
     // Halved five times on the way down the network.
     let scaled = |by: f64| {
         let side = |n: usize| ((n as f64 * by / 32.0).round() as usize * 32).max(32);
@@ -277,17 +277,17 @@ impl Codes {
 
 #[cfg(test)]
 mod tests {
-    use super::plan;
+    use super::plan_for;
 
     #[test]
     fn large_pictures_are_made_smaller_within_reason() {
-        let few = plan(20, (320, 240), true);
+        let few = plan_for(20, (320, 240), true);
         assert_eq!((few.size, few.epochs), ((320, 240), 30));
-        let street = plan(367, (320, 240), true);
+        let street = plan_for(367, (320, 240), true);
         assert_eq!((street.size, street.epochs), ((160, 128), 10));
-        let many = plan(20_000, (500, 400), true);
+        let many = plan_for(20_000, (500, 400), true);
         assert_eq!((many.size, many.epochs), ((256, 192), 5));
-        assert_eq!(plan(367, (320, 240), false).size, (320, 240));
-        assert_eq!(plan(100_000, (20, 20), true).size, (20, 20), "no larger than they are");
+        assert_eq!(plan_for(367, (320, 240), false).size, (320, 240));
+        assert_eq!(plan_for(100_000, (20, 20), true).size, (20, 20), "no larger than they are");
     }
 }

@@ -49,21 +49,35 @@ impl SegmentationInterpretation {
         let actual = labels(targets);
         let each = targets.numel() / targets.shape()[0].max(1);
         for (p, a) in predicted.chunks(each.max(1)).zip(actual.chunks(each.max(1))) {
-            let (mut right, mut all) = (0, 0);
-            for (&p, &a) in p.iter().zip(a) {
-                if Some(a) == self.ignore {
-                    continue;
-                }
-                assert!(
-                    (0..c as i64).contains(&a),
-                    "interpret: label {a} of {c} classes; is it one to be ignored?"
-                );
-                self.counts[a as usize * c + p as usize] += 1;
-                right += u64::from(a == p);
-                all += 1;
-            }
-            self.pictures.push((right, all));
+            self.add_picture(p.iter().copied(), a.iter().copied());
         }
+    }
+
+    /// Adds one picture: the class that each pixel was taken for, and its label.
+    ///
+    /// # Panics
+    /// If a label is neither below the number of classes nor ignored, or a class is not below it.
+    #[track_caller]
+    pub fn add_picture(
+        &mut self,
+        predicted: impl IntoIterator<Item = i64>,
+        actual: impl IntoIterator<Item = i64>,
+    ) {
+        let c = self.classes.len();
+        let (mut right, mut all) = (0, 0);
+        for (p, a) in predicted.into_iter().zip(actual) {
+            if Some(a) == self.ignore {
+                continue;
+            }
+            assert!(
+                (0..c as i64).contains(&a),
+                "interpret: label {a} of {c} classes; is it one to be ignored?"
+            );
+            self.counts[a as usize * c + p as usize] += 1;
+            right += u64::from(a == p);
+            all += 1;
+        }
+        self.pictures.push((right, all));
     }
 
     /// Pixels of each class that were taken for which: `[actual, predicted]` row by row.
@@ -71,7 +85,8 @@ impl SegmentationInterpretation {
         &self.counts
     }
 
-    fn sums(&self, k: usize) -> (u64, u64, u64) {
+    /// Pixels of class `k` that were taken for it, all pixels of the class, and all that were taken for it.
+    pub fn sums(&self, k: usize) -> (u64, u64, u64) {
         let c = self.classes.len();
         let actual = (0..c).map(|j| self.counts[k * c + j]).sum();
         let taken = (0..c).map(|j| self.counts[j * c + k]).sum();
@@ -111,10 +126,10 @@ impl SegmentationInterpretation {
         (0..self.classes.len()).map(one).collect()
     }
 
-    /// Number and share of wrong pixels of the `k` worst pictures.
+    /// Number and share of wrong pixels of the `k` worst pictures. Where no pixel counts, none is wrong.
     pub fn worst(&self, k: usize) -> Vec<(usize, f64)> {
         let wrong: Vec<f64> =
-            self.pictures.iter().map(|&(r, n)| 1.0 - r as f64 / n.max(1) as f64).collect();
+            self.pictures.iter().map(|&(r, n)| (n - r) as f64 / n.max(1) as f64).collect();
         largest(&wrong, k).into_iter().map(|i| (i, wrong[i])).collect()
     }
 

@@ -62,6 +62,8 @@ struct Panel {
 pub(super) struct Weights<'a> {
     /// The memory that the weights lie in: there they stay packed for the next time.
     pub memory: Option<&'a Mem>,
+    /// What was done to the weights before: kept forms of weights that were changed in different ways must not be taken for each other.
+    pub form: &'static str,
     /// The weights, asked for once, if they are to be packed.
     pub data: &'a dyn Fn() -> &'a [f32],
 }
@@ -145,7 +147,7 @@ pub(super) fn run(
     };
     let floats = floats + PACK_SLACK;
     let kept = w.memory.and_then(|memory| {
-        memory.derived().get(runner.packing(), || {
+        memory.derived().get(runner.packing(w.form), || {
             let block = Mem::alloc(memory.device(), floats * size_of::<f32>()).ok()?;
             // SAFETY: the block is that large, aligned to 64, and nobody else's.
             let packed = unsafe { SharedMut::from_raw(block.handle() as *mut f32, floats) };
@@ -220,8 +222,9 @@ impl Part<'_> {
 
 impl Runner<'_> {
     /// Tells ways of packing apart: all that [`Runner::pack_weights`] goes by.
-    fn packing(&self) -> u64 {
+    fn packing(&self, form: &str) -> u64 {
         let mut hash = DefaultHasher::new();
+        form.hash(&mut hash);
         let plan = self.plan;
         let sizes = [plan.groups, plan.from_group, plan.weight_to, plan.weight_from, self.padded];
         (std::ptr::from_ref(self.kernels) as usize, sizes, plan.kernel).hash(&mut hash);

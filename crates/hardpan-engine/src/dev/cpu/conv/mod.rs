@@ -183,7 +183,8 @@ pub(super) fn conv_forward_with(
     if depthwise::fits(shape) {
         return depthwise::run(&plan, x, w, y, done);
     }
-    forward::run(&plan, Kernels::of(isa()), x, Weights { memory, data: &|| w }, y, done);
+    let w = Weights { memory, form: "plain", data: &|| w };
+    forward::run(&plan, Kernels::of(isa()), x, w, y, done);
 }
 
 /// `dx`, the gradient in `x` for the gradient `g` in `y`, overwriting `dx`. `done` is told of every
@@ -223,7 +224,8 @@ pub(super) fn conv_input_grad_with(
     if depthwise::fits(shape) {
         return depthwise::run(&plan, g, w, dx, done);
     }
-    forward::run(&plan, Kernels::of(isa()), g, Weights { memory, data: &|| w }, dx, done);
+    let w = Weights { memory, form: "plain", data: &|| w };
+    forward::run(&plan, Kernels::of(isa()), g, w, dx, done);
 }
 
 /// `dw`, the gradient in `w` for the gradient `g` in `y`, overwriting `dw`.

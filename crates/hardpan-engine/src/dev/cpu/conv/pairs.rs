@@ -133,7 +133,11 @@ impl<'a> PairConv<'a> {
             zip_planes(b, plane_b, work_b);
             as_floats(work_b)
         };
-        let w = Weights { memory, data: &b };
+        let form = match self.mode {
+            PairMode::Forward => "pairs of channels read",
+            _ => "pairs of channels written",
+        };
+        let w = Weights { memory, form, data: &b };
         let half = |channels: usize| channels.div_ceil(2) * shape.groups;
         match self.mode {
             PairMode::Forward => {
