@@ -1,12 +1,16 @@
-//! The CPU's memory: a cache of blocks by size class.
+//! The CPU's memory: a cache of blocks.
 //!
-//! A training step asks for the same sizes over and over. Blocks given back are kept in a list per class (four classes per
-//! power of two), so a replayed step touches no fresh page and asks the system for nothing. What is kept is bounded: at most
-//! as much as was ever in use at once, and 256 MiB if that is more.
+//! A training step asks for the same sizes over and over. Blocks given back are kept, so a replayed step touches no fresh page and asks
+//! the system for nothing: small ones in a list per size class (four classes per power of two), large ones as extents that merge with
+//! their neighbours ([`extents`]). What is kept is bounded: little more than was ever in use at once, or 256 MiB if that is more.
 //!
 //! Large blocks lie on huge pages where the system has them for the asking ([`use_huge_pages`]): the first touch of fresh memory
 //! is then about three times as fast, and kernels that stride through it miss the address cache less.
+
+mod extents;
+
 use crate::dev::DeviceError;
+use extents::Extents;
 use std::alloc::{Layout, alloc, dealloc};
 use std::sync::Mutex;
 
@@ -15,10 +19,14 @@ const ALIGN: usize = 64;
 const KEEP: usize = 256 << 20;
 /// Classes start here, so that all are multiples of the alignment.
 const SMALLEST: usize = 256;
+/// Blocks of this size and more are extents.
+const LARGE: usize = 512 << 10;
 
 #[derive(Default)]
 struct Lists {
     free: Vec<Vec<usize>>,
+    large: Extents,
+    /// Bytes in `free`.
     cached: usize,
     live: usize,
     peak: usize,
@@ -42,8 +50,13 @@ fn class(bytes: usize) -> (usize, usize) {
     (power * 4 + quarters - 5, size)
 }
 
+/// What a block of so many bytes takes.
+fn size_of(bytes: usize) -> usize {
+    if bytes >= LARGE { extents::rounded(bytes) } else { class(bytes).1 }
+}
+
 fn layout(size: usize) -> Option<Layout> {
-    Layout::from_size_align(size, if size >= HUGE_PAGE { HUGE_PAGE } else { ALIGN }).ok()
+    Layout::from_size_align(size, ALIGN).ok()
 }
 
 /// The size and alignment of a huge page, on the systems that have them.
@@ -52,24 +65,38 @@ pub const HUGE_PAGE: usize = 2 << 20;
 /// Asks the system to back the whole huge pages inside a block of memory as such: Linux's `madvise(MADV_HUGEPAGE)`. Does nothing
 /// for small blocks and on other systems; a refusal does no harm.
 pub fn use_huge_pages(start: *mut u8, bytes: usize) {
-    let first = (start as usize).next_multiple_of(HUGE_PAGE);
-    let len = (start as usize + bytes).saturating_sub(first) / HUGE_PAGE * HUGE_PAGE;
     #[cfg(target_os = "linux")]
-    if len > 0 {
-        const MADV_HUGEPAGE: std::ffi::c_int = 14;
-        // The standard library links the C library.
-        unsafe extern "C" {
-            fn madvise(
-                start: *mut std::ffi::c_void,
-                len: usize,
-                advice: std::ffi::c_int,
-            ) -> std::ffi::c_int;
-        }
-        // SAFETY: whole pages of the caller's block; the advice changes no contents.
-        unsafe { madvise(first as *mut _, len, MADV_HUGEPAGE) };
-    }
+    advise(start as usize, bytes, 14);
     #[cfg(not(target_os = "linux"))]
-    let _ = len;
+    let _ = (start, bytes);
+}
+
+/// Gives the whole huge pages inside memory that nobody uses back to the system: Linux's `madvise(MADV_DONTNEED)`. Its contents are
+/// undefined after that. Does nothing on other systems.
+fn give_pages_back(start: usize, bytes: usize) {
+    #[cfg(target_os = "linux")]
+    advise(start, bytes, 4);
+    #[cfg(not(target_os = "linux"))]
+    let _ = (start, bytes);
+}
+
+/// `madvise` for the whole huge pages inside.
+#[cfg(target_os = "linux")]
+fn advise(start: usize, bytes: usize, advice: std::ffi::c_int) {
+    // The standard library links the C library.
+    unsafe extern "C" {
+        fn madvise(
+            start: *mut std::ffi::c_void,
+            len: usize,
+            advice: std::ffi::c_int,
+        ) -> std::ffi::c_int;
+    }
+    let first = start.next_multiple_of(HUGE_PAGE);
+    let len = (start + bytes).saturating_sub(first) / HUGE_PAGE * HUGE_PAGE;
+    if len > 0 && !cfg!(miri) {
+        // SAFETY: whole pages of the caller's block, whose contents stay, or are of no use to anyone.
+        unsafe { madvise(first as *mut _, len, advice) };
+    }
 }
 
 impl Memory {
@@ -79,70 +106,82 @@ impl Memory {
         if bytes > isize::MAX as usize / 4 {
             return Err(out_of_memory());
         }
-        let (class, size) = class(bytes);
-        {
-            let mut lists = self.lists.lock().unwrap();
-            lists.live += size;
-            lists.peak = lists.peak.max(lists.live);
-            if let Some(block) = lists.free.get_mut(class).and_then(Vec::pop) {
-                lists.cached -= size;
-                return Ok(block);
-            }
+        let size = size_of(bytes);
+        let mut lists = self.lists.lock().unwrap();
+        let mut block = lists.take(bytes, size);
+        if block.is_none() {
+            lists.trim(0);
+            block = lists.take(bytes, size);
         }
-        let fresh = || {
-            // SAFETY: the size is not 0.
-            layout(size).map_or(std::ptr::null_mut(), |l| unsafe { alloc(l) })
-        };
-        let mut block = fresh();
-        if block.is_null() {
-            self.trim(0);
-            block = fresh();
-        }
-        if block.is_null() {
-            self.lists.lock().unwrap().live -= size;
-            return Err(out_of_memory());
-        }
-        use_huge_pages(block, size);
-        Ok(block as usize)
+        let block = block.ok_or_else(out_of_memory)?;
+        lists.live += size;
+        lists.peak = lists.peak.max(lists.live);
+        Ok(block)
     }
 
     /// Gives a block of `alloc(bytes)` back.
     pub fn free(&self, block: usize, bytes: usize) {
-        let (class, size) = class(bytes);
+        let size = size_of(bytes);
         let mut lists = self.lists.lock().unwrap();
         lists.live -= size;
-        if lists.free.len() <= class {
-            lists.free.resize_with(class + 1, Vec::new);
-        }
-        lists.free[class].push(block);
-        lists.cached += size;
-        let bound = lists.peak.max(KEEP);
-        // What is in use counts too: together no more than the peak (or the fixed amount) stays.
-        if lists.cached + lists.live > bound + bound / 8 {
-            drop(lists);
-            self.trim(bound);
-        }
-    }
-
-    /// Returns cached blocks to the system, largest first, until no more than `bound` bytes are held altogether.
-    fn trim(&self, bound: usize) {
-        let mut lists = self.lists.lock().unwrap();
-        for class in (0..lists.free.len()).rev() {
-            while lists.cached > 0 && lists.cached + lists.live > bound {
-                let Some(block) = lists.free[class].pop() else { break };
-                let size = size_of_class(class);
-                lists.cached -= size;
-                let layout = layout(size).expect("it was allocated with this layout");
-                // SAFETY: the block came from `alloc` with the layout of its class and nobody holds it any more.
-                unsafe { dealloc(block as *mut u8, layout) };
+        if bytes >= LARGE {
+            lists.large.free(block, size);
+        } else {
+            let class = class(bytes).0;
+            if lists.free.len() <= class {
+                lists.free.resize_with(class + 1, Vec::new);
             }
+            lists.free[class].push(block);
+            lists.cached += size;
+        }
+        // What is in use counts too: together little more than the peak (or the fixed amount) stays.
+        let bound = lists.peak.max(KEEP);
+        if lists.held() > bound + bound / 4 {
+            lists.trim(bound);
         }
     }
 
     /// Bytes kept for reuse.
     #[cfg(test)]
     fn cached(&self) -> usize {
-        self.lists.lock().unwrap().cached
+        let lists = self.lists.lock().unwrap();
+        lists.held() - lists.live
+    }
+}
+
+impl Lists {
+    /// Bytes in use or kept.
+    fn held(&self) -> usize {
+        self.live + self.cached + self.large.cached()
+    }
+
+    /// A block that is kept, or a new one; `None` if the system has no more.
+    fn take(&mut self, bytes: usize, size: usize) -> Option<usize> {
+        if bytes >= LARGE {
+            return self.large.alloc(size);
+        }
+        if let Some(block) = self.free.get_mut(class(bytes).0).and_then(Vec::pop) {
+            self.cached -= size;
+            return Some(block);
+        }
+        // SAFETY: the size is not 0.
+        let block = unsafe { alloc(layout(size)?) };
+        (!block.is_null()).then_some(block as usize)
+    }
+
+    /// Returns memory that is kept to the system, largest first, until no more than `bound` bytes are held altogether.
+    fn trim(&mut self, bound: usize) {
+        self.large.trim(bound.saturating_sub(self.live + self.cached));
+        for class in (0..self.free.len()).rev() {
+            while self.cached > 0 && self.held() > bound {
+                let Some(block) = self.free[class].pop() else { break };
+                let size = size_of_class(class);
+                self.cached -= size;
+                let layout = layout(size).expect("it was allocated with this layout");
+                // SAFETY: the block came from `alloc` with the layout of its class and nobody holds it any more.
+                unsafe { dealloc(block as *mut u8, layout) };
+            }
+        }
     }
 }
 
@@ -166,11 +205,11 @@ mod tests {
     }
 
     #[test]
-    fn large_blocks_start_on_huge_pages_and_hold_their_contents() {
+    fn large_blocks_hold_their_contents() {
         let memory = Memory::default();
         let bytes = (5 << 20) + 12;
         let block = memory.alloc(bytes).unwrap();
-        assert_eq!(block % HUGE_PAGE, 0);
+        assert_eq!(block % ALIGN, 0);
         // SAFETY: the block is ours and that large.
         let view = unsafe { std::slice::from_raw_parts_mut(block as *mut u8, bytes) };
         view.iter_mut().enumerate().for_each(|(i, v)| *v = i as u8);
