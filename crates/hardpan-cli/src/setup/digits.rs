@@ -61,7 +61,7 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
         model,
         super::cross_entropy_smoothed(*s.label_smoothing.get_or_insert(0.0)),
     )
-    .opt(Adam::fastai(1e-3).weight_decay(s.weight_decay))
+    .opt(Adam::fastai(1e-3).weight_decay(s.weight_decay.unwrap_or(0.01)))
     .metric(Mean::new("accuracy", accuracy));
     let mut names = data::class_names(&s.data);
     names.truncate(classes);

@@ -10,9 +10,9 @@ use hardpan::prelude::*;
 use hardpan::vision::augment::{AugTransforms, RandAugment, TrivialAugment};
 use hardpan::vision::data::{AugmentChoice, Stats};
 use hardpan::vision::learner::{
-    DataFacts, VisionOptions, defaults_for, normalization_of, vision_learner,
+    DataFacts, Method, VisionOptions, defaults_for, normalization_of, vision_learner,
 };
-use hardpan::vision::models::Model;
+use hardpan::vision::models::{Model, names};
 use hardpan::vision::predictor::{InputSpec, header_for};
 
 /// Pictures up to this many pixels a side are small: they are moved, not cut.
@@ -47,6 +47,7 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
         classes: seen.classes.len(),
         pixels: w.min(h),
         pretrained: s.pretrained.is_some(),
+        arch: s.arch.as_deref().and_then(|a| names().into_iter().find(|n| *n == a)),
     });
     let arch = s.arch.get_or_insert_with(|| plan.arch.into()).clone();
     let (width, height) = *s.size.get_or_insert((plan.size, plan.size));
@@ -70,8 +71,9 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
         label_smoothing,
         ..VisionOptions::new(data.classes.len())
     };
-    let mut learn = vision_learner(data.loaders.clone(), &arch, &options)?
-        .opt(Adam::fastai(1e-3).weight_decay(s.weight_decay));
+    let method = if s.pretrained.is_some() { Method::Adam } else { Method::of(&arch) };
+    let learn = vision_learner(data.loaders.clone(), &arch, &options)?;
+    let mut learn = method.set(learn, s.weight_decay);
     if s.pretrained.is_some() {
         learn.freeze();
     }

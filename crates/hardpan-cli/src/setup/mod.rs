@@ -58,7 +58,7 @@ pub struct Settings {
     pub shift: Option<usize>,
     /// The value of a mask's pixels that do not count.
     pub void: Option<i64>,
-    pub weight_decay: f64,
+    pub weight_decay: Option<f64>,
     pub label_smoothing: Option<f64>,
     pub mixup: f64,
     pub bf16: bool,
@@ -96,7 +96,7 @@ impl Settings {
             strict: setup.strict,
             shift: setup.shift.map(|s| s as usize),
             void: setup.void.map(i64::from),
-            weight_decay: 0.01,
+            weight_decay: None,
             label_smoothing: None,
             mixup: 0.0,
             bf16: false,

@@ -11,7 +11,7 @@ use hardpan::vision::learner::{
     PixelAccuracy, RegionOverlap, SegmentOptions, normalization_of, unet_learner,
 };
 use hardpan::vision::predictor::{InputSpec, masks_header};
-use hardpan::vision::unet::DynamicUnet;
+use hardpan::vision::unet::{DynamicUnet, UnetOptions};
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -93,10 +93,11 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<DynamicUnet>> {
         channels: p.channels,
         void: codes.void,
         pretrained: s.pretrained.clone(),
+        unet: UnetOptions { narrow: true, ..UnetOptions::default() },
         ..SegmentOptions::new(codes.classes, (p.height, p.width))
     };
     let mut learn = unet_learner(loaded.loaders.clone(), &arch, &options)?
-        .opt(Adam::fastai(1e-3).weight_decay(s.weight_decay));
+        .opt(Adam::fastai(1e-3).weight_decay(s.weight_decay.unwrap_or(0.01)));
     if s.pretrained.is_some() {
         learn.freeze();
     }
@@ -117,7 +118,7 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<DynamicUnet>> {
 /// Operations of training that the defaults may take: about half an hour on two cores.
 const BUDGET: f64 = 3e14;
 /// Of those, what the usual network takes for a pixel.
-const PER_PIXEL: f64 = 3e6;
+const PER_PIXEL: f64 = 3.5e5;
 
 /// What to train with when nobody says.
 #[derive(Debug, PartialEq)]
@@ -126,7 +127,7 @@ struct Plan {
     epochs: usize,
 }
 
-/// Some thousand pictures shown in all, or as many as the budget allows, and five times each at least. Where `may_shrink`, pictures
+/// Eight thousand pictures shown in all, or as many as the budget allows, and five times each at least. Where `may_shrink`, pictures
 /// become smaller, down to half a side, until ten times each are allowed.
 fn plan_for(items: usize, (width, height): (usize, usize), may_shrink: bool) -> Plan {
     // Halved five times on the way down the network.
@@ -139,7 +140,7 @@ fn plan_for(items: usize, (width, height): (usize, usize), may_shrink: bool) -> 
     let sizes: Vec<_> = [(width, height)].into_iter().chain(small).collect();
     let fits = sizes.iter().find(|size| !may_shrink || allowed(**size) >= 10.0);
     let size = *fits.unwrap_or(&sizes[sizes.len() - 1]);
-    let shown = (4000 / items.max(1)).clamp(5, 30);
+    let shown = (8000 / items.max(1)).clamp(5, 30);
     Plan { size, epochs: shown.min(allowed(size) as usize).max(5) }
 }
 
@@ -284,7 +285,7 @@ mod tests {
         let few = plan_for(20, (320, 240), true);
         assert_eq!((few.size, few.epochs), ((320, 240), 30));
         let street = plan_for(367, (320, 240), true);
-        assert_eq!((street.size, street.epochs), ((160, 128), 10));
+        assert_eq!((street.size, street.epochs), ((320, 240), 21));
         let many = plan_for(20_000, (500, 400), true);
         assert_eq!((many.size, many.epochs), ((256, 192), 5));
         assert_eq!(plan_for(367, (320, 240), false).size, (320, 240));

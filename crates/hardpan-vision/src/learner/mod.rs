@@ -8,13 +8,13 @@
 mod defaults;
 mod segment;
 
-pub use defaults::{DataFacts, TrainingPlan, defaults_for};
+pub use defaults::{DataFacts, Method, TrainingPlan, defaults_for};
 pub use segment::{PixelAccuracy, RegionOverlap, SegmentOptions, unet_learner};
 
-use crate::models::{HeadOptions, Model, ModelError, ModelOptions, create};
+use crate::models::{HeadOptions, Model, ModelError, ModelOptions, create, whiten};
 use crate::weights::{self, Report, WeightsError};
 use hardpan_engine::{Tensor, functional as f, is_grad_enabled};
-use hardpan_learn::data::DataLoaders;
+use hardpan_learn::data::{DataError, DataLoaders};
 use hardpan_learn::learner::Learner;
 use hardpan_learn::metric::{Mean, accuracy};
 
@@ -59,6 +59,9 @@ pub enum LearnerError {
     /// The pretrained weights cannot be read or do not fit.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// The model looks at pictures before it is trained, and they cannot be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
 }
 
 /// Mean and standard deviation of each channel, on the scale 0 to 1, that the published weights of an architecture were trained with.
@@ -98,7 +101,8 @@ pub fn vision_model(
 }
 
 /// A learner for classes of pictures: `x: [N, C, H, W]` normalized, `y: [N]` labels. It measures accuracy; with pretrained weights it is
-/// frozen up to its head, as fastai's. Batch norms are trained all the same.
+/// frozen up to its head, as fastai's. Batch norms are trained all the same. An architecture whose first layer whitens
+/// ([`whiten`](crate::models::whiten)) sees a batch for it.
 ///
 /// ```text
 /// let (model, _) = vision_model(arch, options)?;
@@ -106,13 +110,16 @@ pub fn vision_model(
 /// ```
 ///
 /// # Errors
-/// As for [`vision_model`].
+/// As for [`vision_model`], or if that batch cannot be read.
 pub fn vision_learner(
     loaders: DataLoaders<Tensor, Tensor>,
     arch: &str,
     options: &VisionOptions,
 ) -> Result<Learner<Model>, LearnerError> {
     let (model, report) = vision_model(arch, options)?;
+    if report.is_none() && arch.starts_with("airbench") {
+        whiten(&model, &loaders.train.one_batch()?.0);
+    }
     let smoothing = options.label_smoothing;
     let loss = move |pred: &Tensor, y: &Tensor| {
         // Validation is done without gradients; there the plain loss is wanted.

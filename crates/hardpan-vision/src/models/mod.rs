@@ -17,6 +17,7 @@
 //! # Ok::<(), hardpan_vision::models::ModelError>(())
 //! ```
 
+mod airbench;
 mod blocks;
 mod convnext;
 mod efficientnet;
@@ -28,6 +29,7 @@ mod stages;
 mod vit;
 mod xresnet;
 
+pub use airbench::whiten;
 pub use blocks::{Activation, ConcatPool2d, LayerNorm2d, SqueezeExcitation, StochasticDepth};
 pub use head::HeadOptions;
 pub use resnet::{BasicBlock, Bottleneck};
@@ -119,6 +121,7 @@ pub(crate) struct Parts {
 pub fn names() -> Vec<&'static str> {
     let mut out = vec!["cnn", "mlp"];
     out.extend(small::VARIANTS.iter().map(|v| v.0));
+    out.extend(airbench::VARIANTS.iter().map(|v| v.0));
     out.extend(xresnet::VARIANTS.iter().map(|v| v.0));
     out.extend(resnet::VARIANTS.iter().map(|v| v.0));
     out.extend(mobilenet::VARIANTS.iter().map(|v| v.0));
@@ -158,6 +161,8 @@ pub fn create(name: &str, options: &ModelOptions) -> Result<Model, ModelError> {
         mobilenet::parts(rows, *hidden, options)
     } else if let Some((_, width)) = small::VARIANTS.iter().find(|v| v.0 == name) {
         small::parts(*width, options)
+    } else if let Some((_, widths)) = airbench::VARIANTS.iter().find(|v| v.0 == name) {
+        airbench::parts(widths, options)
     } else if let Some((_, width, heads)) = transformer {
         let size = options.image_size;
         if !size.is_multiple_of(16) {

@@ -18,6 +18,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UnetOptions {
+    /// Few channels on the way up, whatever the encoder gives: 256 at the smallest maps, half as many with each step, 16 at least. It
+    /// takes about a tenth of the work, most of which is at full size. Default no (fastai: as many as come together).
+    pub narrow: bool,
     /// Blurs what pixel shuffling gives, against checkerboards: Sugawara et al., <https://arxiv.org/abs/1806.02658>. Default no.
     pub blur: bool,
     /// Attention among all places of the block before the last two. Default no.
@@ -33,6 +36,7 @@ pub struct UnetOptions {
 impl Default for UnetOptions {
     fn default() -> UnetOptions {
         UnetOptions {
+            narrow: false,
             blur: false,
             self_attention: false,
             last_cross: true,
@@ -41,6 +45,11 @@ impl Default for UnetOptions {
         }
     }
 }
+
+/// Channels at the smallest maps of a narrow way up.
+const NARROW: usize = 256;
+/// As few as they get.
+const NARROWEST: usize = 16;
 
 /// The name of the architecture in the header of a model's file.
 pub const UNET: &str = "unet";
@@ -107,11 +116,13 @@ impl DynamicUnet {
             .collect();
         let act = o.activation;
         let mut width = shapes.last().map_or(channels, |s| s[1]);
-        let middle = seq![
-            conv_layer(width, 2 * width, 3, Some(act), o.norm),
-            conv_layer(2 * width, width, 3, Some(act), o.norm)
-        ];
         let norm = BatchNorm2d::new(width);
+        let (inner, out) = if o.narrow { (NARROW, NARROW) } else { (2 * width, width) };
+        let middle = seq![
+            conv_layer(width, inner, 3, Some(act), o.norm),
+            conv_layer(inner, out, 3, Some(act), o.norm)
+        ];
+        width = out;
         let mut blocks = Vec::new();
         for (i, &layer) in kept.iter().enumerate() {
             let last = i + 1 == kept.len();
@@ -215,7 +226,11 @@ impl UnetBlock {
     fn new(below: usize, beside: usize, full: bool, attention: bool, o: &UnetOptions) -> UnetBlock {
         let act = o.activation;
         let inputs = below / 2 + beside;
-        let width = if full { inputs } else { inputs / 2 };
+        let width = match o.narrow {
+            true => (below / 2).max(NARROWEST),
+            false if full => inputs,
+            false => inputs / 2,
+        };
         UnetBlock {
             shuf: PixelShuffleIcnr::new(below, below / 2, act, o.norm, o.blur),
             bn: BatchNorm2d::new(beside),
