@@ -212,6 +212,8 @@ op_kind! {
         Max = "window_max",
         /// Its place in the window, row-major; the first of equal ones.
         Place = "window_place",
+        /// The element at a given place of each window.
+        Take = "window_take",
         /// A value for each window added to the element at its place.
         Back = "window_back",
     }

@@ -86,7 +86,7 @@ fn weights_are_named_as_elsewhere() {
 #[test]
 fn pictures_in_scores_out() {
     manual_seed(1);
-    for name in ["resnet9_tiny", "xresnet18", "mobilenet_v3_small", "cnn"] {
+    for name in ["resnet9_tiny", "airbench94", "xresnet18", "mobilenet_v3_small", "cnn"] {
         let o = ModelOptions { channels: 1, ..options(3) };
         let model = create(name, &o).unwrap();
         let x = Tensor::randn([2, 1, 33, 47]);
@@ -95,6 +95,9 @@ fn pictures_in_scores_out() {
         let grouped: usize = model.groups().iter().map(Vec::len).sum();
         assert_eq!((model.groups().len(), grouped), (3, model.parameters().len()), "{name}");
     }
+    // The smallest picture there is for its patches of 2x2.
+    let tiny = create("airbench94", &options(3)).unwrap();
+    assert_eq!(tiny.forward(&Tensor::randn([2, 3, 2, 2])).shape(), [2, 3]);
 }
 
 /// Every weight is a function of its place, so the outputs are fixed numbers: those of torchvision, fastai and timm with the same

@@ -114,6 +114,12 @@ fn window(k: &WindowKernel, ins: &[HostArray], out: &mut HostArray) {
                 out.set(at, binary(BinaryOp::Add, out.get(at), ins[0].get(to), k.dtype));
                 continue;
             }
+            if k.op == WindowOp::Take {
+                let none = Scalar::Float(f64::NEG_INFINITY);
+                let at = element(ins[1].get(to).as_i64() as usize);
+                out.set(to, at.map_or(none, |at| ins[0].get(at)));
+                continue;
+            }
             let (mut best, mut place) = (f64::NEG_INFINITY, None);
             for number in 0..p.kernel[0] * p.kernel[1] {
                 let Some(at) = element(number) else { continue };

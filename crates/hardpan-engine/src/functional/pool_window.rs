@@ -92,11 +92,12 @@ fn max_by_kernel(x: &Tensor, params: &WindowParams, geometry: &[Window]) -> Tens
     let plain = x.detach();
     let images = shaped(&plain, &params.size);
     let out: Dims = geometry.iter().map(|w| w.out).collect();
-    let value = shaped(&images.prim_window(WindowOp::Max, params, at), &out);
     if !x.is_requires_grad() {
-        return value;
+        return shaped(&images.prim_window(WindowOp::Max, params, at), &out);
     }
+    // The gradient will ask where they were, and to look there is less work than to search twice.
     let place = images.prim_window(WindowOp::Place, params, at);
+    let value = shaped(&images.prim_window_take(&place, params, at), &out);
     let (params, geometry) = (*params, geometry.to_vec());
     let size: Dims = geometry.iter().map(|w| w.size).collect();
     value.with_gradient(&[x], move |_, g| {

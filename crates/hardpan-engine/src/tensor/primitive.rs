@@ -196,6 +196,14 @@ impl Tensor {
         Tensor::new(Op::Window(op, Box::new(*params)), dtype, shape, smallvec![self.clone()], at)
     }
 
+    /// The elements at the places (u8) of windows over the last two dimensions of a float tensor.
+    pub(crate) fn prim_window_take(&self, place: &Tensor, params: &WindowParams, at: At) -> Tensor {
+        debug_assert_eq!(self.shape()[self.rank() - 2..], params.size);
+        let op = Op::Window(WindowOp::Take, Box::new(*params));
+        let srcs = smallvec![self.clone(), place.clone()];
+        Tensor::new(op, self.dtype(), place.0.shape.clone(), srcs, at)
+    }
+
     /// Each window's value added to the element at its place (u8).
     pub(crate) fn prim_window_back(&self, place: &Tensor, params: &WindowParams, at: At) -> Tensor {
         debug_assert_eq!(self.shape(), place.shape());

@@ -8,6 +8,7 @@ use super::pool::parallel_for;
 use crate::dtype::DType;
 use crate::kernel::WindowKernel;
 use crate::op::{WindowOp, WindowParams};
+use half::{bf16, f16};
 
 /// Elements of image that a task should see.
 const TASK: usize = 32 << 10;
@@ -71,6 +72,24 @@ unsafe fn run_in<F: Float>(isa: Isa, k: &WindowKernel, inputs: &[*const u8], out
                             }
                         }
                     }
+                    WindowOp::Take => {
+                        let from = (first + plane * image * size) as *const u8;
+                        let places = (second + plane * windows) as *const u8;
+                        let places = std::slice::from_raw_parts(places, windows);
+                        let to = (output + plane * windows * size) as *mut u8;
+                        match k.dtype {
+                            DType::F64 => {
+                                take(p, from, places, to, f64::NEG_INFINITY.to_bits());
+                            }
+                            DType::F32 => {
+                                take(p, from, places, to, f32::NEG_INFINITY.to_bits());
+                            }
+                            DType::BF16 => {
+                                take(p, from, places, to, bf16::NEG_INFINITY.to_bits());
+                            }
+                            _ => take(p, from, places, to, f16::NEG_INFINITY.to_bits()),
+                        }
+                    }
                     WindowOp::Back => {
                         let from = (first + plane * windows * size) as *const u8;
                         load(isa, k.dtype, from, &mut work.best);
@@ -109,6 +128,37 @@ unsafe fn store<F: Float>(isa: Isa, dtype: DType, from: &[F], to: *mut u8) {
             None => std::ptr::copy_nonoverlapping(src, to, size_of_val(from)),
         }
     }
+}
+
+/// The element of one plane at each place; `none` for a place in the padding.
+///
+/// # Safety
+/// `from` holds the image, `to` has room for a value of each window, both aligned to their elements.
+unsafe fn take<T: Copy>(p: &WindowParams, from: *const u8, places: &[u8], to: *mut u8, none: T) {
+    let ([height, width], columns) = (p.size, p.out[1]);
+    // SAFETY: as promised.
+    let (image, out) = unsafe {
+        (
+            std::slice::from_raw_parts(from.cast::<T>(), height * width),
+            std::slice::from_raw_parts_mut(to.cast::<T>(), places.len()),
+        )
+    };
+    let offsets = offsets(p);
+    let rows = out.chunks_exact_mut(columns).zip(places.chunks_exact(columns));
+    for (y, (out, places)) in rows.enumerate() {
+        for (x, (out, place)) in out.iter_mut().zip(places).enumerate() {
+            let (down, right) = offsets[usize::from(*place)];
+            let row = (y * p.stride[0] + down).wrapping_sub(p.padding[0]);
+            let column = (x * p.stride[1] + right).wrapping_sub(p.padding[1]);
+            let inside = row < height && column < width;
+            *out = if inside { image[row * width + column] } else { none };
+        }
+    }
+}
+
+/// By place: how far down and right of the window's corner.
+fn offsets(p: &WindowParams) -> Vec<(usize, usize)> {
+    (0..p.kernel[0] * p.kernel[1]).map(|k| (k / p.kernel[1], k % p.kernel[1])).collect()
 }
 
 /// Padded positions of a row by their remainder by two, one half of `split` for each.
@@ -244,9 +294,7 @@ impl<F: Float> Work<F> {
     fn send_back(&mut self, p: &WindowParams, places: &[u8]) {
         self.image.fill(F::ZERO);
         let ([height, width], [rows, columns]) = (p.size, p.out);
-        // By place: how far down and right of the window's corner.
-        let offsets: Vec<(usize, usize)> =
-            (0..p.kernel[0] * p.kernel[1]).map(|k| (k / p.kernel[1], k % p.kernel[1])).collect();
+        let offsets = offsets(p);
         for y in 0..rows {
             for x in 0..columns {
                 let (down, right) = offsets[usize::from(places[y * columns + x])];

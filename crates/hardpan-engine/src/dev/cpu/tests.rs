@@ -405,10 +405,13 @@ fn windows_of_images() {
             let body = |op| Body::Window(WindowKernel { op, planes, params, dtype });
             let n = planes * windows;
             let place = cpu(&body(WindowOp::Place), &[x.clone()], &[(DType::U8, n)], &[]);
+            let place = place.unwrap().remove(0);
+            let inputs = [x.clone(), place.clone()];
+            compare("window_take", body(WindowOp::Take), &inputs, &[(dtype, n)], &[], 0.0);
             for (op, to) in [(WindowOp::Max, dtype), (WindowOp::Place, DType::U8)] {
                 compare(op.name(), body(op), &[x.clone()], &[(to, n)], &[], 0.0);
             }
-            let inputs = [array(dtype, n, 2), place.unwrap().remove(0)];
+            let inputs = [array(dtype, n, 2), place];
             let outputs = [(dtype, planes * image)];
             // Halves are added in f32 and rounded once.
             let tolerance = tolerance(dtype) * 4.0;
