@@ -386,3 +386,15 @@ fn numbers_are_those_of_fastai() {
     drawn.light.hue = 0.95;
     close(but_first(&row(&drawn)), &but_first(&HUE), "hue");
 }
+
+/// Padded to a square it would be 12 GB.
+#[test]
+fn a_thin_line_is_padded_in_little_memory() {
+    let line = Image::new(65_000, 1, 3, vec![200; 65_000 * 3]);
+    let resize = Resize { padding: Padding::Zeros, ..Resize::new(24, 24) };
+    let resize = resize.method(ResizeMethod::Pad);
+    let (out, _) = resize.apply(line, Category(0), &mut Draw::new(1, 0, 0)).unwrap();
+    assert_eq!((out.width(), out.height()), (24, 24));
+    let brightest = out.pixels().iter().max();
+    assert!(brightest < Some(&20), "next to nothing is left of it: {brightest:?}");
+}

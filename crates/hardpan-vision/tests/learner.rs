@@ -109,11 +109,15 @@ fn unets_of_all_bodies() {
         ("xresnet18", (33, 50), all),
         ("mobilenet_v3_small", (64, 64), all),
         ("efficientnet_lite0", (40, 64), UnetOptions { last_cross: false, ..all }),
+        ("xresnet18", (40, 64), UnetOptions { narrow: true, ..Default::default() }),
+        ("efficientnet_lite0", (33, 50), UnetOptions { narrow: true, ..all }),
     ] {
         let body = create(name, &ModelOptions::default()).unwrap();
         let unet = DynamicUnet::new(body, 3, 5, size, &o);
         let y = unet.forward(&Tensor::zeros([2, 3, size.0, size.1]));
         assert_eq!(y.shape(), [2, 5, size.0, size.1], "{name}");
         assert_eq!(unet.groups().iter().map(Vec::len).sum::<usize>(), unet.parameters().len());
+        let again = DynamicUnet::from_arch(&unet.arch()).unwrap();
+        assert_eq!(again.num_parameters(), unet.num_parameters(), "{name}");
     }
 }

@@ -85,6 +85,9 @@ pub struct Resize {
     pub filter: Filter,
 }
 
+/// Places that a picture may have with its padding before it is made smaller; more are made fewer first.
+const LARGEST_PADDED: f64 = (1u64 << 26) as f64;
+
 impl Resize {
     /// To this width and height, by cropping.
     pub fn new(width: usize, height: usize) -> Resize {
@@ -109,6 +112,14 @@ impl Resize {
         let part = self.part((w, h), at);
         if self.method == ResizeMethod::Pad {
             let (pw, ph) = (part.width as usize, part.height as usize);
+            // A thin line of a picture would become a huge square.
+            let excess = (pw as f64 * ph as f64 / LARGEST_PADDED).sqrt();
+            if excess > 1.0 && w.max(h) > tw.max(th) {
+                let shrunk = |n: usize| ((n as f64 / excess) as usize).max(1);
+                let smaller =
+                    item.take_part(CropBox::whole(w, h), shrunk(w), shrunk(h), self.filter);
+                return self.at(smaller, at);
+            }
             let padded = item.window(part.left as i64, part.top as i64, pw, ph, self.padding);
             return padded.take_part(CropBox::whole(pw, ph), tw, th, self.filter);
         }
