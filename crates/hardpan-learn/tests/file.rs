@@ -2,7 +2,8 @@
 
 use hardpan_engine::{DType, Tensor};
 use hardpan_learn::file::{Arch, FORMAT_VERSION, FileError, Header, ModelFile, Provenance};
-use hardpan_nn::StateDict;
+use hardpan_nn::optim::LBFGS;
+use hardpan_nn::{Param, StateDict};
 use proptest::prelude::*;
 use std::path::Path;
 
@@ -134,4 +135,33 @@ proptest! {
         }
         let _ = read(&bytes);
     }
+}
+
+/// An optimizer that a [`Learner`](hardpan_learn::learner::Learner) does not know: its memory goes through a file all the same.
+#[test]
+fn a_run_with_lbfgs_is_resumed_bit_for_bit() {
+    let loss = |w: &Param| {
+        let (x, y) = (w.value().select(0, 0), w.value().select(0, 1));
+        (&x - 1.0).square() + (y - x.square()).square() * 100.0
+    };
+    let settings = LBFGS::new(1.0).strong_wolfe(true).max_iter(3).history_size(4);
+    let w = Param::new(Tensor::from_vec(vec![-1.5f32, 2.0], [2]));
+    let mut opt = settings.build(vec![w.clone()]);
+    for _ in 0..3 {
+        opt.step(|| loss(&w));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("lbfgs.hardpan");
+    let mut state = opt.state_dict();
+    state.insert("w", w.value().detach());
+    ModelFile::new(Header::default(), &state).write(&path).unwrap();
+
+    let read = ModelFile::read(&path).unwrap().weights;
+    let v = Param::new(read.get("w").unwrap().clone());
+    let mut again = settings.build(vec![v.clone()]);
+    again.load_state_dict(&read.filter(|name, _| name != "w")).unwrap();
+    for _ in 0..3 {
+        assert_eq!(opt.step(|| loss(&w)), again.step(|| loss(&v)));
+    }
+    assert_eq!(w.value().to_vec::<f32>(), v.value().to_vec::<f32>());
 }

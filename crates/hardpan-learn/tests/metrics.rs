@@ -1,4 +1,4 @@
-//! Metrics against scikit-learn 1.7 and SciPy on given vectors, in uneven batches.
+//! Metrics against scikit-learn 1.7 and 1.9 and SciPy on given vectors, in uneven batches.
 
 use hardpan_engine::Tensor;
 use hardpan_learn::metric::*;
@@ -191,4 +191,110 @@ fn likeliest_labels_and_sequences() {
     let y = ints(&[2, 3, 4, 5, 6, 8, 9, 3, 4, 5, 6, 7, 1, 1]).reshape([2, 7]);
     near(over(CorpusBleu::new(1), &pred, &y), 0.659_858_515_800_358);
     assert_eq!(corpus_bleu(&[(vec![1, 2, 3], vec![1, 2, 3])]), 0.0, "no run of four");
+}
+
+/// Numbers that anyone can make again: C's old `rand`.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, n: u64) -> i64 {
+        self.0 = (self.0 * 1_103_515_245 + 12_345) % (1 << 31);
+        ((self.0 >> 16) % n) as i64
+    }
+
+    /// `n` sixteenths around 0.
+    fn sixteenths(&mut self, n: usize, range: u64) -> Vec<f32> {
+        (0..n).map(|_| (self.below(range) - range as i64 / 2) as f32 / 16.0).collect()
+    }
+}
+
+/// Four averages of precision, recall, F1, a second F and Jaccard, as scikit-learn 1.9 gives them.
+type Table<'a> = &'a [(Average, [f64; 5])];
+
+/// 60 items with five labels; four items have none, one is given none, one label is rare; scores have ties.
+#[test]
+fn many_labels_by_every_average() {
+    let mut r = Numbers(7);
+    let (n, labels) = (60, 5);
+    let pred = floats(&r.sixteenths(n * labels, 129), &[n, labels]);
+    let often = [4, 5, 2, 7, 1];
+    let y: Vec<i64> = (0..n * labels).map(|i| (r.below(10) < often[i % labels]).into()).collect();
+    let y = ints(&y).reshape([n, labels]);
+    #[rustfmt::skip]
+    let table: Table = &[
+        (Average::Macro, [0.426946386946387, 0.616105808884176, 0.461541668710453, 0.516039812118383, 0.326495636595304]),
+        (Average::Micro, [0.432258064516129, 0.632075471698113, 0.513409961685824, 0.578583765112263, 0.345360824742268]),
+        (Average::Weighted, [0.584023837797423, 0.632075471698113, 0.585075834489422, 0.601165852605620, 0.431059613580143]),
+        (Average::Samples, [0.421666666666667, 0.600000000000000, 0.462103174603175, 0.526168609440668, 0.335833333333333]),
+    ];
+    for (average, [precision, recall, f1, f2, jaccard]) in table {
+        near(over(precision_multi(*average), &pred, &y), *precision);
+        near(over(recall_multi(*average), &pred, &y), *recall);
+        near(over(f1_multi(*average), &pred, &y), *f1);
+        near(over(fbeta_multi(2.0, *average), &pred, &y), *f2);
+        near(over(jaccard_multi(*average), &pred, &y), *jaccard);
+    }
+    near(over(hamming_loss_multi(), &pred, &y), 0.423333333333333);
+    for (average, auc, precision) in [
+        (Average::Macro, 0.616737507395750, 0.472737431866691),
+        (Average::Micro, 0.601439408675355, 0.442359253340364),
+        (Average::Weighted, 0.622141640451249, 0.611747980826055),
+    ] {
+        near(over(roc_auc_multi().average(average), &pred, &y), auc);
+        near(over(average_precision_multi().average(average), &pred, &y), precision);
+    }
+    let samples = Average::Samples;
+    near(over(average_precision_multi().average(samples), &pred, &y), 0.580092592592593);
+    // Items without a yes or without a no have no curve: scikit-learn refuses, and so do we; without those items:
+    let mut metric = roc_auc_multi().average(samples);
+    metric.accumulate(&pred, &y, n);
+    assert_eq!(metric.value(), None);
+    let some = y.sum([1]).to_vec::<i64>();
+    let both: Vec<i64> = (0..n as i64).filter(|i| (1..5).contains(&some[*i as usize])).collect();
+    let (pred, y) = (pred.index_select(0, &ints(&both)), y.index_select(0, &ints(&both)));
+    near(over(roc_auc_multi().average(samples), &pred, &y), 0.568452380952381);
+}
+
+/// 80 items of six classes, one of which never occurs and another of which is never given; scores have ties.
+#[test]
+fn many_classes_by_every_average() {
+    let mut r = Numbers(7);
+    // As many numbers as the other test draws first.
+    for _ in 0..600 {
+        r.below(2);
+    }
+    let (n, classes) = (80, 6);
+    let y: Vec<i64> = (0..n).map(|_| r.below(5)).collect();
+    let mut scores = r.sixteenths(n * classes, 65);
+    for (i, s) in scores.iter_mut().enumerate() {
+        let class = (i % classes) as i64;
+        *s += if class == y[i / classes] { 1.5 } else { 0.0 } - if class == 4 { 9.0 } else { 0.0 };
+    }
+    let (pred, y) = (floats(&scores, &[n, classes]), ints(&y));
+    #[rustfmt::skip]
+    let table: Table = &[
+        (Average::Macro, [0.316388888888889, 0.329059829059829, 0.319031134753575, 0.316685696874791, 0.214806286549708]),
+        (Average::Micro, [0.4, 0.4, 0.4, 0.4, 0.25]),
+        (Average::Weighted, [0.382333333333333, 0.4, 0.386527575683904, 0.383066118095589, 0.261567434210526]),
+    ];
+    for (average, [precision, recall, f1, half, jaccard]) in table {
+        near(over(precision_score(*average), &pred, &y), *precision);
+        near(over(recall_score(*average), &pred, &y), *recall);
+        near(over(f1_score(*average), &pred, &y), *f1);
+        near(over(fbeta_score(0.5, *average), &pred, &y), *half);
+        near(over(jaccard_score(*average), &pred, &y), *jaccard);
+    }
+    near(over(balanced_accuracy(), &pred, &y), 0.394871794871795);
+    near(over(cohen_kappa(0), &pred, &y), 0.273552780930761);
+    near(over(cohen_kappa(1), &pred, &y), 0.206181945907973);
+    near(over(cohen_kappa(2), &pred, &y), 0.118352911456360);
+    near(over(matthews_corrcoef(), &pred, &y), 0.286464131694984);
+    near(over(hamming_loss(), &pred, &y), 0.6);
+    near(over(top_k_accuracy(2), &pred, &y), 0.6);
+    near(over(top_k_accuracy(3), &pred, &y), 0.725);
+    // Of the classes that occur.
+    let five = pred.narrow(1, 0, 5);
+    near(over(roc_auc(), &five, &y), 0.845292748858412);
+    near(over(roc_auc().average(Average::Weighted), &five, &y), 0.847735201592929);
+    near(over(roc_auc().average(Average::Micro), &five, &y), 0.724550781250000);
 }

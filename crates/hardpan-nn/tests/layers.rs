@@ -1,7 +1,7 @@
 //! Layers as a user meets them: names, starts, what changes in training, and what a step costs the planner.
 //! Their numbers are checked against recorded PyTorch cases by `tools/conformance`.
 
-use hardpan_engine::{Tensor, flush_all, live_nodes, manual_seed, no_grad, plan_stats};
+use hardpan_engine::{DType, Tensor, flush_all, live_nodes, manual_seed, no_grad, plan_stats};
 use hardpan_nn::init::{Init, fan_in_and_fan_out, orthogonal, truncated_normal};
 use hardpan_nn::optim::{Adam, Recipe, SGD, norm_and_bias_params};
 use hardpan_nn::*;
@@ -324,4 +324,55 @@ fn fractional_pools_shrink_by_less_than_two() {
         FractionalMaxPool3d::new(2, 3).forward(&Tensor::randn([1, 2, 4, 5, 6])).shape(),
         [1, 2, 3, 3, 3]
     );
+}
+
+/// Against `torch.nn.modules.normalization.CrossMapLRN2d` 2.15, even sizes included.
+#[test]
+fn cross_map_lrn_has_torch7s_window() {
+    let x = Tensor::arange(0.0, 10.0, 1.0).to_dtype(DType::F64).reshape([1, 5, 1, 2]) / 3.0;
+    for (size, third, last) in [
+        (1, 0.8275303442719322, 0.8290402832874433),
+        (2, 1.0119594363034023, 1.2315062629107594),
+        (3, 0.7819690111016118, 1.1913456359548071),
+        (4, 0.8660254037844386, 1.3787915038443583),
+        (5, 0.7062462382985412, 1.41124301854207),
+    ] {
+        let y = CrossMapLRN2d::new(size).alpha(0.5).forward(&x).to_vec::<f64>();
+        assert!((y[4] - third).abs() < 1e-6 && (y[9] - last).abs() < 1e-6, "{size}: {y:?}");
+    }
+}
+
+#[test]
+fn a_flat_batch_norm_counts_every_place_as_an_item() {
+    let _alone = alone();
+    let x = Tensor::randn([3, 5, 4]);
+    let (flat, plain) = (BatchNorm1dFlat::new(4), BatchNorm1d::new(4));
+    assert_eq!(keys(&flat), keys(&plain));
+    let (a, b) = (flat.forward(&x), plain.forward(&x.reshape([15, 4])));
+    assert_eq!(a.to_vec::<f32>(), b.to_vec::<f32>());
+    assert_eq!(
+        flat.state_dict().get("running_mean").unwrap().to_vec::<f32>(),
+        plain.state_dict().get("running_mean").unwrap().to_vec::<f32>()
+    );
+}
+
+#[test]
+fn ragged_sequences_go_into_one_tensor_and_come_back() {
+    let _alone = alone();
+    let of = |n: usize, by: f64| Tensor::iota(2 * n).to_dtype(DType::F32).reshape([n, 2]) + by;
+    let sequences = [of(2, 0.5), of(4, 10.0), of(0, 0.0)];
+    for batch_first in [false, true] {
+        let (x, lengths) = pad_sequence(&sequences, batch_first, -1.0);
+        assert_eq!(lengths.to_vec::<i64>(), [2, 4, 0]);
+        let by_item = if batch_first { x.clone() } else { x.transpose(0, 1) };
+        assert_eq!(by_item.shape(), [3, 4, 2]);
+        assert_eq!(by_item.select(0, 0).to_vec::<f32>(), [0.5, 1.5, 2.5, 3.5, -1., -1., -1., -1.]);
+        let back = unpad_sequence(&x, &lengths, batch_first);
+        for (a, b) in sequences.iter().zip(&back) {
+            assert_eq!((a.shape(), a.to_vec::<f32>()), (b.shape(), b.to_vec::<f32>()));
+        }
+        let mask = padding_mask(&lengths, 4);
+        let marked = by_item.select(-1, 0).lt(0.0);
+        assert_eq!(mask.to_vec::<bool>(), marked.to_vec::<bool>());
+    }
 }

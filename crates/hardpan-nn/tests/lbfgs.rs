@@ -111,3 +111,61 @@ fn sparse_adam_steps_the_rows_that_were_looked_up() {
         assert!((got - want).abs() < 1e-12, "{got} {want}");
     }
 }
+
+#[test]
+fn a_resumed_run_goes_on_bit_for_bit() {
+    for settings in [
+        LBFGS::new(0.5).max_iter(3).history_size(4),
+        LBFGS::new(1.0).strong_wolfe(true).max_iter(3).history_size(4),
+    ] {
+        let start = || Param::new(Tensor::from_vec(vec![-1.5f64, 2.0], [2]));
+        let w = start();
+        let mut opt = settings.build(vec![w.clone()]);
+        for _ in 0..3 {
+            opt.step(|| valley(&w));
+        }
+        let (saved, place) = (opt.state_dict(), w.value().detach());
+
+        let v = start();
+        v.set(place);
+        let mut again = settings.build(vec![v.clone()]);
+        again.load_state_dict(&saved).unwrap();
+        assert_eq!(
+            (again.iterations(), again.evaluations()),
+            (opt.iterations(), opt.evaluations())
+        );
+        for _ in 0..3 {
+            assert_eq!(opt.step(|| valley(&w)), again.step(|| valley(&v)));
+        }
+        assert_eq!(w.value().to_vec::<f64>(), v.value().to_vec::<f64>());
+
+        // Without the memory the way is another.
+        let u = start();
+        u.set(v.value().detach());
+        let mut fresh = settings.build(vec![u.clone()]);
+        fresh.step(|| valley(&u));
+        again.step(|| valley(&v));
+        assert_ne!(u.value().to_vec::<f64>(), v.value().to_vec::<f64>());
+    }
+}
+
+#[test]
+fn a_state_that_does_not_fit_is_refused_whole() {
+    let w = Param::new(Tensor::from_vec(vec![-1.5f64, 2.0], [2]));
+    let mut opt = LBFGS::new(0.5).max_iter(3).build(vec![w.clone()]);
+    opt.step(|| valley(&w));
+    let good = opt.state_dict();
+    let refused = |name: &str, value: Tensor, says: &str| {
+        let mut bad = good.clone();
+        bad.insert(name.to_owned(), value);
+        let mut other = LBFGS::new(0.5).build(vec![w.clone()]);
+        let message = other.load_state_dict(&bad).unwrap_err().to_string();
+        assert!(message.contains(says), "{message}");
+        assert_eq!(other.iterations(), 0);
+    };
+    refused("state.0.old_dirs.0", Tensor::zeros([3]), "up to 2 numbers");
+    refused("state.0.t", Tensor::zeros([2]), "one number");
+    refused("state.0.ro.9", Tensor::scalar(1.0), "belong together");
+    refused("state.0.exp_avg", Tensor::zeros([2]), "nothing of this name");
+    refused("state.0.d", Tensor::zeros([1]), "of 2 and of 1 numbers");
+}

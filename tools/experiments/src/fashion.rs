@@ -1,15 +1,15 @@
 //! Fashion-MNIST with a residual network.
 
 use crate::Settings;
-use crate::page::{Section, mean, spread};
+use crate::page::Section;
 use anyhow::{Context, Result, ensure};
 use hardpan_engine::functional::cross_entropy;
 use hardpan_engine::{Tensor, manual_seed};
-use hardpan_learn::callback::LabelSmoothing;
-use hardpan_learn::data::digits::{mean_and_std, normalize};
+use hardpan_learn::callback::{Ema, LabelSmoothing};
+use hardpan_learn::data::digits::{mean_and_std, normalize, shift};
 use hardpan_learn::data::idx::Labelled;
 use hardpan_learn::data::{DataLoader, DataLoaders};
-use hardpan_learn::learner::Learner;
+use hardpan_learn::learner::{Learner, Tta};
 use hardpan_learn::metric::{Mean, accuracy};
 use hardpan_nn::optim::AdamW;
 use hardpan_nn::{
@@ -77,45 +77,102 @@ fn flip(x: &Tensor) -> Tensor {
     x.flip(-1).where_(&mirrored, x)
 }
 
+/// What both trainings share.
+struct Fashion {
+    train: Labelled,
+    valid: Labelled,
+    mean: f64,
+    std: f64,
+}
+
+impl Fashion {
+    fn read(s: &Settings) -> Result<Fashion> {
+        let folder = &s.fashion;
+        ensure!(
+            folder.is_dir(),
+            "{}: there is no such folder; name one with Fashion-MNIST's four idx files by --fashion \
+             (Debian: apt-get install dataset-fashion-mnist)",
+            folder.display()
+        );
+        let (train, valid) =
+            Labelled::read_dir(folder).with_context(|| format!("{}", folder.display()))?;
+        let (mean, std) = mean_and_std(&train.images);
+        Ok(Fashion { train, valid, mean, std })
+    }
+
+    /// Batches of 128, mirrored at random, and moved by up to `moved` pixels.
+    fn loaders(&self, seed: u64, moved: usize) -> Result<DataLoaders<Tensor, Tensor>> {
+        let (mean, std) = (self.mean, self.std);
+        let norm = move |x: Tensor, y: Tensor| (normalize(&x, mean, std), y);
+        Ok(DataLoaders::new(
+            DataLoader::new(self.train.dataset(10)?, 128)?
+                .shuffle(seed)
+                .drop_last()?
+                .map(move |x: Tensor, y| (shift(&x, moved), y))
+                .map(norm)
+                .map(|x, y| (flip(&x), y)),
+            DataLoader::new(self.valid.dataset(10)?, 500)?.map(norm),
+        ))
+    }
+}
+
+fn learner(loaders: DataLoaders<Tensor, Tensor>) -> Learner<Sequential> {
+    Learner::new(loaders, resnet(1), cross_entropy)
+        .opt(AdamW::new(0.01).weight_decay(0.05))
+        .callback(LabelSmoothing::new(0.1))
+        .metric(Mean::new("accuracy", accuracy))
+}
+
 pub fn five_epochs(s: &Settings) -> Result<Section> {
-    let folder = &s.fashion;
-    ensure!(
-        folder.is_dir(),
-        "{}: there is no such folder; name one with Fashion-MNIST's four idx files by --fashion \
-         (Debian: apt-get install dataset-fashion-mnist)",
-        folder.display()
-    );
-    let (train, valid) =
-        Labelled::read_dir(folder).with_context(|| format!("{}", folder.display()))?;
+    let data = Fashion::read(s)?;
     let mut out = Section::new(
         "Fashion-MNIST in five epochs",
         "A residual network of three blocks (16, then 32, 64 and 128 channels), AdamW (weight decay 0.05), one cycle up to rate 0.01, batches of 128, labels \
-         smoothed by 0.1, half of the pictures mirrored, five epochs of the 60,000 training pictures, judged by the 10,000 test pictures. 1 seed.",
+         smoothed by 0.1, half of the pictures mirrored, five epochs of the 60,000 training pictures, judged by the 10,000 test pictures. Seed 1.",
         &["training", "accuracy", "seconds an epoch", "course (2022, with a larger network)"],
     );
-    let (mean_pixel, std_pixel) = mean_and_std(&train.images);
-    let mut all = Vec::new();
-    let mut seconds = 0.0;
-    for seed in 1..=1 {
-        manual_seed(seed);
-        let norm = move |x: Tensor, y: Tensor| (normalize(&x, mean_pixel, std_pixel), y);
-        let loaders = DataLoaders::new(
-            DataLoader::new(train.dataset(10)?, 128)?
-                .shuffle(seed)
-                .drop_last()?
-                .map(norm)
-                .map(|x, y| (flip(&x), y)),
-            DataLoader::new(valid.dataset(10)?, 500)?.map(norm),
-        );
-        let mut learn = Learner::new(loaders, resnet(1), cross_entropy)
-            .opt(AdamW::new(0.01).weight_decay(0.05))
-            .callback(LabelSmoothing::new(0.1))
-            .metric(Mean::new("accuracy", accuracy));
-        learn.fit_one_cycle(5, 0.01)?;
-        all.push(learn.history().last_metric("accuracy").context("no accuracy was measured")?);
-        seconds = learn.history().epochs.iter().map(|e| e.seconds).sum::<f64>() / 5.0;
-    }
-    out.row(&["one cycle", &spread(&all), &format!("{seconds:.0}"), ".918 to .929"]);
-    out.gate("at least .93", mean(&all) >= 0.93);
+    manual_seed(1);
+    let mut learn = learner(data.loaders(1, 0)?);
+    learn.fit_one_cycle(5, 0.01)?;
+    let reached = last_accuracy(&learn)?;
+    out.row(&["one cycle", &format!("{reached:.4}"), &seconds(&learn), ".918 to .929"]);
+    out.gate("at least .93", reached >= 0.93);
     Ok(out)
+}
+
+/// As long as 30 minutes of one core allow.
+pub fn long_run(s: &Settings) -> Result<Section> {
+    const EPOCHS: usize = 30;
+    let data = Fashion::read(s)?;
+    let mut out = Section::new(
+        "Fashion-MNIST in a long run",
+        &format!(
+            "The network and the settings of the five epochs, for {EPOCHS} epochs, with pictures also moved by up to a pixel and an exponential average \
+             of the weights (decay 0.999). The second row averages the predictions for each picture and for its mirror image. Seed 1."
+        ),
+        &["prediction", "accuracy", "seconds an epoch", "course (2022, with a larger network)"],
+    );
+    manual_seed(1);
+    let mut learn = learner(data.loaders(1, 1)?).callback(Ema::new(0.999));
+    learn.fit_one_cycle(EPOCHS, 0.01)?;
+    let plain = last_accuracy(&learn)?;
+    let loader = learn.context().loaders.valid.clone().context("no validation data")?;
+    let mirrored = loader.clone().map(|x: Tensor, y| (x.flip(-1), y));
+    let (preds, targets) =
+        learn.tta_with(&loader, &mirrored, Tta { passes: 1, beta: 0.5, use_max: false })?;
+    let both = f64::from(accuracy(&preds, &targets).item::<f32>());
+    let course = ".944 to .945 (25 epochs), .947 (50)";
+    out.row(&["one cycle", &format!("{plain:.4}"), &seconds(&learn), course]);
+    out.row(&["with mirror images", &format!("{both:.4}"), "", ".937 to .944 (20 epochs)"]);
+    out.gate("at least .945, of the predictions as they are", plain >= 0.945);
+    Ok(out)
+}
+
+fn last_accuracy(learn: &Learner<Sequential>) -> Result<f64> {
+    learn.history().last_metric("accuracy").context("no accuracy was measured")
+}
+
+fn seconds(learn: &Learner<Sequential>) -> String {
+    let epochs = &learn.history().epochs;
+    format!("{:.0}", epochs.iter().map(|e| e.seconds).sum::<f64>() / epochs.len() as f64)
 }

@@ -44,7 +44,7 @@ struct Settings {
 }
 
 /// In the order of the page.
-const ALL: [(&str, Experiment); 11] = [
+const ALL: [(&str, Experiment); 12] = [
     ("init", study::init),
     ("sqrt5", study::sqrt5),
     ("momentum", study::momentum),
@@ -55,6 +55,7 @@ const ALL: [(&str, Experiment); 11] = [
     ("loss_scale", mnist::loss_scale),
     ("mnist", mnist::eight_epochs),
     ("fashion", fashion::five_epochs),
+    ("fashion_long", fashion::long_run),
     ("overhead", overhead::overhead),
 ];
 

@@ -97,10 +97,18 @@ pub fn spread(values: &[f64]) -> String {
     let mean = values.iter().sum::<f64>() / values.len() as f64;
     let (low, high) =
         values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), &v| (a.min(v), b.max(v)));
-    match values.len() {
-        1 => format!("{mean:.4}"),
-        _ => format!("{mean:.4} ({low:.4} to {high:.4})"),
-    }
+    let [mean, low, high] = [mean, low, high].map(number);
+    if values.len() == 1 { mean } else { format!("{mean} ({low} to {high})") }
+}
+
+/// Four digits after the point, or two and a power of ten.
+fn number(v: f64) -> String {
+    if v.abs() < 1e4 { format!("{v:.4}") } else { format!("{v:.1e}") }
+}
+
+/// `1 seed`, `3 seeds`.
+pub fn seeds(n: u64) -> String {
+    if n == 1 { "1 seed".into() } else { format!("{n} seeds") }
 }
 
 /// The mean.
@@ -111,6 +119,14 @@ pub fn mean(values: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_short_and_seeds_are_counted() {
+        assert_eq!(spread(&[0.5]), "0.5000");
+        assert_eq!(spread(&[0.5, 0.25, 0.75]), "0.5000 (0.2500 to 0.7500)");
+        assert_eq!(spread(&[335.0, 85_082_507_619.0]), "4.3e10 (335.0000 to 8.5e10)");
+        assert_eq!((seeds(1), seeds(3)), ("1 seed".to_owned(), "3 seeds".to_owned()));
+    }
 
     #[test]
     fn sections_keep_their_order_and_each_other() {

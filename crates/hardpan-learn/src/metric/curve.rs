@@ -1,6 +1,7 @@
 //! Metrics of how well scores rank: they need all scores at once, so those are kept until the value is asked for.
 
-use super::{Metric, RunningMean};
+use super::confusion::ratio;
+use super::{Average, Metric, RunningMean};
 use hardpan_engine::{DType, Tensor, functional as f};
 
 /// How scores and truths of columns become one number.
@@ -17,12 +18,32 @@ enum Scores {
     Labels,
 }
 
-/// A metric of ranked scores. Made by the functions of this module.
+/// A metric of ranked scores. Made by the functions of this module. Nothing where a value is not defined, as that of a class without items.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Average, Metric, roc_auc_multi};
+/// let mut auc = roc_auc_multi().average(Average::Micro);
+/// let pred = Tensor::from_vec(vec![2f32, -1.0, 0.5, 1.0], [2, 2]);
+/// auc.accumulate(&pred, &Tensor::from_vec(vec![1i64, 0, 0, 1], [2, 2]), 2);
+/// assert_eq!(auc.value(), Some(1.0));
+/// ```
 pub struct RankMetric {
     name: &'static str,
     scores: Scores,
     of: OfColumns,
+    average: Average,
     kept: Vec<(Tensor, Tensor)>,
+}
+
+impl RankMetric {
+    /// How the values of classes or labels become one: the plain mean (the default), weighted by how many items each has, one class alone,
+    /// all scores and answers as one list ([`Average::Micro`]), or item by item ([`Average::Samples`]). Counterpart: scikit-learn's `average`.
+    #[must_use]
+    pub fn average(mut self, average: Average) -> RankMetric {
+        self.average = average;
+        self
+    }
 }
 
 impl Metric<Tensor, Tensor> for RankMetric {
@@ -53,19 +74,41 @@ impl Metric<Tensor, Tensor> for RankMetric {
     }
     fn value(&self) -> Option<f64> {
         let columns = self.kept.first()?.0.size(1);
-        let mut scores: Vec<Vec<f64>> = vec![Vec::new(); columns];
-        let mut truths: Vec<Vec<bool>> = vec![Vec::new(); columns];
+        let (mut scores, mut truths) = (Vec::new(), Vec::new());
         for (s, t) in &self.kept {
-            let (s, t) = (s.to_dtype(DType::F64).to_vec::<f64>(), t.to_vec::<i64>());
-            for (i, (s, t)) in s.iter().zip(&t).enumerate() {
-                scores[i % columns].push(*s);
-                truths[i % columns].push(*t != 0);
+            scores.extend(s.to_dtype(DType::F64).to_vec::<f64>());
+            truths.extend(t.to_vec::<i64>().into_iter().map(|t| t != 0));
+        }
+        let mean =
+            |values: Option<Vec<f64>>| values.map(|v| v.iter().sum::<f64>() / v.len() as f64);
+        let column = |c: usize| {
+            let s: Vec<f64> = scores.iter().skip(c).step_by(columns).copied().collect();
+            let t: Vec<bool> = truths.iter().skip(c).step_by(columns).copied().collect();
+            (s, t)
+        };
+        let of_column = |c: usize| {
+            let (s, t) = column(c);
+            (self.of)(&s, &t)
+        };
+        match self.average {
+            Average::Class(c) => (c < columns).then(|| of_column(c)).flatten(),
+            Average::Macro => mean((0..columns).map(of_column).collect()),
+            Average::Micro => (self.of)(&scores, &truths),
+            Average::Weighted => {
+                let (mut sum, mut support) = (0.0, 0.0);
+                for c in 0..columns {
+                    let (s, t) = column(c);
+                    let items = t.iter().filter(|t| **t).count() as f64;
+                    sum += items * (self.of)(&s, &t)?;
+                    support += items;
+                }
+                Some(ratio(sum, support))
+            }
+            Average::Samples => {
+                let rows = scores.chunks(columns).zip(truths.chunks(columns));
+                mean(rows.map(|(s, t)| (self.of)(s, t)).collect())
             }
         }
-        let each: Option<Vec<f64>> =
-            scores.iter().zip(&truths).map(|(s, t)| (self.of)(s, t)).collect();
-        let each = each?;
-        Some(each.iter().sum::<f64>() / each.len() as f64)
     }
 }
 
@@ -116,7 +159,7 @@ pub fn average_precision_of(scores: &[f64], truths: &[bool]) -> Option<f64> {
 }
 
 fn rank(name: &'static str, scores: Scores, of: OfColumns) -> RankMetric {
-    RankMetric { name, scores, of, kept: Vec::new() }
+    RankMetric { name, scores, of, average: Average::Macro, kept: Vec::new() }
 }
 
 /// Area under the ROC curve of two classes (logits `[N, 2]`, or one logit `[N]`). Counterpart: fastai's `RocAucBinary`.

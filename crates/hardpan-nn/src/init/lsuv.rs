@@ -13,7 +13,8 @@ pub struct Lsuv {
     /// The most rounds for one layer. Default 10.
     pub rounds: usize,
     /// Whether to measure after the activation that follows a layer rather than at the layer itself. An activation must then be able to have a
-    /// mean of 0, as [`GeneralRelu`](crate::GeneralRelu) with `sub`; plain ReLU cannot. Default no.
+    /// mean of 0, as [`GeneralRelu`](crate::GeneralRelu) with `sub`; plain ReLU cannot. An activation with a parameter `bias` of its own, added
+    /// to what comes out, has that one shifted in place of the layer's (the course shifts `sub`). Default no.
     pub after_activation: bool,
 }
 
@@ -96,6 +97,10 @@ where
                     && last.at.0 == last.path
                 {
                     last.at = at;
+                    // What comes after an activation can be shifted where ReLU's input cannot help.
+                    if let Some(bias) = param("bias") {
+                        last.bias = Some(bias);
+                    }
                 }
             }
             _ => {}

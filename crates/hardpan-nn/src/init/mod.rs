@@ -190,6 +190,25 @@ pub fn kaiming_uniform(shape: &[usize], fan: Fan, nonlinearity: Nonlinearity) ->
     spread(shape, gain(nonlinearity) / root(pick(shape, fan)))
 }
 
+/// Normal with standard deviation `gain sqrt(2 / (fan_in + fan_out))`. Counterpart: `torch.nn.init.xavier_normal_`.
+#[track_caller]
+pub fn xavier_normal(shape: &[usize], gain: f64) -> Tensor {
+    Init::XavierNormal(gain).tensor(shape)
+}
+
+/// Uniform with the standard deviation of [`xavier_normal`]. Counterpart: `torch.nn.init.xavier_uniform_`.
+///
+/// ```
+/// use hardpan_nn::init::{Nonlinearity, gain, xavier_uniform};
+/// let weight = xavier_uniform(&[50, 100], gain(Nonlinearity::Tanh));
+/// let bound = 5.0 / 3.0 * (6.0f32 / 150.0).sqrt();
+/// assert!(weight.to_vec::<f32>().iter().all(|w| w.abs() <= bound));
+/// ```
+#[track_caller]
+pub fn xavier_uniform(shape: &[usize], gain: f64) -> Tensor {
+    Init::XavierUniform(gain).tensor(shape)
+}
+
 #[track_caller]
 fn pick(shape: &[usize], fan: Fan) -> usize {
     let (i, o) = fan_in_and_fan_out(shape);

@@ -46,6 +46,41 @@ concat_pools! {
     AdaptiveConcatPool2d AdaptiveMaxPool2d AdaptiveAvgPool2d -3 "[N, C, H, W]" "[N, 2 C, size, size]"
 }
 
+/// The mean of each channel: `[N, C, H, W]` to `[N, C]`. Counterpart: fastai's `PoolFlatten`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, PoolFlatten};
+/// assert_eq!(PoolFlatten::new().forward(&Tensor::ones([2, 8, 5, 7])).shape(), &[2, 8]);
+/// ```
+#[derive(Module, Clone, Debug)]
+pub struct PoolFlatten {
+    pool: AdaptiveAvgPool2d,
+}
+
+impl PoolFlatten {
+    /// Of images of any size.
+    pub fn new() -> PoolFlatten {
+        PoolFlatten::default()
+    }
+}
+
+impl Default for PoolFlatten {
+    fn default() -> PoolFlatten {
+        PoolFlatten { pool: AdaptiveAvgPool2d::new(1) }
+    }
+}
+
+impl Forward for PoolFlatten {
+    type Output = Tensor;
+    #[track_caller]
+    fn forward(&self, x: &Tensor) -> Tensor {
+        hooked!(self, x => {
+            self.pool.forward(x).flatten(1, -1)
+        })
+    }
+}
+
 /// The weights of a convolution `[out, in, kh, kw]` before a [`PixelShuffle`] by `scale`: the filters that make one pixel's neighbours
 /// start equal, so that the result has no checkerboard. Counterpart: fastai's `icnr_init`; Aitken et al., <https://arxiv.org/abs/1707.02937>.
 ///

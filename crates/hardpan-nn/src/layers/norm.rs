@@ -527,3 +527,99 @@ impl Forward for LocalResponseNorm {
         })
     }
 }
+
+/// As [`LocalResponseNorm`], with the window of Torch7's layer: the channel itself and as many on each side, an even `size` counting as the
+/// odd number below it (the sum is divided by `size` all the same). `x: [N, C, H, W]`. Counterpart: `torch.nn.CrossMapLRN2d`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{CrossMapLRN2d, Forward};
+/// let y = CrossMapLRN2d::new(5).alpha(1e-3).forward(&Tensor::ones([2, 8, 4, 4]));
+/// assert_eq!(y.shape(), [2, 8, 4, 4]);
+/// ```
+#[derive(Module, Clone, Debug)]
+pub struct CrossMapLRN2d {
+    norm: LocalResponseNorm,
+}
+
+impl CrossMapLRN2d {
+    /// Over `size` channels; alpha 1e-4, beta 0.75, k 1.
+    pub fn new(size: usize) -> CrossMapLRN2d {
+        CrossMapLRN2d { norm: LocalResponseNorm::new(size) }
+    }
+
+    /// Factor of the sum over `size`. Default 1e-4.
+    #[must_use]
+    pub fn alpha(mut self, alpha: f64) -> CrossMapLRN2d {
+        self.norm.alpha = alpha;
+        self
+    }
+
+    /// The power. Default 0.75.
+    #[must_use]
+    pub fn beta(mut self, beta: f64) -> CrossMapLRN2d {
+        self.norm.beta = beta;
+        self
+    }
+
+    /// Added to what is raised to the power. Default 1.
+    #[must_use]
+    pub fn k(mut self, k: f64) -> CrossMapLRN2d {
+        self.norm.k = k;
+        self
+    }
+}
+
+impl Forward for CrossMapLRN2d {
+    type Output = Tensor;
+    #[track_caller]
+    fn forward(&self, x: &Tensor) -> Tensor {
+        hooked!(self, x => {
+            let LocalResponseNorm { size, alpha, beta, k } = self.norm;
+            assert!(
+                x.rank() == 4 && size > 0,
+                "CrossMapLRN2d: expected [N, C, H, W] and a size of at least 1, got {:?} and {size}",
+                x.shape()
+            );
+            let window = if size % 2 == 0 { size - 1 } else { size };
+            f::local_response_norm(x, window, alpha * window as f64 / size as f64, beta, k)
+        })
+    }
+}
+
+/// [`BatchNorm1d`] over the last dimension of `[.., C]`, every place of the others counting as an item. Its keys. Counterpart: fastai's
+/// `BatchNorm1dFlat`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{BatchNorm1dFlat, Forward};
+/// assert_eq!(BatchNorm1dFlat::new(4).forward(&Tensor::randn([2, 7, 4])).shape(), &[2, 7, 4]);
+/// ```
+#[derive(Module)]
+pub struct BatchNorm1dFlat {
+    #[module(flatten)]
+    norm: BatchNorm1d,
+}
+
+impl BatchNorm1dFlat {
+    /// Of so many features, as [`BatchNorm1d::new`].
+    pub fn new(features: usize) -> BatchNorm1dFlat {
+        BatchNorm1dFlat { norm: BatchNorm1d::new(features) }
+    }
+}
+
+impl Forward for BatchNorm1dFlat {
+    type Output = Tensor;
+    #[track_caller]
+    fn forward(&self, x: &Tensor) -> Tensor {
+        hooked!(self, x => {
+            let features = self.norm.num_features();
+            assert!(
+                x.rank() >= 1 && x.size(-1) == features,
+                "BatchNorm1dFlat({features}): expected [.., {features}], got shape {:?}",
+                x.shape()
+            );
+            self.norm.forward(&x.reshape([-1, features as isize])).reshape_as(x)
+        })
+    }
+}

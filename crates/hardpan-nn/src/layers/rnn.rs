@@ -6,7 +6,7 @@
 
 use crate::init::uniform;
 use crate::{Forward, Mode, Module, Param, Visit, Visitor, hooked, visit_field};
-use hardpan_engine::{Tensor, functional as f};
+use hardpan_engine::{DType, Tensor, functional as f};
 
 /// What a recurrent layer computes in each step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,19 @@ impl Kind {
             Kind::Tanh | Kind::Relu => 1,
             Kind::Lstm => 4,
             Kind::Gru => 3,
+        }
+    }
+}
+
+impl Kind {
+    /// What is added to each gate after a sequence's end so that the state stays (LSTM, GRU) or is 0 (ReLU, which else could grow without
+    /// bound). Large enough for a sigmoid to be 0 or 1, small enough for f16.
+    fn when_ended(self) -> Option<&'static [f32]> {
+        match self {
+            Kind::Lstm => Some(&[-1e4, 1e4, 0.0, 0.0]),
+            Kind::Gru => Some(&[0.0, 1e4, 0.0]),
+            Kind::Relu => Some(&[-1e4]),
+            Kind::Tanh => None,
         }
     }
 }
@@ -74,8 +87,7 @@ impl Weights {
         }
     }
 
-    /// All steps at once by the engine's functions, which have gradient rules of their own but know no projections: outputs, last state and
-    /// last cell state.
+    /// All steps of one direction, with the engine's functions where they can and step by step where not (projections).
     #[track_caller]
     fn run(
         &self,
@@ -83,28 +95,114 @@ impl Weights {
         x: &Tensor,
         h: &Tensor,
         c: Option<&Tensor>,
-    ) -> Option<(Tensor, Tensor, Option<Tensor>)> {
-        if self.hr.is_some() {
-            return None;
+        ragged: Option<&Ragged>,
+        backward: bool,
+    ) -> Outcome {
+        match (&self.hr, ragged) {
+            (Some(_), _) => self.by_steps(kind, x, h, c, ragged, backward),
+            (None, None) => {
+                let turned = |t: &Tensor| if backward { t.flip(0) } else { t.clone() };
+                let out = self.whole(kind, &turned(x), h, c, None);
+                Outcome { y: turned(&out.y), ..out }
+            }
+            (None, Some(ragged)) => self.whole_ragged(kind, x, h, c, ragged, backward),
         }
+    }
+
+    /// All steps at once by the engine's functions, which have gradient rules of their own but know no projections. `ended: [T, B, 1]` is
+    /// 1 where the state should stay as it is.
+    #[track_caller]
+    fn whole(
+        &self,
+        kind: Kind,
+        x: &Tensor,
+        h: &Tensor,
+        c: Option<&Tensor>,
+        ended: Option<&Tensor>,
+    ) -> Outcome {
         let (ih, hh) = (self.ih.value(), self.hh.value());
         let bias = self.bias.as_ref().map(|(ih, hh)| (ih.value(), hh.value()));
-        Some(match (kind, c) {
+        // One more input feature, which closes gates.
+        let (x, ih) = match (ended, kind.when_ended()) {
+            (Some(ended), Some(gates)) => {
+                let rows = gates.len();
+                let column = Tensor::from_slice(gates, [rows, 1]).to_dtype(ih.dtype());
+                let column = column.repeat_interleave(ih.size(0) / rows, 0).to_device(ih.device());
+                let x = Tensor::cat(&[x.clone(), ended.to_dtype(x.dtype())], -1);
+                (x, Tensor::cat(&[ih, column], -1))
+            }
+            _ => (x.clone(), ih),
+        };
+        match (kind, c) {
             (Kind::Lstm, c) => {
                 let c = c.expect("an LSTM has a cell state");
-                let (y, h, c) = f::lstm(x, Some((h, c)), &f::LstmWeights { ih, hh, bias });
-                (y, h, Some(c))
+                let (y, h, c) = f::lstm(&x, Some((h, c)), &f::LstmWeights { ih, hh, bias });
+                Outcome { y, h, c: Some(c) }
             }
             (Kind::Gru, _) => {
-                let (y, h) = f::gru(x, Some(h), &f::GruWeights { ih, hh, bias });
-                (y, h, None)
+                let (y, h) = f::gru(&x, Some(h), &f::GruWeights { ih, hh, bias });
+                Outcome { y, h, c: None }
             }
             (Kind::Tanh | Kind::Relu, _) => {
                 let relu = kind == Kind::Relu;
-                let (y, h) = f::rnn(x, Some(h), &f::RnnWeights { ih, hh, bias, relu });
-                (y, h, None)
+                let (y, h) = f::rnn(&x, Some(h), &f::RnnWeights { ih, hh, bias, relu });
+                Outcome { y, h, c: None }
             }
-        })
+        }
+    }
+
+    /// [`whole`](Weights::whole) for sequences that end at different steps. Each runs on to the last step, where what comes out is not used;
+    /// the other direction reads each sequence turned round in its own length, so that padding comes last there too.
+    #[track_caller]
+    fn whole_ragged(
+        &self,
+        kind: Kind,
+        x: &Tensor,
+        h: &Tensor,
+        c: Option<&Tensor>,
+        ragged: &Ragged,
+        backward: bool,
+    ) -> Outcome {
+        let turned = |t: &Tensor| if backward { ragged.turned(t) } else { t.clone() };
+        // Whatever the padding holds: its gradient is zero only if it is a number.
+        let x = turned(&x.where_(&ragged.alive, 0.0));
+        let out = self.whole(kind, &x, h, c, Some(&ragged.alive.logical_not()));
+        let y = out.y.where_(&ragged.alive, 0.0);
+        Outcome { h: ragged.last(&y, h), y: turned(&y), c: out.c }
+    }
+
+    /// Step by step: the definition.
+    fn by_steps(
+        &self,
+        kind: Kind,
+        x: &Tensor,
+        h: &Tensor,
+        c: Option<&Tensor>,
+        ragged: Option<&Ragged>,
+        backward: bool,
+    ) -> Outcome {
+        let (steps, mut h, mut c) = (x.size(0), h.clone(), c.cloned());
+        let share = self.input_share(kind, x);
+        let step = self.step(kind);
+        let mut out = Vec::with_capacity(steps);
+        for i in 0..steps {
+            let t = if backward { steps - 1 - i } else { i };
+            let (mut h1, mut c1) = step.run(&share.select(0, t as isize), &h, c.as_ref());
+            match ragged {
+                None => out.push(h1.clone()),
+                Some(ragged) => {
+                    let alive = ragged.alive.select(0, t as isize);
+                    out.push(h1.where_(&alive, 0.0));
+                    h1 = h1.where_(&alive, &h);
+                    c1 = c1.map(|c1| c1.where_(&alive, c.as_ref().expect("a cell state")));
+                }
+            }
+            (h, c) = (h1, c1);
+        }
+        if backward {
+            out.reverse();
+        }
+        Outcome { y: Tensor::stack(&out, 0), h, c }
     }
 
     /// The input's share: `[.., input]` to `[.., gates hidden]`, with all biases that can be added at once.
@@ -116,6 +214,55 @@ impl Weights {
             Some((ih, _)) if kind == Kind::Gru => y + ih.value(),
             Some((ih, hh)) => y + (ih.value() + hh.value()),
         }
+    }
+}
+
+/// What one direction of a layer gives: outputs `[T, B, ..]`, last state and last cell state.
+struct Outcome {
+    y: Tensor,
+    h: Tensor,
+    c: Option<Tensor>,
+}
+
+/// Where sequences of different lengths, padded to one, end.
+struct Ragged {
+    /// `[1, B]`, i64, 0 to T.
+    lengths: Tensor,
+    /// `[T, B, 1]`: whether there is a step.
+    alive: Tensor,
+    steps: usize,
+    batch: usize,
+}
+
+impl Ragged {
+    fn new(lengths: &Tensor, steps: usize) -> Ragged {
+        let batch = lengths.numel();
+        let lengths = lengths.to_dtype(DType::I64).reshape([1, batch]).clamp(0, steps as i64);
+        let alive = Tensor::iota(steps).reshape([steps, 1]).lt(&lengths).unsqueeze(-1);
+        Ragged { lengths, alive, steps, batch }
+    }
+
+    /// `t: [T, B, n]`, each sequence turned round in its own length.
+    fn turned(&self, t: &Tensor) -> Tensor {
+        let step = Tensor::iota(self.steps).reshape([self.steps, 1]);
+        let from = (&self.lengths - &step - 1i64).where_(&self.alive.squeeze(-1), step);
+        self.rows(t, &from).reshape_as(t)
+    }
+
+    /// `y: [T, B, n]` at each sequence's last step, or `h: [B, n]` if it has none.
+    fn last(&self, y: &Tensor, h: &Tensor) -> Tensor {
+        if self.steps == 0 {
+            return h.clone();
+        }
+        let last = self.rows(y, &(&self.lengths - 1i64).maximum(0i64));
+        last.where_(&self.lengths.gt(0i64).reshape([self.batch, 1]), h)
+    }
+
+    /// Of `t: [T, B, n]` the steps `step: [k, B]` of each sequence: `[k B, n]`.
+    fn rows(&self, t: &Tensor, step: &Tensor) -> Tensor {
+        let row = step * self.batch as i64 + Tensor::iota(self.batch);
+        let n = t.size(-1);
+        t.reshape([self.steps * self.batch, n]).index_select(0, &row.reshape([row.numel()]))
     }
 }
 
@@ -254,15 +401,13 @@ impl Stack {
         };
         let (steps, batch, d) = (x.size(0), x.size(1), self.directions());
         let count = self.layers * d;
-        // [T, B, 1]: whether there is a step.
-        let alive = lengths.map(|n| {
+        let ragged = lengths.map(|n| {
             assert!(
                 !alone && n.shape() == [batch],
                 "{what}: lengths of shape [{batch}], one for each sequence of a batch, were expected, got {:?}",
                 n.shape()
             );
-            let n = n.to_dtype(hardpan_engine::DType::I64).reshape([1, batch, 1]);
-            Tensor::iota(steps).reshape([steps, 1, 1]).lt(n)
+            Ragged::new(n, steps)
         });
         let start = |size: usize| [count, batch, size];
         let h0 = state_or_zeros(what, &x, h0, start(self.state()), alone);
@@ -275,41 +420,13 @@ impl Stack {
             let mut sides = Vec::new();
             for side in 0..d {
                 let k = layer * d + side;
+                let h = h0.select(0, k as isize);
+                let c = c0.as_ref().map(|c| c.select(0, k as isize));
                 let weights = &self.weights[k];
-                let mut h = h0.select(0, k as isize);
-                let mut c = c0.as_ref().map(|c| c.select(0, k as isize));
-                if alive.is_none() {
-                    let turned = |t: &Tensor| if side == 1 { t.flip(0) } else { t.clone() };
-                    if let Some((y, h, c)) = weights.run(self.kind, &turned(&x), &h, c.as_ref()) {
-                        sides.push(turned(&y));
-                        last_h.push(h);
-                        last_c.extend(c);
-                        continue;
-                    }
-                }
-                let share = weights.input_share(self.kind, &x);
-                let step = weights.step(self.kind);
-                let mut out = Vec::with_capacity(steps);
-                for i in 0..steps {
-                    let t = if side == 0 { i } else { steps - 1 - i };
-                    let (mut h1, mut c1) = step.run(&share.select(0, t as isize), &h, c.as_ref());
-                    match &alive {
-                        None => out.push(h1.clone()),
-                        Some(alive) => {
-                            let alive = alive.select(0, t as isize);
-                            out.push(h1.where_(&alive, 0.0));
-                            h1 = h1.where_(&alive, &h);
-                            c1 = c1.map(|c1| c1.where_(&alive, c.as_ref().expect("a cell state")));
-                        }
-                    }
-                    (h, c) = (h1, c1);
-                }
-                if side == 1 {
-                    out.reverse();
-                }
-                sides.push(Tensor::stack(&out, 0));
-                last_h.push(h);
-                last_c.extend(c);
+                let out = weights.run(self.kind, &x, &h, c.as_ref(), ragged.as_ref(), side == 1);
+                sides.push(out.y);
+                last_h.push(out.h);
+                last_c.extend(out.c);
             }
             x = if d == 1 { sides.remove(0) } else { Tensor::cat(&sides, -1) };
             if layer + 1 < self.layers {
@@ -695,5 +812,75 @@ impl Forward<(Tensor, (Tensor, Tensor))> for LSTMCell {
             let (h, c) = self.cell.run("LSTMCell", x, Some((h, Some(c))));
             (h, c.expect("an LSTM has a cell state"))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hardpan_engine::{grad, manual_seed};
+
+    /// Outputs, states, and gradients of input, first states and weights.
+    fn numbers(w: &Weights, x: &Tensor, states: [&Tensor; 2], out: &Outcome) -> Vec<f64> {
+        let mut outputs = vec![out.y.clone(), out.h.clone()];
+        outputs.extend(out.c.clone());
+        let weigh = |t: &Tensor| {
+            (t * (Tensor::iota(t.numel()).to_dtype(t.dtype()) * 0.37).sin().reshape_as(t)).sum(..)
+        };
+        let loss = outputs.iter().map(weigh).reduce(|a, b| a + b).unwrap();
+        let params = [w.ih.value(), w.hh.value()];
+        let mut sources = vec![x, states[0], &params[0], &params[1]];
+        let biases = w.bias.as_ref().map(|(a, b)| [a.value(), b.value()]);
+        sources.extend(biases.iter().flatten());
+        if out.c.is_some() {
+            sources.push(states[1]);
+        }
+        let grads = grad(&loss, &sources);
+        outputs.iter().chain(&grads).flat_map(|t| t.to_dtype(DType::F64).to_vec::<f64>()).collect()
+    }
+
+    #[test]
+    fn sequences_of_different_lengths_are_the_same_whole_and_step_by_step() {
+        let (steps, batch, input, hidden) = (6, 5, 3, 4);
+        for kind in [Kind::Tanh, Kind::Relu, Kind::Lstm, Kind::Gru] {
+            for (backward, bias) in [(false, true), (true, true), (true, false)] {
+                manual_seed(3);
+                let w = Weights::new(kind, input, hidden, 0, bias);
+                let x = Tensor::randn([steps, batch, input]).requires_grad();
+                let h = Tensor::randn([batch, hidden]).requires_grad();
+                let c = Tensor::randn([batch, hidden]).requires_grad();
+                let cell = (kind == Kind::Lstm).then_some(&c);
+                let lengths = Tensor::from_vec(vec![6i64, 1, 0, 4, 3], [batch]);
+                let ragged = Ragged::new(&lengths, steps);
+                let whole = w.run(kind, &x, &h, cell, Some(&ragged), backward);
+                let slow = w.by_steps(kind, &x, &h, cell, Some(&ragged), backward);
+                let whole = numbers(&w, &x, [&h, &c], &whole);
+                let slow = numbers(&w, &x, [&h, &c], &slow);
+                assert_eq!(whole.len(), slow.len());
+                for (i, (a, b)) in whole.iter().zip(&slow).enumerate() {
+                    assert!(
+                        (a - b).abs() < 1e-5 * (1.0 + b.abs()),
+                        "{kind:?}, backward {backward}, number {i}: {a} and {b}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn padding_may_hold_anything() {
+        manual_seed(3);
+        for kind in [Kind::Tanh, Kind::Relu, Kind::Lstm, Kind::Gru] {
+            let w = Weights::new(kind, 2, 3, 0, true);
+            let x = Tensor::randn([4, 2, 2]);
+            let ragged = Ragged::new(&Tensor::from_vec(vec![4i64, 2], [2]), 4);
+            let wild = x.where_(&ragged.alive, f64::NAN).requires_grad();
+            let (h, c) =
+                (Tensor::zeros([2, 3]).requires_grad(), Tensor::zeros([2, 3]).requires_grad());
+            let cell = (kind == Kind::Lstm).then_some(&c);
+            let out = w.run(kind, &wild, &h, cell, Some(&ragged), true);
+            let all = numbers(&w, &wild, [&h, &c], &out);
+            assert!(all.iter().all(|v| v.is_finite()), "{kind:?}: {all:?}");
+        }
     }
 }

@@ -2,10 +2,11 @@
 
 use super::line_search::{Point, search};
 use super::recipes::settings;
-use crate::{Module, Param};
+use super::save::OptimizerStateError;
+use crate::{Module, Param, StateDict};
 use hardpan_engine::{DType, Tensor, no_grad};
 use std::cell::Cell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 settings! {
     /// Limited-memory BFGS, for smooth losses that are the same at every call (whole data sets, style transfer, fits of a few numbers).
@@ -234,6 +235,145 @@ impl Lbfgs {
     /// Sets the learning rate.
     pub fn set_lr(&mut self, lr: f64) {
         self.settings.lr = lr;
+    }
+
+    /// The learning rate.
+    pub fn lr(&self) -> f64 {
+        self.settings.lr
+    }
+
+    /// Everything remembered, as tensors with the names of PyTorch's `LBFGS.state_dict`: `state.0.n_iter`, `func_evals`, the last direction
+    /// `d`, its length `t` and the gradient before it `prev_flat_grad`, the changes of gradient and place `old_dirs.{i}` and `old_stps.{i}` with
+    /// `ro.{i}`, oldest first, `H_diag`, and `group.0.lr`. With the parameters themselves it continues a run bit for bit. In a file it can be kept as weights
+    /// are, by `hardpan_learn::file::ModelFile`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_nn::optim::LBFGS;
+    /// # use hardpan_nn::Param;
+    /// let w = Param::new(Tensor::from_vec(vec![3f64, 4.0], [2]));
+    /// let loss = || w.value().square().sum(..).exp();
+    /// let mut opt = LBFGS::new(0.1).max_iter(3).build(vec![w.clone()]);
+    /// opt.step(loss);
+    /// let saved = opt.state_dict();
+    /// let mut again = LBFGS::new(0.1).max_iter(3).build(vec![w.clone()]);
+    /// again.load_state_dict(&saved)?;
+    /// assert_eq!(again.iterations(), 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn state_dict(&self) -> StateDict {
+        let mut out = StateDict::new();
+        let m = &self.memory;
+        out.insert("group.0.lr", Tensor::scalar(self.settings.lr));
+        out.insert("state.0.n_iter", Tensor::scalar(m.iterations as i64));
+        out.insert("state.0.func_evals", Tensor::scalar(self.evaluations as i64));
+        if let Some((direction, length, grad)) = &m.last {
+            out.insert("state.0.d", direction.clone());
+            out.insert("state.0.t", Tensor::scalar(*length));
+            out.insert("state.0.prev_flat_grad", grad.clone());
+        }
+        if let Some(scale) = &m.scale {
+            out.insert("state.0.H_diag", scale.clone());
+        }
+        for (i, (ds, dy, rho)) in m.pairs.iter().enumerate() {
+            out.insert(format!("state.0.old_stps.{i}"), ds.clone());
+            out.insert(format!("state.0.old_dirs.{i}"), dy.clone());
+            out.insert(format!("state.0.ro.{i}"), rho.clone());
+        }
+        out
+    }
+
+    /// Continues from a state that [`state_dict`](Lbfgs::state_dict) gave for an optimizer of the same parameters. All or nothing.
+    ///
+    /// # Errors
+    /// A name that is none of this optimizer's, or a value whose size cannot be.
+    pub fn load_state_dict(&mut self, saved: &StateDict) -> Result<(), OptimizerStateError> {
+        let total: usize = self.params.iter().map(Param::numel).sum();
+        let wrong = |name: &str, problem: String| OptimizerStateError::Entry {
+            name: name.to_owned(),
+            problem,
+        };
+        // The direction and its gradient, by iteration the changes.
+        let (mut d, mut grad, mut length) = (None, None, None);
+        let mut changes: BTreeMap<usize, [Option<Tensor>; 3]> = BTreeMap::new();
+        let (mut memory, mut lr, mut evaluations) = (Memory::default(), self.settings.lr, 0);
+        for (name, value) in saved.iter() {
+            let one = || match value.numel() {
+                1 => Ok(value.reshape([0usize; 0])),
+                _ => Err(wrong(
+                    name,
+                    format!("one number was expected, it has shape {:?}", value.shape()),
+                )),
+            };
+            let vector = || match value.rank() == 1 && value.numel() <= total {
+                true => Ok(Some(value.clone())),
+                false => Err(wrong(
+                    name,
+                    format!(
+                        "up to {total} numbers were expected, it has shape {:?}",
+                        value.shape()
+                    ),
+                )),
+            };
+            match name {
+                "group.0.lr" => lr = one()?.item::<f64>(),
+                "state.0.n_iter" => memory.iterations = one()?.item::<i64>() as u64,
+                "state.0.func_evals" => evaluations = one()?.item::<i64>() as u64,
+                "state.0.t" => length = Some(one()?.item::<f64>()),
+                "state.0.H_diag" => memory.scale = Some(one()?),
+                "state.0.d" => d = vector()?,
+                "state.0.prev_flat_grad" => grad = vector()?,
+                _ => {
+                    let place = name.strip_prefix("state.0.").and_then(|n| n.split_once('.'));
+                    let place = place.and_then(|(kind, i)| Some((kind, i.parse::<usize>().ok()?)));
+                    let (k, i, value) = match place {
+                        Some(("old_stps", i)) => (0, i, vector()?),
+                        Some(("old_dirs", i)) => (1, i, vector()?),
+                        Some(("ro", i)) => (2, i, Some(one()?)),
+                        _ => {
+                            return Err(wrong(name, "LBFGS remembers nothing of this name".into()));
+                        }
+                    };
+                    changes.entry(i).or_default()[k] = value;
+                }
+            }
+        }
+        memory.last = match (d, length, grad) {
+            (Some(d), Some(t), Some(grad)) => Some((d, t, grad)),
+            (None, None, None) => None,
+            _ => return Err(wrong("state.0.d", "d, t and prev_flat_grad belong together".into())),
+        };
+        for (expected, (i, change)) in changes.into_iter().enumerate() {
+            let [Some(ds), Some(dy), Some(rho)] = change else {
+                let problem = "old_stps, old_dirs and ro belong together".into();
+                return Err(wrong(&format!("state.0.ro.{i}"), problem));
+            };
+            if i != expected {
+                return Err(wrong(
+                    &format!("state.0.ro.{i}"),
+                    format!("number {expected} is missing"),
+                ));
+            }
+            memory.pairs.push_back((ds, dy, rho));
+        }
+        while memory.pairs.len() > self.settings.history_size {
+            memory.pairs.pop_front();
+        }
+        let vectors = memory.pairs.iter().flat_map(|(s, y, _)| [s, y]);
+        let vectors = vectors.chain(memory.last.iter().flat_map(|(d, _, g)| [d, g]));
+        let sizes: Vec<usize> = vectors.map(Tensor::numel).collect();
+        if let Some(two) = sizes.windows(2).find(|two| two[0] != two[1]) {
+            return Err(wrong(
+                "state.0",
+                format!("vectors of {} and of {} numbers", two[0], two[1]),
+            ));
+        }
+        self.memory = memory;
+        self.settings.lr = lr;
+        self.evaluations = evaluations;
+        Ok(())
     }
 
     /// Forgets the curvature: for when the loss has become another.
