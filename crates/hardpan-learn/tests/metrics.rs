@@ -290,7 +290,8 @@ fn many_classes_by_every_average() {
     near(over(cohen_kappa(2), &pred, &y), 0.118352911456360);
     near(over(matthews_corrcoef(), &pred, &y), 0.286464131694984);
     near(over(hamming_loss(), &pred, &y), 0.6);
-    near(over(top_k_accuracy(2), &pred, &y), 0.6);
+    // One item has two classes in second place: the first of them wins, as in PyTorch, where scikit-learn takes the last (0.6).
+    near(over(top_k_accuracy(2), &pred, &y), 0.6125);
     near(over(top_k_accuracy(3), &pred, &y), 0.725);
     // Of the classes that occur.
     let five = pred.narrow(1, 0, 5);

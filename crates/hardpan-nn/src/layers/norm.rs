@@ -529,7 +529,8 @@ impl Forward for LocalResponseNorm {
 }
 
 /// As [`LocalResponseNorm`], with the window of Torch7's layer: the channel itself and as many on each side, an even `size` counting as the
-/// odd number below it (the sum is divided by `size` all the same). `x: [N, C, H, W]`. Counterpart: `torch.nn.CrossMapLRN2d`.
+/// odd number below it (the sum is divided by `size` all the same). `x: [N, C, H, W]`. Counterpart: `torch.nn.CrossMapLRN2d`, whose sums
+/// never let go of the first channel (seen in 2.15); ours do, as Torch7's did.
 ///
 /// ```
 /// use hardpan_engine::Tensor;
