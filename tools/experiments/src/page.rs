@@ -94,10 +94,7 @@ fn marks(name: &str) -> (String, String) {
 
 /// Mean with lowest and highest.
 pub fn spread(values: &[f64]) -> String {
-    let mean = values.iter().sum::<f64>() / values.len() as f64;
-    let (low, high) =
-        values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), &v| (a.min(v), b.max(v)));
-    let [mean, low, high] = [mean, low, high].map(number);
+    let [mean, low, high] = [mean(values), low(values), high(values)].map(number);
     if values.len() == 1 { mean } else { format!("{mean} ({low} to {high})") }
 }
 
@@ -109,6 +106,16 @@ fn number(v: f64) -> String {
 /// `1 seed`, `3 seeds`.
 pub fn seeds(n: u64) -> String {
     if n == 1 { "1 seed".into() } else { format!("{n} seeds") }
+}
+
+/// The lowest.
+pub fn low(values: &[f64]) -> f64 {
+    values.iter().copied().fold(f64::INFINITY, f64::min)
+}
+
+/// The highest.
+pub fn high(values: &[f64]) -> f64 {
+    values.iter().copied().fold(f64::NEG_INFINITY, f64::max)
 }
 
 /// The mean.

@@ -314,8 +314,12 @@ without_cell_state!(RNN, GRU);
 macro_rules! lengths_without_cell_state {
     ($($name:ident),*) => {$(
         impl $name {
-            /// As `forward` for sequences of different lengths, padded to one: `lengths: [B]`. Outputs past a sequence's end are zeros, the last
-            /// state is that of its last step, and the other direction begins there. Counterpart: packed sequences.
+            /// As `forward` for sequences of different lengths, padded to one ([`pad_sequence`](crate::pad_sequence)): `lengths: [B]`, whole
+            /// numbers. Outputs past a sequence's end are zeros, the last state is that of its last step, and the other direction begins there;
+            /// what the padding holds does not matter. Counterpart: packed sequences.
+            ///
+            /// # Panics
+            /// If there is not one length for each sequence.
             #[track_caller]
             pub fn forward_lengths(&self, x: &Tensor, lengths: &Tensor, h: Option<&Tensor>) -> (Tensor, Tensor) {
                 let given = &(x.clone(), lengths.clone());
@@ -331,8 +335,12 @@ macro_rules! lengths_without_cell_state {
 lengths_without_cell_state!(RNN, GRU);
 
 impl LSTM {
-    /// As `forward` for sequences of different lengths, padded to one: `lengths: [B]`. Outputs past a sequence's end are zeros, the last
-    /// state is that of its last step, and the other direction begins there. Counterpart: packed sequences.
+    /// As `forward` for sequences of different lengths, padded to one ([`pad_sequence`](crate::pad_sequence), with an example): `lengths: [B]`,
+    /// whole numbers. Outputs past a sequence's end are zeros, the last state is that of its last step, and the other direction begins there;
+    /// what the padding holds does not matter. Counterpart: packed sequences.
+    ///
+    /// # Panics
+    /// If there is not one length for each sequence.
     #[track_caller]
     pub fn forward_lengths(
         &self,
