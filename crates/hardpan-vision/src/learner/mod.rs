@@ -102,7 +102,7 @@ pub fn vision_model(
 
 /// A learner for classes of pictures: `x: [N, C, H, W]` normalized, `y: [N]` labels. It measures accuracy; with pretrained weights it is
 /// frozen up to its head, as fastai's. Batch norms are trained all the same. An architecture whose first layer whitens
-/// ([`whiten`](crate::models::whiten)) sees a batch for it.
+/// ([`whiten`]) sees a batch for it.
 ///
 /// ```text
 /// let (model, _) = vision_model(arch, options)?;
