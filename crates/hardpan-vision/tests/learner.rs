@@ -100,6 +100,21 @@ fn a_unet_finds_the_square() {
     assert!(accuracy > 0.95 && iou > 0.58, "{accuracy} {iou}");
 }
 
+/// Of the whole network, encoder included.
+#[test]
+fn a_narrow_way_up_is_little_work() {
+    let x = Tensor::zeros([1, 3, 240, 320]);
+    let work = |name: &str, narrow: bool| {
+        let body = create(name, &ModelOptions::default()).unwrap();
+        let options = UnetOptions { narrow, ..Default::default() };
+        DynamicUnet::new(body, 3, 11, (240, 320), &options).summary(&x).multiply_adds as f64
+    };
+    for (name, share) in [("xresnet18", 1.0 / 7.0), ("efficientnet_lite0", 1.0 / 14.0)] {
+        let share_is = work(name, true) / work(name, false);
+        assert!(share_is < share, "{name}: {share_is}");
+    }
+}
+
 /// Bodies of every kind, odd sizes, all options: the result always has the picture's size.
 #[test]
 fn unets_of_all_bodies() {

@@ -56,13 +56,9 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
     );
     manual_seed(s.seed);
     let model = models::from_arch(&network.to_arch())?;
-    let learn = Learner::new(
-        loaders,
-        model,
-        super::cross_entropy_smoothed(*s.label_smoothing.get_or_insert(0.0)),
-    )
-    .opt(Adam::fastai(1e-3).weight_decay(s.weight_decay.unwrap_or(0.01)))
-    .metric(Mean::new("accuracy", accuracy));
+    let loss = super::cross_entropy_smoothed(*s.label_smoothing.get_or_insert(0.0));
+    let learn =
+        s.decayed(Learner::new(loaders, model, loss)).metric(Mean::new("accuracy", accuracy));
     let mut names = data::class_names(&s.data);
     names.truncate(classes);
     names.extend((names.len()..classes).map(|c| c.to_string()));

@@ -73,7 +73,7 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
     };
     let method = if s.pretrained.is_some() { Method::Adam } else { Method::of(&arch) };
     let learn = vision_learner(data.loaders.clone(), &arch, &options)?;
-    let mut learn = method.set(learn, s.weight_decay);
+    let mut learn = s.decayed(method.set(learn));
     if s.pretrained.is_some() {
         learn.freeze();
     }

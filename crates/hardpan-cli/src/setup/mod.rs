@@ -67,6 +67,17 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The learner with the weight decay that was asked for, if any was.
+    fn decayed<M>(&self, learn: Learner<M>) -> Learner<M>
+    where
+        M: Module + Forward<Tensor, Output = Tensor>,
+    {
+        match self.weight_decay {
+            Some(wd) => learn.weight_decay(wd),
+            None => learn,
+        }
+    }
+
     /// Those of the training of a model that finds masks.
     pub fn of_masks(predictor: &MaskPredictor) -> Result<Settings> {
         Settings::deserialize(&predictor.header().provenance.settings)

@@ -96,8 +96,7 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<DynamicUnet>> {
         unet: UnetOptions { narrow: true, ..UnetOptions::default() },
         ..SegmentOptions::new(codes.classes, (p.height, p.width))
     };
-    let mut learn = unet_learner(loaded.loaders.clone(), &arch, &options)?
-        .opt(Adam::fastai(1e-3).weight_decay(s.weight_decay.unwrap_or(0.01)));
+    let mut learn = s.decayed(unet_learner(loaded.loaders.clone(), &arch, &options)?);
     if s.pretrained.is_some() {
         learn.freeze();
     }
@@ -118,7 +117,7 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<DynamicUnet>> {
 /// Operations of training that the defaults may take: about half an hour on two cores.
 const BUDGET: f64 = 3e14;
 /// Of those, what the usual network takes for a pixel.
-const PER_PIXEL: f64 = 3.5e5;
+const PER_PIXEL: f64 = 4.1e5;
 
 /// What to train with when nobody says.
 #[derive(Debug, PartialEq)]

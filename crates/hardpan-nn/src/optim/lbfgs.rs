@@ -2,7 +2,7 @@
 
 use super::line_search::{Point, search};
 use super::recipes::settings;
-use super::save::OptimizerStateError;
+use super::save::{OptimizerStateError, one_number};
 use crate::{Module, Param, StateDict};
 use hardpan_engine::{DType, Tensor, no_grad};
 use std::cell::Cell;
@@ -291,31 +291,21 @@ impl Lbfgs {
     /// A name that is none of this optimizer's, or a value whose size cannot be.
     pub fn load_state_dict(&mut self, saved: &StateDict) -> Result<(), OptimizerStateError> {
         let total: usize = self.params.iter().map(Param::numel).sum();
-        let wrong = |name: &str, problem: String| OptimizerStateError::Entry {
-            name: name.to_owned(),
-            problem,
-        };
+        let wrong = OptimizerStateError::entry;
         // The direction and its gradient, by iteration the changes.
         let (mut d, mut grad, mut length) = (None, None, None);
         let mut changes: BTreeMap<usize, [Option<Tensor>; 3]> = BTreeMap::new();
         let (mut memory, mut lr, mut evaluations) = (Memory::default(), self.settings.lr, 0);
         for (name, value) in saved.iter() {
-            let one = || match value.numel() {
-                1 => Ok(value.reshape([0usize; 0])),
-                _ => Err(wrong(
-                    name,
-                    format!("one number was expected, it has shape {:?}", value.shape()),
-                )),
-            };
+            let one = || Ok(one_number(name, value)?.reshape([0usize; 0]));
             let vector = || match value.rank() == 1 && value.numel() <= total {
                 true => Ok(Some(value.clone())),
-                false => Err(wrong(
-                    name,
-                    format!(
-                        "up to {total} numbers were expected, it has shape {:?}",
-                        value.shape()
-                    ),
-                )),
+                false => {
+                    let shape = value.shape();
+                    let problem =
+                        format!("up to {total} numbers were expected, it has shape {shape:?}");
+                    Err(wrong(name, &problem))
+                }
             };
             match name {
                 "group.0.lr" => lr = one()?.item::<f64>(),
@@ -333,7 +323,7 @@ impl Lbfgs {
                         Some(("old_dirs", i)) => (1, i, vector()?),
                         Some(("ro", i)) => (2, i, Some(one()?)),
                         _ => {
-                            return Err(wrong(name, "LBFGS remembers nothing of this name".into()));
+                            return Err(wrong(name, "LBFGS remembers nothing of this name"));
                         }
                     };
                     changes.entry(i).or_default()[k] = value;
@@ -343,17 +333,17 @@ impl Lbfgs {
         memory.last = match (d, length, grad) {
             (Some(d), Some(t), Some(grad)) => Some((d, t, grad)),
             (None, None, None) => None,
-            _ => return Err(wrong("state.0.d", "d, t and prev_flat_grad belong together".into())),
+            _ => return Err(wrong("state.0.d", "d, t and prev_flat_grad belong together")),
         };
         for (expected, (i, change)) in changes.into_iter().enumerate() {
             let [Some(ds), Some(dy), Some(rho)] = change else {
-                let problem = "old_stps, old_dirs and ro belong together".into();
+                let problem = "old_stps, old_dirs and ro belong together";
                 return Err(wrong(&format!("state.0.ro.{i}"), problem));
             };
             if i != expected {
                 return Err(wrong(
                     &format!("state.0.ro.{i}"),
-                    format!("number {expected} is missing"),
+                    &format!("number {expected} is missing"),
                 ));
             }
             memory.pairs.push_back((ds, dy, rho));
@@ -367,7 +357,7 @@ impl Lbfgs {
         if let Some(two) = sizes.windows(2).find(|two| two[0] != two[1]) {
             return Err(wrong(
                 "state.0",
-                format!("vectors of {} and of {} numbers", two[0], two[1]),
+                &format!("vectors of {} and of {} numbers", two[0], two[1]),
             ));
         }
         self.memory = memory;

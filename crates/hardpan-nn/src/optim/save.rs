@@ -17,6 +17,27 @@ pub enum OptimizerStateError {
     },
 }
 
+impl OptimizerStateError {
+    /// Something is wrong with the entry of this name.
+    pub(super) fn entry(name: &str, problem: &str) -> OptimizerStateError {
+        OptimizerStateError::Entry { name: name.to_owned(), problem: problem.to_owned() }
+    }
+}
+
+/// The entry, if it is one number.
+pub(super) fn one_number<'a>(
+    name: &str,
+    value: &'a Tensor,
+) -> Result<&'a Tensor, OptimizerStateError> {
+    match value.numel() {
+        1 => Ok(value),
+        _ => Err(OptimizerStateError::entry(
+            name,
+            &format!("one number was expected, it has shape {:?}", value.shape()),
+        )),
+    }
+}
+
 impl Optimizer {
     /// Everything remembered, as tensors: `state.{i}.exp_avg` of parameter `i` (counted over all groups), its counter `state.{i}.step`,
     /// and the hyperparameters `group.{g}.lr`. Counterpart: `Optimizer.state_dict`.
@@ -55,20 +76,8 @@ impl Optimizer {
         let mut groups = self.groups.clone();
         let mut taken = self.taken;
         for (name, value) in saved.iter() {
-            let wrong = |problem: &str| OptimizerStateError::Entry {
-                name: name.to_owned(),
-                problem: problem.to_owned(),
-            };
-            let number = || {
-                if value.numel() == 1 {
-                    Ok(value.item::<f64>())
-                } else {
-                    Err(wrong(&format!(
-                        "one number was expected, it has shape {:?}",
-                        value.shape()
-                    )))
-                }
-            };
+            let wrong = |problem: &str| OptimizerStateError::entry(name, problem);
+            let number = || one_number(name, value).map(Tensor::item::<f64>);
             if name == "steps_taken" {
                 taken = number()? as u64;
                 continue;

@@ -1,6 +1,6 @@
 //! What to train with when nobody says: [`defaults_for`].
 
-use crate::models::Model;
+use crate::models::{Model, airbench};
 use hardpan_engine::Tensor;
 use hardpan_learn::learner::Learner;
 use hardpan_nn::optim::{Adam, SGD};
@@ -32,25 +32,18 @@ pub enum Method {
 impl Method {
     /// The one that an architecture was made for.
     pub fn of(arch: &str) -> Method {
-        if arch.starts_with("airbench") { Method::Sgd } else { Method::Adam }
+        if airbench::includes(arch) { Method::Sgd } else { Method::Adam }
     }
 
-    /// The learner with this optimizer; `weight_decay` in place of its own.
+    /// The learner with this optimizer. [`Learner::weight_decay`] after it puts another weight decay in place of its own.
     #[must_use]
-    pub fn set(
-        self,
-        learn: Learner<Model, Tensor, Tensor>,
-        weight_decay: Option<f64>,
-    ) -> Learner<Model, Tensor, Tensor> {
+    pub fn set(self, learn: Learner<Model, Tensor, Tensor>) -> Learner<Model, Tensor, Tensor> {
         match self {
-            Method::Adam => {
-                learn.opt(Adam::fastai(1e-3).weight_decay(weight_decay.unwrap_or(0.01)))
-            }
-            Method::Sgd => {
-                let wd = weight_decay.unwrap_or(1.33e-3);
-                let sgd = SGD::new(0.1).momentum(0.85).nesterov(true).weight_decay(wd);
-                learn.opt(sgd).decay_norms_and_biases(true).momenta(0.85, 0.85, 0.85)
-            }
+            Method::Adam => learn.opt(Adam::fastai(1e-3)),
+            Method::Sgd => learn
+                .opt(SGD::new(0.1).momentum(0.85).nesterov(true).weight_decay(1.33e-3))
+                .decay_norms_and_biases(true)
+                .momenta(0.85, 0.85, 0.85),
         }
     }
 }

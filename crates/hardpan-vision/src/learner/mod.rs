@@ -11,7 +11,7 @@ mod segment;
 pub use defaults::{DataFacts, Method, TrainingPlan, defaults_for};
 pub use segment::{PixelAccuracy, RegionOverlap, SegmentOptions, unet_learner};
 
-use crate::models::{HeadOptions, Model, ModelError, ModelOptions, create, whiten};
+use crate::models::{HeadOptions, Model, ModelError, ModelOptions, airbench, create, whiten};
 use crate::weights::{self, Report, WeightsError};
 use hardpan_engine::{Tensor, functional as f, is_grad_enabled};
 use hardpan_learn::data::{DataError, DataLoaders};
@@ -117,7 +117,7 @@ pub fn vision_learner(
     options: &VisionOptions,
 ) -> Result<Learner<Model>, LearnerError> {
     let (model, report) = vision_model(arch, options)?;
-    if report.is_none() && arch.starts_with("airbench") {
+    if report.is_none() && airbench::includes(arch) {
         whiten(&model, &loaders.train.one_batch()?.0);
     }
     let smoothing = options.label_smoothing;

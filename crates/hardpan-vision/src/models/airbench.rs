@@ -8,11 +8,19 @@ use super::blocks::{Activation, conv};
 use super::{Model, ModelOptions, Parts, Stages};
 use hardpan_engine::{Tensor, functional as f, no_grad};
 use hardpan_nn::init::{Init, orthogonal};
-use hardpan_nn::{BatchNorm2d, Buffer, Conv2d, Forward, MaxPool2d, Module, Param};
+use hardpan_nn::{
+    AdaptiveMaxPool2d, BatchNorm2d, Buffer, Conv2d, Flatten, Forward, Linear, MaxPool2d, Module,
+    Param,
+};
 
 /// Names with the channels of the three groups.
 pub(super) const VARIANTS: &[(&str, [usize; 3])] =
     &[("airbench94", [64, 256, 256]), ("airbench95", [128, 384, 384])];
+
+/// Whether an architecture is one of these.
+pub(crate) fn includes(name: &str) -> bool {
+    VARIANTS.iter().any(|v| v.0 == name)
+}
 
 /// Rows and columns of the patches that are whitened.
 const PATCH: usize = 2;
@@ -27,7 +35,10 @@ pub(super) fn parts(widths: &[usize; 3], o: &ModelOptions) -> Parts {
         body.push(format!("group{}", i + 1), Group::new(inputs, width, act));
         inputs = width;
     }
-    let head = Stages::new().with("pool", GlobalMax).with("fc", Scores::new(inputs, o.classes));
+    let head = Stages::new()
+        .with("pool", AdaptiveMaxPool2d::new(1))
+        .with("flatten", Flatten::new())
+        .with("fc", Scores::new(inputs, o.classes));
     Parts { body, head, features: inputs, split: 3 }
 }
 
@@ -177,28 +188,16 @@ impl Forward for ShiftNorm {
     }
 }
 
-/// The maximum of each channel: `[N, C, H, W]` to `[N, C]`.
-#[derive(Module)]
-struct GlobalMax;
-
-impl Forward for GlobalMax {
-    type Output = Tensor;
-    #[track_caller]
-    fn forward(&self, x: &Tensor) -> Tensor {
-        x.amax([2, 3])
-    }
-}
-
 /// A linear layer without bias, divided by 9: scores that begin small.
 #[derive(Module)]
 struct Scores {
-    /// `[classes, features]`
-    weight: Param,
+    #[module(flatten)]
+    linear: Linear,
 }
 
 impl Scores {
     fn new(features: usize, classes: usize) -> Scores {
-        Scores { weight: Param::new(Init::PyTorch.tensor(&[classes, features])) }
+        Scores { linear: Linear::new(features, classes).bias(false).init(Init::PyTorch) }
     }
 }
 
@@ -206,7 +205,7 @@ impl Forward for Scores {
     type Output = Tensor;
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        f::linear(x, &self.weight.value(), None) / 9.0
+        self.linear.forward(x) / 9.0
     }
 }
 
@@ -222,18 +221,12 @@ mod tests {
         let options = ModelOptions { classes: 5, ..Default::default() };
         let model = create("airbench94", &options).unwrap();
         // Smooth pictures: neighbours are much alike.
-        let x = f::avg_pool2d(
-            &Tensor::randn([40, 3, 34, 34]),
-            3,
-            f::AvgPoolOptions { stride: Some(1.into()), ..Default::default() },
-        );
-        assert!(whiten(&model, &(x * 3.0)));
-        let x = f::avg_pool2d(
-            &Tensor::randn([40, 3, 34, 34]),
-            3,
-            f::AvgPoolOptions { stride: Some(1.into()), ..Default::default() },
-        );
-        let y = model.body().iter().next().unwrap().1.forward(&(x * 3.0));
+        let smooth = || {
+            let options = f::AvgPoolOptions { stride: Some(1.into()), ..Default::default() };
+            f::avg_pool2d(&Tensor::randn([40, 3, 34, 34]), 3, options) * 3.0
+        };
+        assert!(whiten(&model, &smooth()));
+        let y = model.body().iter().next().unwrap().1.forward(&smooth());
         assert_eq!(y.shape(), [40, 24, 31, 31]);
         let rows = y.narrow(1, 0, 12).permute([0, 2, 3, 1]).reshape([-1, 12]);
         let moments = rows.transpose(0, 1).matmul(&rows) / rows.size(0) as f64;

@@ -17,7 +17,7 @@
 //! # Ok::<(), hardpan_vision::models::ModelError>(())
 //! ```
 
-mod airbench;
+pub(crate) mod airbench;
 mod blocks;
 mod convnext;
 mod efficientnet;

@@ -79,15 +79,43 @@ unsafe fn run_in<F: Float>(isa: Isa, k: &WindowKernel, inputs: &[*const u8], out
                         let to = (output + plane * windows * size) as *mut u8;
                         match k.dtype {
                             DType::F64 => {
-                                take(p, from, places, to, f64::NEG_INFINITY.to_bits());
+                                take(
+                                    p,
+                                    &work.offsets,
+                                    from,
+                                    places,
+                                    to,
+                                    f64::NEG_INFINITY.to_bits(),
+                                );
                             }
                             DType::F32 => {
-                                take(p, from, places, to, f32::NEG_INFINITY.to_bits());
+                                take(
+                                    p,
+                                    &work.offsets,
+                                    from,
+                                    places,
+                                    to,
+                                    f32::NEG_INFINITY.to_bits(),
+                                );
                             }
                             DType::BF16 => {
-                                take(p, from, places, to, bf16::NEG_INFINITY.to_bits());
+                                take(
+                                    p,
+                                    &work.offsets,
+                                    from,
+                                    places,
+                                    to,
+                                    bf16::NEG_INFINITY.to_bits(),
+                                );
                             }
-                            _ => take(p, from, places, to, f16::NEG_INFINITY.to_bits()),
+                            _ => take(
+                                p,
+                                &work.offsets,
+                                from,
+                                places,
+                                to,
+                                f16::NEG_INFINITY.to_bits(),
+                            ),
                         }
                     }
                     WindowOp::Back => {
@@ -134,7 +162,14 @@ unsafe fn store<F: Float>(isa: Isa, dtype: DType, from: &[F], to: *mut u8) {
 ///
 /// # Safety
 /// `from` holds the image, `to` has room for a value of each window, both aligned to their elements.
-unsafe fn take<T: Copy>(p: &WindowParams, from: *const u8, places: &[u8], to: *mut u8, none: T) {
+unsafe fn take<T: Copy>(
+    p: &WindowParams,
+    offsets: &[(usize, usize)],
+    from: *const u8,
+    places: &[u8],
+    to: *mut u8,
+    none: T,
+) {
     let ([height, width], columns) = (p.size, p.out[1]);
     // SAFETY: as promised.
     let (image, out) = unsafe {
@@ -143,7 +178,6 @@ unsafe fn take<T: Copy>(p: &WindowParams, from: *const u8, places: &[u8], to: *m
             std::slice::from_raw_parts_mut(to.cast::<T>(), places.len()),
         )
     };
-    let offsets = offsets(p);
     let rows = out.chunks_exact_mut(columns).zip(places.chunks_exact(columns));
     for (y, (out, places)) in rows.enumerate() {
         for (x, (out, place)) in out.iter_mut().zip(places).enumerate() {
@@ -154,11 +188,6 @@ unsafe fn take<T: Copy>(p: &WindowParams, from: *const u8, places: &[u8], to: *m
             *out = if inside { image[row * width + column] } else { none };
         }
     }
-}
-
-/// By place: how far down and right of the window's corner.
-fn offsets(p: &WindowParams) -> Vec<(usize, usize)> {
-    (0..p.kernel[0] * p.kernel[1]).map(|k| (k / p.kernel[1], k % p.kernel[1])).collect()
 }
 
 /// Padded positions of a row by their remainder by two, one half of `split` for each.
@@ -187,6 +216,8 @@ struct Work<F> {
     split: Vec<F>,
     /// Elements of a row of one remainder.
     run: usize,
+    /// By place: how far down and right of the window's corner.
+    offsets: Vec<(usize, usize)>,
 }
 
 impl<F: Float> Work<F> {
@@ -199,6 +230,9 @@ impl<F: Float> Work<F> {
             // Padding stays what it is.
             split: vec![F::LOWEST; p.size[0] * p.stride[1] * run + LANES],
             run,
+            offsets: (0..p.kernel[0] * p.kernel[1])
+                .map(|k| (k / p.kernel[1], k % p.kernel[1]))
+                .collect(),
         }
     }
 
@@ -294,10 +328,9 @@ impl<F: Float> Work<F> {
     fn send_back(&mut self, p: &WindowParams, places: &[u8]) {
         self.image.fill(F::ZERO);
         let ([height, width], [rows, columns]) = (p.size, p.out);
-        let offsets = offsets(p);
         for y in 0..rows {
             for x in 0..columns {
-                let (down, right) = offsets[usize::from(places[y * columns + x])];
+                let (down, right) = self.offsets[usize::from(places[y * columns + x])];
                 let row = (y * p.stride[0] + down).wrapping_sub(p.padding[0]);
                 let column = (x * p.stride[1] + right).wrapping_sub(p.padding[1]);
                 if row < height && column < width {

@@ -2,7 +2,7 @@
 //!
 //! A training step asks for the same sizes over and over. Blocks given back are kept, so a replayed step touches no fresh page and asks
 //! the system for nothing: small ones in a list per size class (four classes per power of two), large ones as extents that merge with
-//! their neighbours ([`extents`]). What is kept is bounded: little more than was ever in use at once, or 256 MiB if that is more.
+//! their neighbours ([`extents`]). What is kept is bounded: a quarter more than was ever in use at once, or than 256 MiB.
 //!
 //! Large blocks lie on huge pages where the system has them for the asking ([`use_huge_pages`]): the first touch of fresh memory
 //! is then about three times as fast, and kernels that stride through it miss the address cache less.
@@ -134,7 +134,8 @@ impl Memory {
             lists.free[class].push(block);
             lists.cached += size;
         }
-        // What is in use counts too: together little more than the peak (or the fixed amount) stays.
+        // What is in use counts too: together little more than the peak (or the fixed amount) stays. Steps of random sizes leave gaps of a
+        // tenth to a third; a bound inside of that would give pages back in every step, to be touched again in the next.
         let bound = lists.peak.max(KEEP);
         if lists.held() > bound + bound / 4 {
             lists.trim(bound);
