@@ -13,7 +13,7 @@ pub enum GridSampleMode {
     Bilinear,
     /// The nearest element (ties to even).
     Nearest,
-    /// Cubic convolution with a = -3/4 (images only).
+    /// Cubic convolution with a = -3/4 in each dimension.
     Bicubic,
 }
 
@@ -34,7 +34,7 @@ pub enum GridPadding {
 /// elements. Counterpart: `torch.nn.functional.grid_sample`.
 ///
 /// # Panics
-/// When shapes do not fit, or bicubic is asked for with 3 spatial dimensions.
+/// When shapes do not fit.
 #[track_caller]
 pub fn grid_sample(
     x: &Tensor,
@@ -52,11 +52,6 @@ pub fn grid_sample(
         "grid_sample: expected [N, C, H, W] with [N, h, w, 2], or [N, C, D, H, W] with [N, d, h, w, 3]; got {:?} with {:?}",
         x.shape(),
         grid.shape()
-    );
-    assert!(
-        n == 2 || mode != GridSampleMode::Bicubic,
-        "grid_sample: bicubic needs [N, C, H, W], got shape {:?}",
-        x.shape()
     );
     let s = Sampler::new(x, n, padding, align_corners);
     let grid = widen(grid).to_dtype(s.rows.dtype());
@@ -102,19 +97,25 @@ pub fn grid_sample(
         GridSampleMode::Bicubic => {
             let low: Vec<Tensor> = places.iter().map(|p| floor(&p.detach())).collect();
             let weights: Vec<[Tensor; 4]> =
-                (0..2).map(|d| cubic_weights(&(&places[d] - &low[d]))).collect();
+                (0..n).map(|d| cubic_weights(&(&places[d] - &low[d]))).collect();
+            let taps: Vec<[Tensor; 4]> = (0..n)
+                .map(|d| {
+                    std::array::from_fn(|i| s.bound(&(&low[d] + (i as f64 - 1.0)), s.sizes[d]))
+                })
+                .collect();
             let mut total: Option<Tensor> = None;
-            for i in 0..4 {
-                let row = s.bound(&(&low[0] + (i as f64 - 1.0)), s.sizes[0]);
-                for j in 0..4 {
-                    let column = s.bound(&(&low[1] + (j as f64 - 1.0)), s.sizes[1]);
-                    let weight = (&weights[0][i] * &weights[1][j]).unsqueeze(-1);
-                    let part = s.values(&[row.clone(), column]) * weight;
-                    total = Some(match total {
-                        Some(t) => t + part,
-                        None => part,
-                    });
-                }
+            for tap in 0..1usize << (2 * n) {
+                // Two bits for each dimension, the fastest one last.
+                let at = |d: usize| tap >> (2 * (n - 1 - d)) & 3;
+                let whole: Vec<Tensor> = (0..n).map(|d| taps[d][at(d)].clone()).collect();
+                let weight = (1..n)
+                    .fold(weights[0][at(0)].clone(), |w, d| w * &weights[d][at(d)])
+                    .unsqueeze(-1);
+                let part = s.values(&whole) * weight;
+                total = Some(match total {
+                    Some(t) => t + part,
+                    None => part,
+                });
             }
             total.expect("has taps")
         }

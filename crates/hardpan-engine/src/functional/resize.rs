@@ -108,7 +108,7 @@ pub fn interpolate(x: &Tensor, options: InterpolateOptions) -> Tensor {
             let mut t = x.clone();
             for i in 0..n {
                 let exact = o.mode == InterpolateMode::NearestExact;
-                t = pick_nearest(&t, i + 2, &nearest(input[i], out[i], factors[i], exact));
+                t = pick_nearest(&t, i + 2, &nearest(input[i], out[i], factors[i], exact, n));
             }
             t
         }
@@ -116,6 +116,10 @@ pub fn interpolate(x: &Tensor, options: InterpolateOptions) -> Tensor {
             let cubic = o.mode == InterpolateMode::Bicubic;
             let mut t = widen(x);
             for i in 0..n {
+                if input[i] == out[i] && !cubic && !o.antialias {
+                    // PyTorch leaves it alone, though a factor such as 1.1 would move it.
+                    continue;
+                }
                 let taps = if o.antialias {
                     smooth_taps(input[i], out[i], factors[i], o.align_corners, cubic)
                 } else {
@@ -157,8 +161,9 @@ pub fn upsample_bilinear(
     )
 }
 
-/// Source places by PyTorch's rule, in its single precision.
-fn nearest(size: usize, out: usize, factor: Option<f64>, exact: bool) -> Vec<usize> {
+/// Source places by PyTorch's rule, in its single precision. With two of `dims` it leaves equal and doubled sizes to
+/// themselves, whatever the factor was; with one or three the factor decides there too.
+fn nearest(size: usize, out: usize, factor: Option<f64>, exact: bool, dims: usize) -> Vec<usize> {
     let scale = match factor {
         Some(f) if f > 0.0 => (1.0 / f) as f32,
         _ => size as f32 / out as f32,
@@ -166,9 +171,9 @@ fn nearest(size: usize, out: usize, factor: Option<f64>, exact: bool) -> Vec<usi
     (0..out)
         .map(|i| {
             let at = if exact { (i as f32 + 0.5) * scale } else { i as f32 * scale };
-            match exact {
-                false if size == out => i,
-                false if out == 2 * size => i / 2,
+            match !exact && dims == 2 {
+                true if size == out => i,
+                true if out == 2 * size => i / 2,
                 _ => (at.floor() as usize).min(size - 1),
             }
         })
