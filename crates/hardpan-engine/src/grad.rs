@@ -479,12 +479,13 @@ fn binary_vjp(op: BinaryOp, node: &Node, src: &[Tensor], y: &Tensor, g: &Tensor,
             }),
         ),
         BinaryOp::Max | BinaryOp::Min => {
-            let tie = a.eq(b).to_dtype(g.dtype()) * 0.5;
-            let first = if op == BinaryOp::Max { a.gt(b) } else { a.lt(b) };
-            let second = if op == BinaryOp::Max { a.lt(b) } else { a.gt(b) };
+            // The one not taken gets nothing, equals share. A NaN beats nobody and loses to nobody, so both get all.
+            let share = 1.0 - a.eq(b).to_dtype(g.dtype()) * 0.5;
+            let (up, down) = (a.gt(b), a.lt(b));
+            let (lost_a, lost_b) = if op == BinaryOp::Max { (down, up) } else { (up, down) };
             pair(
-                need_a.then(|| g * (first.to_dtype(g.dtype()) + &tie)),
-                need_b.then(|| g * (second.to_dtype(g.dtype()) + &tie)),
+                need_a.then(|| g * (&share - lost_a.to_dtype(g.dtype()))),
+                need_b.then(|| g * (&share - lost_b.to_dtype(g.dtype()))),
             )
         }
         BinaryOp::Pow => pair(
@@ -502,8 +503,10 @@ fn binary_vjp(op: BinaryOp, node: &Node, src: &[Tensor], y: &Tensor, g: &Tensor,
             let scale = g / (a * a + b * b);
             pair(need_a.then(|| &scale * b), need_b.then(|| -(&scale * a)))
         }
-        // One step of rounding away from `a`: as good as `a` itself.
-        BinaryOp::NextAfter => pair(need_a.then(|| g.clone()), None),
+        // One step of rounding away from `a`: as good as `a` itself. At the goal it is the goal, and PyTorch gives nothing.
+        BinaryOp::NextAfter => {
+            pair(need_a.then(|| Tensor::prim_where(&a.eq(b), &scalar(g, 0.0, at), g, at)), None)
+        }
         _ => not_differentiable(node),
     }
 }

@@ -102,17 +102,22 @@ pub fn gelu_tanh(x: &Tensor) -> Tensor {
 /// `1 / (1 + e^-x)`. Counterpart: `torch.sigmoid`.
 #[track_caller]
 pub fn sigmoid(x: &Tensor) -> Tensor {
-    in_compute_dtype(x, |x| {
-        // Below this e^-x overflows, and the gradient would be 0 * inf.
-        let limit = if x.dtype() == crate::DType::F64 { -700.0 } else { -87.0 };
-        ((-super::at_least(x, limit)).exp() + 1.0).reciprocal()
-    })
+    in_compute_dtype(x, |x| ((-super::at_least(x, sigmoid_limit(x))).exp() + 1.0).reciprocal())
+}
+
+/// Below this e^-x overflows, and the gradient of the sigmoid would be 0 * inf.
+fn sigmoid_limit(x: &Tensor) -> f64 {
+    if x.dtype() == crate::DType::F64 { -700.0 } else { -87.0 }
 }
 
 /// `x * sigmoid(x)`, also called swish. Counterpart: `torch.nn.functional.silu`.
 #[track_caller]
 pub fn silu(x: &Tensor) -> Tensor {
-    in_compute_dtype(x, |x| x * sigmoid(x))
+    in_compute_dtype(x, |x| {
+        // The sigmoid stops falling here, and what is left of it would show beside a large x.
+        let limit = sigmoid_limit(x);
+        x * pick(&x.lt(limit), 0, &sigmoid(x))
+    })
 }
 
 /// `x * tanh(softplus(x))`. Counterpart: `torch.nn.functional.mish`.
@@ -126,7 +131,8 @@ pub fn mish(x: &Tensor) -> Tensor {
 pub fn hardswish(x: &Tensor) -> Tensor {
     in_compute_dtype(x, |x| {
         let middle = x * (x + 3.0) * (1.0 / 6.0);
-        pick(&x.le(-3.0), 0, &pick(&x.lt(3.0), &middle, x))
+        // x * 0 and not 0, which has the sign of x and is NaN for -inf, as the formula has it.
+        pick(&x.le(-3.0), x * 0.0, &pick(&x.lt(3.0), &middle, x))
     })
 }
 
