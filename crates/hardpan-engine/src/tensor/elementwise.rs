@@ -31,9 +31,21 @@ pub(crate) fn promoted(a: &Tensor, other: &impl Operand, at: At) -> (Tensor, Ten
 /// Both operands in their common float dtype (`f32` for integers).
 #[track_caller]
 pub(crate) fn promoted_float(a: &Tensor, other: &impl Operand, at: At) -> (Tensor, Tensor) {
-    let b = other.tensor_like(a, at);
+    let b = float_operand(a, other, at);
     let dtype = promote_ranked((a.dtype(), a.rank()), (b.dtype(), b.rank())).to_float();
     (a.prim_cast(dtype, at), b.prim_cast(dtype, at))
+}
+
+/// The other side of an operation whose result is a float. A number goes straight to that dtype: by way of `u8`, -3 would
+/// become 253.
+#[track_caller]
+pub(crate) fn float_operand(a: &Tensor, other: &impl Operand, at: At) -> Tensor {
+    match other.as_scalar() {
+        Some(s) if !a.dtype().is_float() => {
+            crate::dev::with_device(a.device(), || Tensor::constant(s, a.dtype().to_float(), at))
+        }
+        _ => other.tensor_like(a, at),
+    }
 }
 
 impl Tensor {

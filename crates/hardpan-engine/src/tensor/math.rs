@@ -1,6 +1,7 @@
 //! Elementwise arithmetic: operators, the functions of one and two elements that are primitives, casts, `where`.
 
 use super::arguments::{Operand, promote_ranked};
+use super::elementwise::float_operand;
 use crate::dtype::{DType, Scalar};
 use crate::node::Tensor;
 use crate::op::{BinaryOp, Op, UnaryOp};
@@ -265,7 +266,7 @@ impl Tensor {
     #[track_caller]
     pub fn div(&self, other: impl Operand) -> Tensor {
         let at = Location::caller();
-        divide(self, &other.tensor_like(self, at), at)
+        divide(self, &float_operand(self, &other, at), at)
     }
 
     /// `self` to the power `other`. Small constant powers become multiplications. Counterpart: `torch.pow`.
@@ -336,14 +337,19 @@ fn mul(a: &Tensor, b: &Tensor, at: At) -> Tensor {
     binary_as(op, a, b, dtype, at)
 }
 
+#[track_caller]
+fn operand(beside: &Tensor, other: &impl Operand, at: At) -> Tensor {
+    other.tensor_like(beside, at)
+}
+
 macro_rules! operator {
-    ($trait:ident, $method:ident, $f:ident) => {
+    ($trait:ident, $method:ident, $f:ident, $operand:ident) => {
         impl<O: Operand> std::ops::$trait<O> for &Tensor {
             type Output = Tensor;
             #[track_caller]
             fn $method(self, other: O) -> Tensor {
                 let at = Location::caller();
-                $f(self, &other.tensor_like(self, at), at)
+                $f(self, &$operand(self, &other, at), at)
             }
         }
         impl<O: Operand> std::ops::$trait<O> for Tensor {
@@ -351,18 +357,18 @@ macro_rules! operator {
             #[track_caller]
             fn $method(self, other: O) -> Tensor {
                 let at = Location::caller();
-                $f(&self, &other.tensor_like(&self, at), at)
+                $f(&self, &$operand(&self, &other, at), at)
             }
         }
-        operator!(@number $trait, $method, $f: f32, f64, i32, i64, u8, usize);
+        operator!(@number $trait, $method, $f, $operand: f32, f64, i32, i64, u8, usize);
     };
-    (@number $trait:ident, $method:ident, $f:ident: $($t:ty),*) => {$(
+    (@number $trait:ident, $method:ident, $f:ident, $operand:ident: $($t:ty),*) => {$(
         impl std::ops::$trait<&Tensor> for $t {
             type Output = Tensor;
             #[track_caller]
             fn $method(self, other: &Tensor) -> Tensor {
                 let at = Location::caller();
-                $f(&self.tensor_like(other, at), other, at)
+                $f(&$operand(other, &self, at), other, at)
             }
         }
         impl std::ops::$trait<Tensor> for $t {
@@ -370,15 +376,15 @@ macro_rules! operator {
             #[track_caller]
             fn $method(self, other: Tensor) -> Tensor {
                 let at = Location::caller();
-                $f(&self.tensor_like(&other, at), &other, at)
+                $f(&$operand(&other, &self, at), &other, at)
             }
         }
     )*};
 }
-operator!(Add, add, add);
-operator!(Sub, sub, sub);
-operator!(Mul, mul, mul);
-operator!(Div, div, divide);
+operator!(Add, add, add, operand);
+operator!(Sub, sub, sub, operand);
+operator!(Mul, mul, mul, operand);
+operator!(Div, div, divide, float_operand);
 
 impl std::ops::Neg for &Tensor {
     type Output = Tensor;
@@ -400,17 +406,17 @@ impl std::ops::Neg for Tensor {
 }
 
 macro_rules! assign_operator {
-    ($trait:ident, $method:ident, $f:ident) => {
+    ($trait:ident, $method:ident, $f:ident, $operand:ident) => {
         impl<O: Operand> std::ops::$trait<O> for Tensor {
             #[track_caller]
             fn $method(&mut self, other: O) {
                 let at = Location::caller();
-                *self = $f(self, &other.tensor_like(self, at), at);
+                *self = $f(self, &$operand(self, &other, at), at);
             }
         }
     };
 }
-assign_operator!(AddAssign, add_assign, add);
-assign_operator!(SubAssign, sub_assign, sub);
-assign_operator!(MulAssign, mul_assign, mul);
-assign_operator!(DivAssign, div_assign, divide);
+assign_operator!(AddAssign, add_assign, add, operand);
+assign_operator!(SubAssign, sub_assign, sub, operand);
+assign_operator!(MulAssign, mul_assign, mul, operand);
+assign_operator!(DivAssign, div_assign, divide, float_operand);

@@ -5,8 +5,27 @@ use super::elementwise::{promoted, promoted_float, wide};
 use super::math::binary_as;
 use crate::dtype::{DType, Scalar};
 use crate::node::Tensor;
-use crate::op::{BinaryOp, UnaryOp};
+use crate::op::{BinaryOp, ReduceOp, UnaryOp};
+use crate::scalar::reduce_start_int;
 use std::panic::Location;
+
+/// Both operands in their common dtype. A bound that is a whole number outside the range of `x` becomes the end of that range
+/// (it limits the same elements) instead of wrapping around.
+#[track_caller]
+fn promoted_bound(
+    x: &Tensor,
+    bound: &impl Operand,
+    at: &'static Location<'static>,
+) -> (Tensor, Tensor) {
+    match bound.as_scalar() {
+        Some(Scalar::Int(i)) if x.dtype().is_int() => {
+            let low = reduce_start_int(ReduceOp::Max, x.dtype());
+            let high = reduce_start_int(ReduceOp::Min, x.dtype());
+            promoted(x, &Scalar::Int(i.clamp(low, high)), at)
+        }
+        _ => promoted(x, bound, at),
+    }
+}
 
 impl Tensor {
     /// Largest whole number not above; integers stay. Counterpart: `torch.floor`.
@@ -178,7 +197,7 @@ impl Tensor {
     #[track_caller]
     pub fn clamp_min(&self, min: impl Operand) -> Tensor {
         let at = Location::caller();
-        let (x, m) = promoted(self, &min, at);
+        let (x, m) = promoted_bound(self, &min, at);
         match min.as_scalar() {
             Some(s) if s.as_f64().is_nan() => &x + &m,
             Some(_) => m.where_(&x.le(&m), &x),
@@ -191,7 +210,7 @@ impl Tensor {
     #[track_caller]
     pub fn clamp_max(&self, max: impl Operand) -> Tensor {
         let at = Location::caller();
-        let (x, m) = promoted(self, &max, at);
+        let (x, m) = promoted_bound(self, &max, at);
         match max.as_scalar() {
             Some(s) if s.as_f64().is_nan() => &x + &m,
             Some(_) => m.where_(&x.ge(&m), &x),
