@@ -129,7 +129,14 @@ pub fn binary_i64(op: BinaryOp, a: i64, b: i64) -> i64 {
                 0
             }
         }
-        BinaryOp::Shr => a >> b.clamp(0, 63),
+        // Past the last bit only the sign is left; PyTorch takes a negative count for one past it.
+        BinaryOp::Shr => {
+            if (0..64).contains(&b) {
+                a >> b
+            } else {
+                a >> 63
+            }
+        }
     }
 }
 

@@ -142,3 +142,100 @@ fn what_integers_and_truths_cannot_do() {
     assert!(message(&|| drop(-&b)).contains("bool"));
     assert!(message(&|| drop(ints(&[2, 3]).pow(-1))).contains("negative"));
 }
+
+#[test]
+fn activations_far_out() {
+    let x = Tensor::from_slice(&[f32::NEG_INFINITY, -1e20, -100.0, 0.0, f32::INFINITY], [5]);
+    for y in [f::silu(&x), f::hardswish(&x)] {
+        let y = y.to_vec::<f32>();
+        assert!(y[0].is_nan(), "-inf * 0");
+        assert_eq!(y[1..], [0.0, 0.0, 0.0, f32::INFINITY]);
+    }
+    let x = Tensor::from_slice(&[-1e20f32, -200.0, 0.0], [3]).requires_grad();
+    f::silu(&x).sum(..).backward();
+    is_f32(x.grad().unwrap(), &[0.0, 0.0, 0.5]);
+}
+
+#[test]
+fn negative_numbers_beside_bytes() {
+    let bytes = Tensor::from_slice(&[0u8, 6, 255], [3]);
+    is_f32(&bytes / -3, &[-0.0, -2.0, -85.0]);
+    is_f32(bytes.copysign(-1), &[-0.0, -6.0, -255.0]);
+    for limited in [bytes.clamp_min(-3), bytes.clamp_max(300), bytes.clamp(-3, 1000)] {
+        assert_eq!(limited.to_vec::<u8>(), [0, 6, 255]);
+    }
+    assert_eq!(bytes.clamp(-3, 7).to_vec::<u8>(), [0, 6, 7]);
+}
+
+#[test]
+fn shifts_past_the_end() {
+    let x = ints(&[9, -9]);
+    for places in [-1, 64, 1000] {
+        is_i64(x.bitwise_right_shift(places), &[0, -1]);
+        is_i64(x.bitwise_left_shift(places), &[0, 0]);
+    }
+    is_i64(x.bitwise_right_shift(1), &[4, -5]);
+}
+
+#[test]
+fn whole_ranges_of_fractions() {
+    is_i64(Tensor::arange_dtype(2.1, -2.9, -1.0, DType::I64), &[2, 1, 0, -1, -2]);
+    is_i64(Tensor::arange_dtype(0, 5, 1.5, DType::I64), &[0, 1, 2, 3]);
+    is_i64(Tensor::arange_dtype(0.0, -8.000001, -4.0, DType::I64), &[0, -4, -8]);
+}
+
+#[test]
+fn outer_products_of_truths() {
+    let (a, b) = (bools(&[true, false]), bools(&[true, false, true]));
+    is_bool(a.outer(&b), &[true, false, true, false, false, false]);
+    let base = bools(&[false, true, false]);
+    is_bool(base.addr(&a, &b, 3, 2), &[true, true, true, false, true, false]);
+    is_bool(base.addr(&a, &b, 0, 2), &[true, false, true, false, false, false]);
+    is_bool(base.addr(&a, &b, 1, 0), &[false, true, false, false, true, false]);
+}
+
+#[test]
+fn slices_in_lexicographic_order() {
+    let x = Tensor::from_slice(&[0i64, 0, 1, 0, 0, 1, 0, 0], [2, 2, 2]);
+    is_i64(x.unique(Some(-1)).values, &[0, 0, 0, 1, 1, 0, 0, 0]);
+}
+
+#[test]
+fn weights_decide_the_dtype_of_a_covariance() {
+    let x = Tensor::ones([2, 3]).to_dtype(DType::F16);
+    assert_eq!(x.cov(1.0, None, Some(&Tensor::ones([3]))).dtype(), DType::F32);
+    assert_eq!(x.cov(1.0, Some(&ints(&[1, 2, 3])), None).dtype(), DType::F16);
+}
+
+#[test]
+fn nan_against_a_number() {
+    let a = Tensor::from_slice(&[f32::NAN, 1.0, 2.0, 5.0], [4]).requires_grad();
+    let b = Tensor::from_slice(&[1.0, f32::NAN, 2.0, 4.0], [4]).requires_grad();
+    a.maximum(&b).sum(..).backward();
+    is_f32(a.grad().unwrap(), &[1.0, 1.0, 0.5, 1.0]);
+    is_f32(b.grad().unwrap(), &[1.0, 1.0, 0.5, 0.0]);
+}
+
+/// A factor that leaves the size as it is still moves the nearest places, but not in two dimensions, and not in linear modes.
+#[test]
+fn resized_to_the_same_size() {
+    let resized = |x: &Tensor, mode| {
+        let scale_factor = Some(vec![1.2]);
+        f::interpolate(x, f::InterpolateOptions { scale_factor, mode, ..Default::default() })
+    };
+    let row = Tensor::from_slice(&[0.0f32, 1.0, 2.0, 3.0], [1, 1, 4]);
+    is_f32(resized(&row, f::InterpolateMode::Nearest), &[0.0, 0.0, 1.0, 2.0]);
+    is_f32(resized(&row, f::InterpolateMode::Linear), &[0.0, 1.0, 2.0, 3.0]);
+    let image = row.reshape([1, 1, 1, 4]);
+    is_f32(resized(&image, f::InterpolateMode::Nearest), &[0.0, 1.0, 2.0, 3.0]);
+}
+
+#[test]
+fn a_volume_sampled_where_it_is() {
+    let x = Tensor::arange(0, 24, 1).to_dtype(DType::F32).reshape([1, 1, 2, 3, 4]);
+    let same = [1.0f32, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0];
+    let grid = f::affine_grid(&Tensor::from_slice(&same, [1, 3, 4]), x.shape(), false);
+    let (mode, padding) = (f::GridSampleMode::Bicubic, f::GridPadding::Border);
+    let y = f::grid_sample(&x, &grid, mode, padding, false);
+    assert!((y - x).abs().max().item::<f32>() < 1e-4);
+}

@@ -232,7 +232,9 @@ pub fn batch_norm(x: &Tensor, options: BatchNormOptions<'_>) -> BatchNormOutput 
 fn with_statistics(x: &Tensor, mean: &Tensor, var: &Tensor, o: &BatchNormOptions<'_>) -> Tensor {
     let x = widen(x);
     let scale = (widen(var) + o.eps).sqrt().reciprocal();
-    let shape: Vec<usize> = (0..x.rank()).map(|d| if d == 1 { x.shape()[1] } else { 1 }).collect();
+    let channels = if x.rank() > 1 { 1 } else { 0 };
+    let shape: Vec<usize> =
+        (0..x.rank()).map(|d| if d == channels { x.shape()[d] } else { 1 }).collect();
     let y = (&x - widen(mean).reshape(&shape[..])) * scale.reshape(&shape[..]);
     per_channel(y, o.weight, o.bias)
 }

@@ -42,7 +42,7 @@ impl Tensor {
         // One row for each thing compared.
         let axis = dim.map(|d| axis_of("unique", d, self.rank()));
         let rows = match axis {
-            Some(a) if self.rank() > 0 => self.detach().transpose(a as isize, 0),
+            Some(a) if self.rank() > 0 => self.detach().movedim(a as isize, 0),
             _ => self.detach().reshape([self.numel()]),
         };
         let host = rows.to_host();
@@ -71,7 +71,7 @@ impl Tensor {
             rows.prim_take(&Tensor::from_slice(&first, [n]), std::panic::Location::caller())
         };
         let values = match axis {
-            Some(a) if self.rank() > 0 => picked.transpose(a as isize, 0),
+            Some(a) if self.rank() > 0 => picked.movedim(0, a as isize),
             _ => picked,
         };
         let inverse = Tensor::from_slice(&inverse, [count]);

@@ -61,11 +61,17 @@ impl Tensor {
     /// All products of the elements of two vectors; of bools, whether both are true. Counterpart: `torch.outer`.
     #[track_caller]
     pub fn outer(&self, other: &Tensor) -> Tensor {
+        if self.dtype() == DType::Bool && other.dtype() == DType::Bool {
+            assert!(
+                self.rank() == 1 && other.rank() == 1,
+                "outer: expected vectors, got shapes {:?} and {:?}",
+                self.shape(),
+                other.shape()
+            );
+            return self.unsqueeze(1).logical_and(other.unsqueeze(0));
+        }
         expect_ranks("outer", self, 1, other, 1);
         let (column, row) = (self.unsqueeze(1), other.unsqueeze(0));
-        if self.dtype() == DType::Bool && other.dtype() == DType::Bool {
-            return column.logical_and(&row);
-        }
         column * row
     }
 
@@ -140,6 +146,13 @@ impl Tensor {
     #[track_caller]
     fn blend(&self, product: Tensor, beta: Scalar, alpha: Scalar) -> Tensor {
         let dtype = product.dtype();
+        if dtype == DType::Bool {
+            // Of truth values a factor keeps all or nothing, and a sum is true where either is.
+            let kept = |t: &Tensor, s: Scalar| {
+                if s.as_f64() == 0.0 { t.zeros_like() } else { t.to_dtype(dtype) }
+            };
+            return kept(self, beta).logical_or(kept(&product, alpha));
+        }
         let times = |t: Tensor, s: Scalar| {
             if s.as_f64() == 1.0 { t } else { t * s.cast(dtype) }
         };

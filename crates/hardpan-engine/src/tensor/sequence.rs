@@ -20,16 +20,17 @@ impl Tensor {
         if whole {
             return Tensor::arange(start, end, step).to_dtype(dtype);
         }
-        let (mut s, mut e, mut d) = (start.as_f64(), end.as_f64(), step.as_f64());
-        if !dtype.is_float() {
-            (s, e, d) = (s.trunc(), e.trunc(), d.trunc());
-        }
+        let (mut s, e, mut d) = (start.as_f64(), end.as_f64(), step.as_f64());
         assert!(d != 0.0, "arange: step must not be 0");
         assert!(
             (e - s) * d >= 0.0,
             "arange: from {s} to {e} with step {d}: the step leads away from the end"
         );
         let n = ((e - s) / d).ceil() as usize;
+        if !dtype.is_float() {
+            // How many there are is counted before the fractions go.
+            (s, d) = (s.trunc(), d.trunc());
+        }
         let values: Vec<f64> = (0..n).map(|i| s + i as f64 * d).collect();
         Tensor::from_slice(&values, [n]).to_dtype(dtype)
     }

@@ -96,6 +96,7 @@ impl Tensor {
     ) -> Tensor {
         assert!(self.rank() <= 2, "cov: expected at most 2 dimensions, got {:?}", self.shape());
         let dtype = self.dtype().to_float();
+        let dtype = aweights.map_or(dtype, |a| dtype.promote(a.dtype()));
         let x = wide(self);
         let x = match x.rank() {
             0 => x.reshape([1, 1]),
