@@ -377,3 +377,21 @@ fn ragged_sequences_go_into_one_tensor_and_come_back() {
         assert_eq!(mask.to_vec::<bool>(), marked.to_vec::<bool>());
     }
 }
+
+#[test]
+fn a_transposed_convolution_to_a_size() {
+    let m = ConvTranspose2d::new(3, 2, 3).stride(2).padding(1);
+    let x = Tensor::randn([1, 3, 4, 5]);
+    assert_eq!(m.forward(&x).shape(), &[1, 2, 7, 9]);
+    let y = m.forward_to(&x, &[8, 9]);
+    assert_eq!(y.shape(), &[1, 2, 8, 9]);
+    assert_eq!(m.forward_to(&x, &[1, 2, 7, 9]).to_vec::<f32>(), m.forward(&x).to_vec::<f32>());
+    assert_eq!(y.i((.., .., 0..7)).to_vec::<f32>(), m.forward(&x).to_vec::<f32>());
+}
+
+#[test]
+#[should_panic(expected = "becomes 7 to 8, not 9")]
+fn a_transposed_convolution_to_a_size_it_cannot_reach() {
+    let m = ConvTranspose2d::new(3, 2, 3).stride(2).padding(1);
+    let _ = m.forward_to(&Tensor::randn([1, 3, 4, 4]), &[9, 7]);
+}

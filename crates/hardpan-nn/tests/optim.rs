@@ -3,6 +3,7 @@
 use hardpan_engine::{
     Tensor, flush_all, live_bytes, manual_seed, peak_bytes, plan_stats, reset_peak_bytes,
 };
+use hardpan_nn::optim::scheduler::{CyclicLR, Scheduler};
 use hardpan_nn::optim::{
     Adam, AdamW, Group, Hyper, LARS, Lamb, Lookahead, Optimizer, QHAdam, Recipe, SGD,
     clip_grad_norm, clip_grad_value, ranger,
@@ -221,4 +222,19 @@ fn clipping() {
 fn a_parameter_twice_is_refused() {
     let p = Param::new(Tensor::zeros([2]));
     SGD::new(0.1).build(vec![p.clone(), p]);
+}
+
+#[test]
+fn a_cycle_with_rates_for_each_group() {
+    let group = || Group::new([Param::new(Tensor::ones([1]))]);
+    let mut opt = SGD::new(0.1).build(vec![group(), group(), group()]);
+    let cycle = CyclicLR::new(0.0, 0.0).lrs(&[0.0, 1.0], &[1.0, 3.0]).steps(2, 2);
+    let mut cycle = cycle.cycle_momentum(false).start(&mut opt);
+    let mut seen = vec![opt.hypers(Hyper::Lr)];
+    for _ in 0..3 {
+        cycle.step(&mut opt);
+        seen.push(opt.hypers(Hyper::Lr));
+    }
+    // The last rates serve the groups beyond.
+    assert_eq!(seen, [[0.0, 1.0, 1.0], [0.5, 2.0, 2.0], [1.0, 3.0, 3.0], [0.5, 2.0, 2.0]]);
 }

@@ -295,6 +295,46 @@ macro_rules! transposed {
                 self.remake()
             }
 
+            /// As `forward`, with the spatial size of the result given (all sizes of the result, or these alone); the output
+            /// padding is chosen for it. Counterpart: the argument `output_size`.
+            ///
+            /// # Panics
+            /// When no output padding smaller than the stride gives that size.
+            #[track_caller]
+            pub fn forward_to(&self, x: &Tensor, size: &[usize]) -> Tensor {
+                let (name, o) = (stringify!($name), &self.options);
+                assert!(
+                    size.len() >= $n && x.rank() > $n,
+                    "{name}: an output size of {size:?} for an input of shape {:?}",
+                    x.shape()
+                );
+                let stride = o.stride.fit(name, "stride", $n);
+                let padding = o.padding.fit(name, "padding", $n);
+                let dilation = o.dilation.fit(name, "dilation", $n);
+                let (from, to) = (&x.shape()[x.rank() - $n..], &size[size.len() - $n..]);
+                let extra: Vec<usize> = (0..$n)
+                    .map(|d| {
+                        let reach = dilation[d] * (self.make.kernel[d] - 1) + 1;
+                        let full = (from[d] - 1) * stride[d] + reach;
+                        let fits = (to[d] + 2 * padding[d]).checked_sub(full);
+                        fits.filter(|e| *e < stride[d]).unwrap_or_else(|| {
+                            panic!(
+                                "{name}: an input of size {} becomes {} to {}, not {}",
+                                from[d],
+                                full as isize - 2 * padding[d] as isize,
+                                (full + stride[d] - 1) as isize - 2 * padding[d] as isize,
+                                to[d]
+                            )
+                        })
+                    })
+                    .collect();
+                let options = f::ConvTransposeOptions { output_padding: extra.into(), ..o.clone() };
+                hooked!(self, x => {
+                    let (weight, bias) = (self.weight.value(), value(&self.bias));
+                    f::$function(x, &weight, bias.as_ref(), options)
+                })
+            }
+
             #[track_caller]
             fn remake(mut self) -> $name {
                 let groups = self.options.groups;

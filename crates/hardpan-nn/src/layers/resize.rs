@@ -20,6 +20,7 @@ pub struct Upsample {
     #[module(skip)]
     mode: f::InterpolateMode,
     align_corners: bool,
+    recompute_scale_factor: bool,
 }
 
 impl Upsample {
@@ -30,6 +31,7 @@ impl Upsample {
             factor: None,
             mode: f::InterpolateMode::Nearest,
             align_corners: false,
+            recompute_scale_factor: false,
         }
     }
 
@@ -56,6 +58,13 @@ impl Upsample {
         self.align_corners = align;
         self
     }
+
+    /// Whether the step between places comes from the sizes, which are whole, and not from the factor. Default no.
+    #[must_use]
+    pub fn recompute_scale_factor(mut self, recompute: bool) -> Upsample {
+        self.recompute_scale_factor = recompute;
+        self
+    }
 }
 
 impl Forward for Upsample {
@@ -68,6 +77,7 @@ impl Forward for Upsample {
                 scale_factor: self.factor.clone(),
                 mode: self.mode,
                 align_corners: self.align_corners,
+                recompute_scale_factor: self.recompute_scale_factor,
                 ..Default::default()
             };
             f::interpolate(x, options)

@@ -184,8 +184,8 @@ pub enum CyclicMode {
 /// Up and down between two rates in straight lines, momentum the other way round. Counterpart: `CyclicLR`;
 /// Smith, <https://arxiv.org/abs/1506.01186>.
 pub struct CyclicLR {
-    base: f64,
-    max: f64,
+    base: Vec<f64>,
+    max: Vec<f64>,
     up: f64,
     down: f64,
     mode: CyclicMode,
@@ -198,8 +198,8 @@ impl CyclicLR {
     /// Between `base` and `max`, with 2000 steps up and as many down. It takes effect with [`start`](CyclicLR::start).
     pub fn new(base: f64, max: f64) -> CyclicLR {
         CyclicLR {
-            base,
-            max,
+            base: vec![base],
+            max: vec![max],
             up: 2000.0,
             down: 2000.0,
             mode: CyclicMode::Triangular,
@@ -209,6 +209,17 @@ impl CyclicLR {
         }
     }
 
+    /// A least and a largest rate for each group; the last ones serve the groups beyond.
+    ///
+    /// # Panics
+    /// When a list is empty.
+    #[must_use]
+    #[track_caller]
+    pub fn lrs(mut self, base: &[f64], max: &[f64]) -> CyclicLR {
+        assert!(!base.is_empty() && !max.is_empty(), "CyclicLR: no rates given");
+        (self.base, self.max) = (base.to_vec(), max.to_vec());
+        self
+    }
     /// Steps up and steps down. Default 2000 each.
     #[must_use]
     pub fn steps(mut self, up: usize, down: usize) -> CyclicLR {
@@ -237,12 +248,17 @@ impl CyclicLR {
     /// Sets rates and momentum for step 0.
     #[must_use]
     pub fn start(mut self, opt: &mut Optimizer) -> CyclicLR {
-        for g in &mut opt.groups {
-            g.initial_lr = Some(self.base);
+        for (i, g) in opt.groups.iter_mut().enumerate() {
+            g.initial_lr = Some(of_group(&self.base, i));
         }
         self.apply(opt);
         self
     }
+}
+
+/// The number of group `i`: its own, or the last.
+fn of_group(list: &[f64], i: usize) -> f64 {
+    list[i.min(list.len() - 1)]
 }
 
 impl Scheduler for CyclicLR {
@@ -258,8 +274,9 @@ impl Scheduler for CyclicLR {
             CyclicMode::Triangular2 => 1.0 / 2f64.powf(cycle - 1.0),
             CyclicMode::ExpRange(gamma) => gamma.powf(t),
         };
-        for g in opt.groups_mut() {
-            g.set(Hyper::Lr, self.base + (self.max - self.base) * height * scale);
+        for (i, g) in opt.groups_mut().iter_mut().enumerate() {
+            let (base, max) = (of_group(&self.base, i), of_group(&self.max, i));
+            g.set(Hyper::Lr, base + (max - base) * height * scale);
             if self.cycle_momentum && g.hypers().find(Hyper::Mom).is_some() {
                 let (low, high) = self.momentums;
                 g.set(Hyper::Mom, high - (high - low) * height * scale);
