@@ -91,7 +91,8 @@ fn activation(name: &str, a: &Args) -> Option<Vec<Output>> {
                 Some(d) => x().to_dtype(d),
                 None => x(),
             };
-            let dim = a.dim(1, "dim", -1);
+            // Without a dimension PyTorch's old rule holds.
+            let dim = a.dim(1, "dim", if [0, 1, 3].contains(&x.rank()) { 0 } else { 1 });
             match name {
                 "softmax" => f::softmax(&x, dim),
                 "softmin" => f::softmin(&x, dim),
@@ -102,6 +103,9 @@ fn activation(name: &str, a: &Args) -> Option<Vec<Output>> {
         "dropout1d" => f::dropout1d(&x(), a.float(1, "p", 0.5), a.bool(2, "training", true)),
         "dropout2d" => f::dropout2d(&x(), a.float(1, "p", 0.5), a.bool(2, "training", true)),
         "dropout3d" => f::dropout3d(&x(), a.float(1, "p", 0.5), a.bool(2, "training", true)),
+        "feature_alpha_dropout" => {
+            f::feature_alpha_dropout(&x(), a.float(1, "p", 0.5), a.bool(2, "training", false))
+        }
         "alpha_dropout" => {
             f::alpha_dropout(&x(), a.float(1, "p", 0.5), a.bool(2, "training", false))
         }

@@ -52,18 +52,25 @@ pub fn call(name: &str, a: &Args) -> Option<Vec<Output>> {
         }
         "linalg.svdvals" => one(x().svdvals()),
         "linalg.pinv" | "linalg.matrix_rank" => {
-            let tolerance = |name: &str| {
-                Some(match a.named(name)? {
+            let tolerance = |i: usize, name: &str| {
+                Some(match a.opt(i, name)? {
                     Arg::Tensor(t) => t.clone(),
                     number => Tensor::scalar(number.scalar()?.as_f64()),
                 })
             };
-            let (atol, rtol) = (tolerance("atol"), tolerance("rtol"));
-            let _ = a.named("hermitian");
+            // By position comes the relative one, under an older name.
+            let first = if name == "linalg.pinv" { "rcond" } else { "tol" };
+            let rtol = tolerance(1, first).or_else(|| tolerance(usize::MAX, "rtol"));
+            let atol = tolerance(usize::MAX, "atol");
+            let mut x = x();
+            if a.bool(usize::MAX, "hermitian", false) {
+                // Only the lower triangle is read.
+                x = x.tril(0) + x.tril(-1).mt();
+            }
             one(if name == "linalg.pinv" {
-                x().pinv(atol.as_ref(), rtol.as_ref())
+                x.pinv(atol.as_ref(), rtol.as_ref())
             } else {
-                x().matrix_rank(atol.as_ref(), rtol.as_ref())
+                x.matrix_rank(atol.as_ref(), rtol.as_ref())
             })
         }
         "linalg.matrix_norm" => {

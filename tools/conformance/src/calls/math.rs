@@ -65,6 +65,7 @@ fn unary(name: &str, a: &Args) -> Option<Vec<Output>> {
         "special.erfcx" => Tensor::erfcx,
         "special.i0e" => Tensor::i0e,
         "special.i1" => Tensor::i1,
+        "special.i1e" => Tensor::i1e,
         "special.log_ndtr" => Tensor::log_ndtr,
         "special.ndtr" => Tensor::ndtr,
         "special.ndtri" => Tensor::ndtri,
@@ -79,10 +80,13 @@ fn unary(name: &str, a: &Args) -> Option<Vec<Output>> {
 }
 
 /// Two operands, of which the first may be a number too.
-fn operands(a: &Args) -> (Tensor, &Arg) {
+fn operands<'a>(name: &str, a: &'a Args) -> (Tensor, &'a Arg) {
+    let to_float = ["xlogy", "special.xlog1py", "float_power"].contains(&name);
     let other = a.arg(1, "other");
     let first = match (a.arg(0, "input"), other) {
         (Arg::Tensor(t), _) => t.clone(),
+        // Not in the dtype of the tensor, which may be too small for it, where the result is a float.
+        (Arg::Int(_), Arg::Tensor(t)) if to_float && t.dtype().is_int() => a.tensor(0, "input"),
         (number, Arg::Tensor(t)) => number.tensor_like(t, Location::caller()),
         _ => a.tensor(0, "input"),
     };
@@ -128,7 +132,7 @@ fn binary(name: &str, a: &Args) -> Option<Vec<Output>> {
         "xlogy" => |x, y| x.xlogy(y),
         _ => return None,
     };
-    let (x, y) = operands(a);
+    let (x, y) = operands(name, a);
     one(f(&x, y))
 }
 
@@ -136,19 +140,19 @@ fn several(name: &str, a: &Args) -> Option<Vec<Output>> {
     let alpha = || a.scalar(usize::MAX, "alpha").unwrap_or(Scalar::Int(1));
     match name {
         "add" => {
-            let (x, y) = operands(a);
+            let (x, y) = operands(name, a);
             one(x.add_scaled(y, alpha()))
         }
         "sub" => {
-            let (x, y) = operands(a);
+            let (x, y) = operands(name, a);
             one(x.sub_scaled(y, alpha()))
         }
         "rsub" => {
-            let (x, y) = operands(a);
+            let (x, y) = operands(name, a);
             one(x.rsub(y, alpha()))
         }
         "div" | "true_divide" => {
-            let (x, y) = operands(a);
+            let (x, y) = operands(name, a);
             one(match a.opt_str(usize::MAX, "rounding_mode") {
                 None => x.div(y),
                 Some("floor") => x.floor_divide(y),
@@ -193,7 +197,7 @@ fn several(name: &str, a: &Args) -> Option<Vec<Output>> {
             one(if name == "addcmul" { x.addcmul(&p, &q, value) } else { x.addcdiv(&p, &q, value) })
         }
         "isclose" | "allclose" => {
-            let (x, y) = operands(a);
+            let (x, y) = operands(name, a);
             let rtol = a.float(2, "rtol", 1e-5);
             let atol = a.float(3, "atol", 1e-8);
             let nan = a.bool(4, "equal_nan", false);
@@ -223,6 +227,9 @@ fn several(name: &str, a: &Args) -> Option<Vec<Output>> {
         "ldexp" => one(a.tensor(0, "input").ldexp(&a.tensor(1, "other"))),
         "polygamma" => {
             one(a.tensor(1, "input").polygamma(a.int(0, "n", 0).try_into().expect("n >= 0")))
+        }
+        "mvlgamma" | "special.multigammaln" => {
+            one(a.tensor(0, "input").multigammaln(a.int(1, "p", 1) as usize))
         }
         "result_type" => {
             let pick = |i: usize, name: &str| match a.arg(i, name) {

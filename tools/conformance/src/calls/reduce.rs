@@ -59,6 +59,12 @@ fn folds(name: &str, a: &Args) -> Option<Vec<Output>> {
         _ => return None,
     };
     let input = x();
+    if ["all", "any"].contains(&name) && a.opt_ints(1, "dim").is_some_and(|d| d.is_empty()) {
+        // These two, unlike the sums, take an empty list at its word.
+        a.bool(2, "keepdim", false);
+        let dtype = if input.dtype() == DType::U8 { DType::U8 } else { DType::Bool };
+        return one(input.ne(0).to_dtype(dtype));
+    }
     let dims = dims(a, 1, input.rank());
     let wanted = a.dtype(usize::MAX, "dtype");
     let out = f(&cast(input.clone()), &dims);
@@ -431,7 +437,7 @@ fn products(name: &str, a: &Args) -> Option<Vec<Output>> {
                 .cross(&a.tensor(1, "other"), a.dim(usize::MAX, "dim", -1)));
         }
         "linalg.vander" => {
-            let x = a.tensor(0, "x");
+            let x = a.tensor(0, "x").atleast_1d();
             let n = a.opt_int(usize::MAX, "N").map_or(x.size(-1), |n| n as usize);
             return one(x.vander(n));
         }

@@ -131,6 +131,13 @@ pub(super) fn build(name: &str, kwargs: &Value, opt: &mut Optimizer) -> Option<B
     let list = |key: &str| -> Vec<usize> {
         a.opt_ints(usize::MAX, key).unwrap_or_default().into_iter().map(|n| n as usize).collect()
     };
+    let floats = |key: &str| -> Vec<f64> {
+        match a.named(key) {
+            Some(Arg::List(l)) => l.iter().filter_map(|x| x.scalar()).map(|s| s.as_f64()).collect(),
+            Some(x) => vec![x.scalar().expect("a number").as_f64()],
+            None => panic!("{key} is missing"),
+        }
+    };
     let out: Box<dyn Scheduler> = match name {
         "StepLR" => Box::new(StepLR::new(opt, int("step_size", 1), float("gamma", 0.1))),
         "MultiStepLR" => Box::new(MultiStepLR::new(opt, list("milestones"), float("gamma", 0.1))),
@@ -157,13 +164,7 @@ pub(super) fn build(name: &str, kwargs: &Value, opt: &mut Optimizer) -> Option<B
             float("eta_min", 0.0),
         )),
         "OneCycleLR" => {
-            let max: Vec<f64> = match a.named("max_lr") {
-                Some(Arg::List(l)) => {
-                    l.iter().filter_map(|x| x.scalar()).map(|s| s.as_f64()).collect()
-                }
-                Some(x) => vec![x.scalar().expect("a number").as_f64()],
-                None => panic!("max_lr is missing"),
-            };
+            let max = floats("max_lr");
             let total = match a.opt_int(usize::MAX, "total_steps") {
                 Some(n) => n as usize,
                 None => int("epochs", 0) * int("steps_per_epoch", 0),
@@ -193,7 +194,8 @@ pub(super) fn build(name: &str, kwargs: &Value, opt: &mut Optimizer) -> Option<B
                 "exp_range" => CyclicMode::ExpRange(float("gamma", 1.0)),
                 _ => CyclicMode::Triangular,
             };
-            let s = CyclicLR::new(float("base_lr", 0.0), float("max_lr", 0.0))
+            let s = CyclicLR::new(0.0, 0.0)
+                .lrs(&floats("base_lr"), &floats("max_lr"))
                 .steps(up, down)
                 .mode(mode)
                 .cycle_momentum(a.bool(usize::MAX, "cycle_momentum", true))

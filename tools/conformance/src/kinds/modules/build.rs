@@ -88,7 +88,14 @@ fn convolution(name: &str, a: &Args) -> Option<Built> {
                 m = m.dilation(d);
             }
             let _ = a.opt_str(9, "padding_mode");
-            layer(m.groups(a.int(6, "groups", 1) as usize).bias(a.bool(7, "bias", true)))
+            let m = m.groups(a.int(6, "groups", 1) as usize).bias(a.bool(7, "bias", true));
+            with(m, |m, a| {
+                let x = a.tensor(0, "input");
+                vec![match a.opt_ints(1, "output_size").map(unsigned) {
+                    Some(size) => m.forward_to(&x, &size),
+                    None => m.forward(&x),
+                }]
+            })
         }};
     }
     match name {
@@ -418,7 +425,8 @@ fn rest(name: &str, a: &Args) -> Option<Built> {
         "Upsample" => {
             let mode = a.str(2, "mode", "nearest");
             let mode = f::InterpolateMode::from_name(mode).expect("a known mode");
-            layer(resize!(Upsample).mode(mode).align_corners(a.bool(3, "align_corners", false)))
+            let m = resize!(Upsample).mode(mode).align_corners(a.bool(3, "align_corners", false));
+            layer(m.recompute_scale_factor(a.bool(4, "recompute_scale_factor", false)))
         }
         "UpsamplingNearest2d" => layer(resize!(UpsamplingNearest2d)),
         "UpsamplingBilinear2d" => layer(resize!(UpsamplingBilinear2d)),
