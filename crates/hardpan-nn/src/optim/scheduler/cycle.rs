@@ -220,6 +220,7 @@ impl CyclicLR {
         (self.base, self.max) = (base.to_vec(), max.to_vec());
         self
     }
+
     /// Steps up and steps down. Default 2000 each.
     #[must_use]
     pub fn steps(mut self, up: usize, down: usize) -> CyclicLR {
