@@ -472,7 +472,12 @@ impl Lower<'_> {
             })
             .count();
         let pressure = count4 + 2 * count8;
+        // Strips of columns are better small: each is read again and again while it is in the first cache.
+        let coded = matches!(self.layout, Layout::Flat | Layout::Rows)
+            && is_coded(full_steps, &phases, &self.values);
         let lanes = match pressure {
+            // Values stay in the processor's registers, and what a block costs beside them should not show.
+            _ if coded => 4096,
             0..=6 => 1024,
             7..=12 => 512,
             _ => 256,
@@ -555,6 +560,8 @@ impl Lower<'_> {
         let scratch =
             if straight && self.layout == Layout::Cols { segments * row_lanes * 8 } else { 0 };
         let cost = 1 + full_steps.iter().map(step_cost).sum::<usize>() + full_stores.len();
+        // What the interpreter would take; code is faster, which matters where there are tasks enough.
+        let cost = if coded && rows * k.max(1) >= 1 << 18 { cost.div_ceil(4) } else { cost };
         Program {
             layout: self.layout,
             straight,
@@ -586,6 +593,16 @@ impl Lower<'_> {
             cost,
         }
     }
+}
+
+/// Whether generated code computes all full values but those read in place: then blocks need no memory of their own.
+fn is_coded(steps: &[Step], phases: &[jit::arrange::Phase], values: &[Value]) -> bool {
+    let interpreted = |p: &&jit::arrange::Phase| p.passes.is_none();
+    let alone = phases.iter().filter(interpreted).flat_map(|p| &steps[p.steps.clone()]);
+    phases.iter().any(|p| p.passes.is_some())
+        && alone
+            .filter(|s| values[s.out].extent == Extent::Full)
+            .all(|s| matches!(s.action, Action::Load { in_place: true, period: 0, .. }))
 }
 
 fn step_cost(step: &Step) -> usize {
