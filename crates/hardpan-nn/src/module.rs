@@ -109,6 +109,12 @@ pub trait Module: Visit + Any {
         name.rsplit("::").next().unwrap_or(name)
     }
 
+    /// What the module is for, where that matters beyond its own computation: [`Role::Other`] unless
+    /// `#[derive(Module)]` is told by `#[module(role = ...)]`.
+    fn role(&self) -> Role {
+        Role::Other
+    }
+
     /// Every parameter with its name, in declaration order. One that is shared appears once, under its first name.
     /// Counterpart: `named_parameters`.
     fn named_parameters(&self) -> Vec<(String, Param)> {
@@ -194,6 +200,30 @@ pub trait Module: Visit + Any {
         walk(self, |_, item| {
             if let Item::Mode(m) = item {
                 m.set_training(training);
+            }
+        });
+    }
+
+    /// Switches dropout alone: that of dropout layers, and the one inside LSTM, GRU, `MultiheadAttention` and whatever else holds a
+    /// [`Mode::for_dropout`]. Batch norms keep their mode. For predictions with dropout on: Gal and Ghahramani,
+    /// <https://arxiv.org/abs/1506.02142>.
+    ///
+    /// ```
+    /// use hardpan_engine::{Tensor, manual_seed};
+    /// use hardpan_nn::{BatchNorm1d, Dropout, Forward, Module, seq};
+    /// manual_seed(1);
+    /// let model = seq![BatchNorm1d::new(50), Dropout::new(0.5)];
+    /// model.eval();
+    /// model.set_dropout(true);
+    /// let y = model.forward(&Tensor::ones([1, 50])).to_vec::<f32>(); // one item: batch norm would refuse it in training
+    /// assert!(y.contains(&0.0) && y.iter().any(|v| *v > 1.9));
+    /// ```
+    fn set_dropout(&self, on: bool) {
+        walk(self, |_, item| {
+            if let Item::Mode(m) = item
+                && m.is_for_dropout()
+            {
+                m.set_training(on);
             }
         });
     }
@@ -338,6 +368,56 @@ pub trait Module: Visit + Any {
         let mut tree = Tree::default();
         self.visit(&mut tree);
         tree.text
+    }
+}
+
+/// What a module is for, as optimizers, [`init`](crate::init) and callbacks need to know it: its type says how it computes, this what kind
+/// of layer it is. A type of yours says so in its derive.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::norm_params;
+/// use hardpan_nn::{Conv2d, Module, Param, Role, WeightNorm};
+///
+/// #[derive(Module)]
+/// #[module(role = Norm)]
+/// struct Rescale {
+///     gain: Param,
+/// }
+///
+/// let rescale = Rescale { gain: Param::new(Tensor::ones([3])) };
+/// assert_eq!(rescale.role(), Role::Norm);
+/// assert_eq!(norm_params(&rescale).len(), 1);
+/// // Weight norm is a way to write a weight, and no normalization layer.
+/// assert_eq!(norm_params(&WeightNorm::new(Conv2d::new(3, 8, 3))).len(), 0);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Role {
+    /// None of the others: activations, containers, whole models.
+    #[default]
+    Other,
+    /// A linear map with `weight [out, in]` and perhaps `bias [out]`, which [`init`](crate::init) may fill.
+    Linear,
+    /// A convolution with `weight [out, in / groups, window..]` and perhaps `bias [out]`, which [`init`](crate::init) may fill.
+    Conv,
+    /// A transposed convolution, whose weight is `[in, out / groups, window..]`.
+    ConvTranspose,
+    /// Normalization of activations, each item by itself: usually without weight decay, and trained while its group is frozen.
+    Norm,
+    /// As [`Norm`](Role::Norm), by statistics of batches, which are followed in training.
+    BatchNorm,
+}
+
+impl Role {
+    /// [`Norm`](Role::Norm) or [`BatchNorm`](Role::BatchNorm).
+    pub fn is_norm(self) -> bool {
+        matches!(self, Role::Norm | Role::BatchNorm)
+    }
+
+    /// [`Linear`](Role::Linear), [`Conv`](Role::Conv) or [`ConvTranspose`](Role::ConvTranspose).
+    pub fn is_linear_or_conv(self) -> bool {
+        matches!(self, Role::Linear | Role::Conv | Role::ConvTranspose)
     }
 }
 

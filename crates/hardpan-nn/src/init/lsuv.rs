@@ -84,7 +84,7 @@ where
         let param = |name: &str| own.iter().find(|(n, _)| n == name).map(|(_, p)| p.clone());
         let kind = call.module.type_name();
         let at = (call.path.to_owned(), kind);
-        let weighted = ["Linear", "Conv"].iter().any(|k| kind.contains(k));
+        let weighted = call.module.role().is_linear_or_conv();
         match param("weight") {
             // A shared layer counts where it is first called.
             Some(weight) if weighted && found.iter().all(|t| t.weight.id() != weight.id()) => {

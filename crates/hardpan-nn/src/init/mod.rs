@@ -103,11 +103,21 @@ impl Init {
         param.set(self.tensor(&param.shape()).to_dtype(param.dtype()));
     }
 
-    /// Fills the weights of every linear and convolution layer of a model (names ending in `weight`, at least 2 dimensions, in
-    /// modules whose type name has `Linear` or `Conv`) and their biases. Counterpart: fastai's `apply_init`.
+    /// Fills `weight` and `bias` of every linear and convolution layer of a model, as told by their [role](Module::role).
+    /// Counterpart: fastai's `apply_init`.
+    ///
+    /// ```
+    /// use hardpan_nn::init::Init;
+    /// use hardpan_nn::{BatchNorm1d, Linear, Module, seq};
+    /// let model = seq![Linear::new(4, 2), BatchNorm1d::new(2)];
+    /// Init::Constant(0.5).apply(&model);
+    /// let state = model.state_dict();
+    /// assert_eq!(state.get("0.weight").unwrap().to_vec::<f32>(), [0.5; 8]);
+    /// assert_eq!(state.get("1.weight").unwrap().to_vec::<f32>(), [1.0; 2]);
+    /// ```
     pub fn apply(self, model: &dyn Module) {
         model.for_each_module(&mut |_, m| {
-            if !["Linear", "Conv"].iter().any(|k| m.type_name().contains(k)) {
+            if !m.role().is_linear_or_conv() {
                 return;
             }
             let own = m.named_parameters();

@@ -115,7 +115,7 @@ impl MultiheadAttention {
             bias_k: None,
             bias_v: None,
             out_proj: Linear::new(embed, embed).init(Init::XavierUniform(1.0)),
-            training: Mode::new(),
+            training: Mode::for_dropout(),
             embed,
             heads,
             dropout: 0.0,

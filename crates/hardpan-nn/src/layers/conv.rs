@@ -55,6 +55,7 @@ macro_rules! convolutions {
         #[doc = concat!("A convolution: `x: ", $input, "`, with or without N. Keys: `weight [out, in / groups, ", $kernel, "]`, `bias [out]`.")]
         #[doc = concat!("Counterpart: `torch.nn.", stringify!($name), "`.")]
         #[derive(Module)]
+        #[module(role = Conv)]
         pub struct $name {
             #[doc = concat!("`[out, in / groups, ", $kernel, "]`")]
             pub weight: Param,
@@ -218,6 +219,7 @@ macro_rules! transposed {
         #[doc = concat!("A transposed convolution: `x: ", $input, "`, with or without N. Keys: `weight [in, out / groups, ", $kernel, "]`, `bias [out]`.")]
         #[doc = concat!("Counterpart: `torch.nn.", stringify!($name), "`.")]
         #[derive(Module)]
+        #[module(role = ConvTranspose)]
         pub struct $name {
             #[doc = concat!("`[in, out / groups, ", $kernel, "]`")]
             pub weight: Param,

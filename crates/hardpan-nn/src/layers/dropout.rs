@@ -21,7 +21,7 @@ macro_rules! dropouts {
             #[track_caller]
             pub fn new(p: f64) -> $name {
                 assert!((0.0..=1.0).contains(&p), "{}: the probability {p} is not in 0..=1", stringify!($name));
-                $name { p, training: Mode::new() }
+                $name { p, training: Mode::for_dropout() }
             }
         }
 

@@ -13,6 +13,7 @@ use hardpan_engine::{Tensor, functional as f};
 /// assert_eq!(layer.forward(&Tensor::ones([64, 784])).shape(), &[64, 50]);
 /// ```
 #[derive(Module)]
+#[module(role = Linear)]
 pub struct Linear {
     /// `[out, in]`
     pub weight: Param,

@@ -57,6 +57,7 @@ macro_rules! batch_norms {
         /// Keys: `weight`, `bias`, `running_mean`, `running_var` (all `[C]`), `num_batches_tracked` (i64).
         #[doc = concat!("Counterpart: `torch.nn.", stringify!($name), "`; Ioffe and Szegedy, <https://arxiv.org/abs/1502.03167>.")]
         #[derive(Module)]
+        #[module(role = BatchNorm)]
         pub struct $name {
             /// `[C]`, ones at first.
             pub weight: Option<Param>,
@@ -187,6 +188,7 @@ macro_rules! instance_norms {
         /// Without weight, bias and running statistics unless asked for.
         #[doc = concat!("Counterpart: `torch.nn.", stringify!($name), "`; Ulyanov et al., <https://arxiv.org/abs/1607.08022>.")]
         #[derive(Module)]
+        #[module(role = Norm)]
         pub struct $name {
             /// `[C]`, ones at first.
             pub weight: Option<Param>,
@@ -325,6 +327,7 @@ impl IntoShape for Vec<usize> {
 /// Layer normalization over the last dimensions: `(x - mean) / sqrt(var + eps) * weight + bias`, each row by itself.
 /// Keys: `weight`, `bias` of the normalized shape. Counterpart: `torch.nn.LayerNorm`; Ba et al., <https://arxiv.org/abs/1607.06450>.
 #[derive(Module)]
+#[module(role = Norm)]
 pub struct LayerNorm {
     /// Of the normalized shape, ones at first.
     pub weight: Option<Param>,
@@ -380,6 +383,7 @@ impl Forward for LayerNorm {
 /// `x / sqrt(mean(x^2) + eps) * weight` over the last dimensions. Key: `weight` of the normalized shape.
 /// Counterpart: `torch.nn.RMSNorm`; Zhang and Sennrich, <https://arxiv.org/abs/1910.07467>.
 #[derive(Module)]
+#[module(role = Norm)]
 pub struct RMSNorm {
     /// Of the normalized shape, ones at first.
     pub weight: Option<Param>,
@@ -422,6 +426,7 @@ impl Forward for RMSNorm {
 /// Normalization of groups of channels: `x: [N, C, ..]`, each group of each item by itself. Keys: `weight`, `bias`, both `[C]`.
 /// Counterpart: `torch.nn.GroupNorm`; Wu and He, <https://arxiv.org/abs/1803.08494>.
 #[derive(Module)]
+#[module(role = Norm)]
 pub struct GroupNorm {
     /// `[C]`, ones at first.
     pub weight: Option<Param>,
@@ -483,6 +488,7 @@ impl Forward for GroupNorm {
 /// Each element divided by a power of the mean square over neighbouring channels of `[N, C, ..]`.
 /// Counterpart: `torch.nn.LocalResponseNorm`; Krizhevsky et al. 2012, section 3.3.
 #[derive(Module, Clone, Debug)]
+#[module(role = Norm)]
 pub struct LocalResponseNorm {
     size: usize,
     alpha: f64,
@@ -539,6 +545,7 @@ impl Forward for LocalResponseNorm {
 /// assert_eq!(y.shape(), [2, 8, 4, 4]);
 /// ```
 #[derive(Module, Clone, Debug)]
+#[module(role = Norm)]
 pub struct CrossMapLRN2d {
     norm: LocalResponseNorm,
 }
@@ -597,6 +604,7 @@ impl Forward for CrossMapLRN2d {
 /// assert_eq!(BatchNorm1dFlat::new(4).forward(&Tensor::randn([2, 7, 4])).shape(), &[2, 7, 4]);
 /// ```
 #[derive(Module)]
+#[module(role = BatchNorm)]
 pub struct BatchNorm1dFlat {
     #[module(flatten)]
     norm: BatchNorm1d,

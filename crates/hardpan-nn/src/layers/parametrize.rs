@@ -3,7 +3,7 @@
 //! A wrapper holds the layer, takes the layer's own weight out of the walk, shows what it is computed from in its stead, and lends the
 //! layer the computed weight for the time of a call ([`Param::lend`]). Keys are those of `torch.nn.utils.parametrizations`.
 
-use crate::{Buffer, Forward, Mode, Module, Param, Reset, Visit, Visitor, visit_field};
+use crate::{Buffer, Forward, Mode, Module, Param, Reset, Role, Visit, Visitor, visit_field};
 use hardpan_engine::{Tensor, functional as f, no_grad};
 
 /// The parameter of this name, and where it is.
@@ -176,7 +176,7 @@ impl<L: Module> SpectralNorm<L> {
     pub fn new(layer: L) -> SpectralNorm<L> {
         let weight = named("SpectralNorm", &layer, "weight");
         let value = weight.value().detach();
-        let dim = usize::from(layer.type_name().starts_with("ConvTranspose"));
+        let dim = usize::from(layer.role() == Role::ConvTranspose);
         let matrix = rows(&value, dim);
         let unit = |n: usize| f::normalize(&Tensor::randn([n]), 2.0, 0, 1e-12);
         let out = SpectralNorm {
@@ -290,7 +290,7 @@ impl<L: Module> WeightDropout<L> {
     pub fn new(module: L, p: f64, names: &[&str]) -> WeightDropout<L> {
         assert!((0.0..=1.0).contains(&p), "WeightDropout: the probability {p} is not in 0..=1");
         let weights = names.iter().map(|n| named("WeightDropout", &module, n)).collect();
-        WeightDropout { module, p, weights, training: Mode::new() }
+        WeightDropout { module, p, weights, training: Mode::for_dropout() }
     }
 
     /// The layer inside.

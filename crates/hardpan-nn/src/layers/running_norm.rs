@@ -17,6 +17,7 @@ use hardpan_engine::{DType, Tensor, no_grad};
 /// assert_eq!(y.shape(), &[2, 3, 8, 8]);
 /// ```
 #[derive(Module)]
+#[module(role = BatchNorm)]
 pub struct RunningBatchNorm {
     /// `[C]`, ones at first.
     pub weight: Param,

@@ -22,7 +22,7 @@ impl RNNDropout {
     /// With this probability (fastai's default is 0.5).
     #[track_caller]
     pub fn new(p: f64) -> RNNDropout {
-        RNNDropout { p: probability("RNNDropout", p), training: Mode::new() }
+        RNNDropout { p: probability("RNNDropout", p), training: Mode::for_dropout() }
     }
 }
 
@@ -57,7 +57,11 @@ impl EmbeddingDropout {
     /// Of this table, with this probability.
     #[track_caller]
     pub fn new(emb: Embedding, p: f64) -> EmbeddingDropout {
-        EmbeddingDropout { emb, p: probability("EmbeddingDropout", p), training: Mode::new() }
+        EmbeddingDropout {
+            emb,
+            p: probability("EmbeddingDropout", p),
+            training: Mode::for_dropout(),
+        }
     }
 }
 

@@ -387,12 +387,12 @@ pub fn norm_and_bias_params(model: &dyn Module) -> Vec<Param> {
     out
 }
 
-/// All parameters of normalization layers (modules whose type name contains `Norm`).
+/// All parameters of normalization layers: modules whose [role](Module::role) is a norm's.
 pub fn norm_params(model: &dyn Module) -> Vec<Param> {
     let mut out = Vec::new();
     let mut seen = std::collections::HashSet::new();
     model.for_each_module(&mut |_, m| {
-        if m.type_name().contains("Norm") {
+        if m.role().is_norm() {
             out.extend(m.parameters().into_iter().filter(|p| seen.insert(p.id())));
         }
     });

@@ -134,6 +134,7 @@ impl Forward for StochasticDepth {
 
 /// Layer norm over the channels of `[N, C, H, W]`. Keys `weight [C]`, `bias [C]`. Counterpart: torchvision's `LayerNorm2d`.
 #[derive(Module)]
+#[module(role = Norm)]
 pub struct LayerNorm2d {
     /// `[C]`, ones at first.
     pub weight: Param,

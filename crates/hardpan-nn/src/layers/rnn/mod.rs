@@ -41,7 +41,7 @@ impl Stack {
             dropout: 0.0,
             bidirectional: false,
             proj: 0,
-            training: Mode::new(),
+            training: Mode::for_dropout(),
             weights: Vec::new(),
         };
         out.remake();
