@@ -8,12 +8,13 @@ mod focal;
 mod linear;
 
 pub use decode::Decode;
+use decode::class_dim;
 pub use focal::{BinaryFocalLoss, DiceLoss, FocalLoss};
 pub use linear::LinearCrossEntropyLoss;
 
 use crate::{Buffer, Forward, Module};
-use hardpan_engine::Tensor;
 use hardpan_engine::functional::{self as f, Reduction};
+use hardpan_engine::{DType, Tensor};
 
 /// The setter all losses with a plain reduction share.
 macro_rules! reduction {
@@ -27,6 +28,43 @@ macro_rules! reduction {
             }
         }
     };
+}
+
+/// `x` with its classes in dimension 1 (where the functions want them), and the target in the order that follows. With classes last,
+/// every other place becomes an item, which moves nothing in memory.
+#[track_caller]
+fn by_class(what: &str, x: &Tensor, y: &Tensor, dim: isize) -> (Tensor, Tensor) {
+    let at = class_dim(what, x, dim) as usize;
+    if x.rank() <= 1 || at == 1 {
+        return (x.clone(), y.clone());
+    }
+    let places: Vec<usize> = (0..x.rank()).filter(|d| *d != at).map(|d| x.size(d as isize)).collect();
+    let soft = y.dtype().is_float();
+    assert!(
+        if soft { y.shape() == x.shape() } else { y.shape() == places },
+        "{what}: for logits of shape {:?} with classes in dimension {at}, classes (i64) {places:?} or probabilities {:?} were expected, \
+         got {} {:?}",
+        x.shape(),
+        x.shape(),
+        y.dtype(),
+        y.shape()
+    );
+    if at + 1 == x.rank() {
+        let rows = |t: &Tensor| t.flatten(0, at as isize - 1);
+        return (rows(x), rows(y));
+    }
+    let second = |t: &Tensor| t.movedim(at as isize, 1);
+    (second(x), if soft { second(y) } else { y.clone() })
+}
+
+/// A loss of [`by_class`] for each place in the shape of the places again; one that was reduced stays.
+fn as_places(loss: Tensor, x: &Tensor, dim: isize, reduction: Reduction) -> Tensor {
+    if reduction != Reduction::None || x.rank() <= 1 {
+        return loss;
+    }
+    let mut shape = x.shape().to_vec();
+    shape.remove(class_dim("loss", x, dim) as usize);
+    loss.reshape(shape)
 }
 
 /// Cross entropy of logits `[N, C, ..]` or `[C]` and classes (i64 `[N, ..]`) or probabilities (of the shape of the logits).
@@ -46,6 +84,7 @@ pub struct CrossEntropyLoss {
     #[module(skip)]
     reduction: Reduction,
     label_smoothing: f64,
+    dim: isize,
 }
 reduction!(CrossEntropyLoss);
 
@@ -56,6 +95,7 @@ impl Default for CrossEntropyLoss {
             ignore_index: -100,
             reduction: Reduction::Mean,
             label_smoothing: 0.0,
+            dim: 1,
         }
     }
 }
@@ -86,6 +126,14 @@ impl CrossEntropyLoss {
         self.label_smoothing = share;
         self
     }
+
+    /// The dimension of classes; negative counts from the end, so -1 takes `[B, T, C]` and targets `[B, T]`. Default 1, as in PyTorch.
+    /// Counterpart: `axis` of fastai's losses.
+    #[must_use]
+    pub fn dim(mut self, dim: isize) -> CrossEntropyLoss {
+        self.dim = dim;
+        self
+    }
 }
 
 impl Forward<(Tensor, Tensor)> for CrossEntropyLoss {
@@ -99,7 +147,8 @@ impl Forward<(Tensor, Tensor)> for CrossEntropyLoss {
             reduction: self.reduction,
             label_smoothing: self.label_smoothing,
         };
-        f::cross_entropy_with(x, y, options)
+        let (flat, target) = by_class("CrossEntropyLoss", x, y, self.dim);
+        as_places(f::cross_entropy_with(&flat, &target, options), x, self.dim, self.reduction)
     }
 }
 
@@ -110,12 +159,13 @@ pub struct NLLLoss {
     ignore_index: i64,
     #[module(skip)]
     reduction: Reduction,
+    dim: isize,
 }
 reduction!(NLLLoss);
 
 impl Default for NLLLoss {
     fn default() -> NLLLoss {
-        NLLLoss { weight: None, ignore_index: -100, reduction: Reduction::Mean }
+        NLLLoss { weight: None, ignore_index: -100, reduction: Reduction::Mean, dim: 1 }
     }
 }
 
@@ -138,6 +188,14 @@ impl NLLLoss {
         self.ignore_index = class;
         self
     }
+
+    /// The dimension of classes; negative counts from the end, so -1 takes `[B, T, C]` and targets `[B, T]`. Default 1, as in PyTorch.
+    /// Counterpart: `axis` of fastai's losses.
+    #[must_use]
+    pub fn dim(mut self, dim: isize) -> NLLLoss {
+        self.dim = dim;
+        self
+    }
 }
 
 impl Forward<(Tensor, Tensor)> for NLLLoss {
@@ -151,7 +209,8 @@ impl Forward<(Tensor, Tensor)> for NLLLoss {
             reduction: self.reduction,
             ..Default::default()
         };
-        f::nll_loss(x, y, options)
+        let (flat, target) = by_class("NLLLoss", x, y, self.dim);
+        as_places(f::nll_loss(&flat, &target, options), x, self.dim, self.reduction)
     }
 }
 
@@ -550,6 +609,77 @@ impl CTCLoss {
     ) -> Tensor {
         f::ctc_loss(log_probabilities, targets, input_lengths, target_lengths, self.options)
     }
+}
+
+/// Log-probabilities `[T, N, C]` (or `[T, C]`) and labels (i64) `[N, S]` (or `[S]`), those shorter than S filled up with -1 as
+/// [`decodes`](Decode::decodes) gives them; every input has all T steps. Reads the labels. What a learner's loss takes.
+impl Forward<(Tensor, Tensor)> for CTCLoss {
+    type Output = Tensor;
+    #[track_caller]
+    fn forward(&self, (log_probabilities, labels): &(Tensor, Tensor)) -> Tensor {
+        let items = if log_probabilities.rank() == 3 { log_probabilities.size(1) } else { 1 };
+        assert!(
+            labels.rank() + 1 == log_probabilities.rank() && (labels.rank() < 2 || labels.size(0) == items),
+            "CTCLoss: log-probabilities [T, N, C] and labels [N, S], or both without N, were expected, got shapes {:?} and {:?}",
+            log_probabilities.shape(),
+            labels.shape()
+        );
+        let longest = labels.size(-1);
+        let all = labels.to_dtype(DType::I64).to_vec::<i64>();
+        let length = |n: usize| {
+            let own = &all[n * longest..(n + 1) * longest];
+            let length = own.iter().position(|l| *l < 0).unwrap_or(longest);
+            assert!(
+                own[length..].iter().all(|l| *l < 0),
+                "CTCLoss: the labels of item {n} go on after -1, which ends them: {own:?}"
+            );
+            length
+        };
+        let target_lengths: Vec<usize> = (0..items).map(length).collect();
+        // What fills up is not read.
+        let inputs = vec![log_probabilities.size(0); items];
+        self.of(log_probabilities, &labels.maximum(0), &inputs, &target_lengths)
+    }
+}
+
+/// As [`of`](CTCLoss::of), with the lengths as tensors (i64, `[N]`): `(targets, input_lengths, target_lengths)` is the target. Reads them.
+impl Forward<(Tensor, (Tensor, Tensor, Tensor))> for CTCLoss {
+    type Output = Tensor;
+    #[track_caller]
+    fn forward(&self, (x, (targets, inputs, lengths)): &(Tensor, (Tensor, Tensor, Tensor))) -> Tensor {
+        let numbers = |t: &Tensor| -> Vec<usize> {
+            let read = t.to_dtype(DType::I64).to_vec::<i64>();
+            read.into_iter().map(|n| usize::try_from(n).unwrap_or(usize::MAX)).collect()
+        };
+        self.of(x, targets, &numbers(inputs), &numbers(lengths))
+    }
+}
+
+/// Losses of three tensors as a learner calls them: with what the model gives, and the target.
+macro_rules! as_prediction_and_target {
+    ($($(#[$doc:meta])* $name:ident: $p:ty, $y:ty = |$pred:pat_param, $target:pat_param| $three:expr;)*) => {$(
+        $(#[$doc])*
+        impl Forward<($p, $y)> for $name {
+            type Output = Tensor;
+            #[track_caller]
+            fn forward(&self, ($pred, $target): &($p, $y)) -> Tensor {
+                Forward::<(Tensor, Tensor, Tensor)>::forward(self, &$three)
+            }
+        }
+    )*};
+}
+
+as_prediction_and_target! {
+    /// A prediction `(x1, x2)` and the target.
+    MarginRankingLoss: (Tensor, Tensor), Tensor = |(a, b), y| (a.clone(), b.clone(), y.clone());
+    /// A prediction `(x1, x2)` and the target.
+    CosineEmbeddingLoss: (Tensor, Tensor), Tensor = |(a, b), y| (a.clone(), b.clone(), y.clone());
+    /// A prediction `(mean, variance)` and the target.
+    GaussianNLLLoss: (Tensor, Tensor), Tensor = |(mean, var), y| (mean.clone(), y.clone(), var.clone());
+    /// A prediction `(anchor, positive, negative)`, which needs no target.
+    TripletMarginLoss: (Tensor, Tensor, Tensor), () = |three, ()| three.clone();
+    /// A prediction `(anchor, positive, negative)`, which needs no target.
+    TripletMarginWithDistanceLoss: (Tensor, Tensor, Tensor), () = |three, ()| three.clone();
 }
 
 /// Of two tensors of rows.
