@@ -31,6 +31,11 @@ pub(super) fn when(condition: bool, f: fn(&mut Update<'_>)) -> Option<fn(&mut Up
     condition.then_some(f)
 }
 
+/// True weight decay or an L2 term.
+fn decay(decoupled: bool) -> fn(&mut Update<'_>) {
+    if decoupled { weight_decay } else { l2_reg }
+}
+
 /// Settings as a struct with a setter for each, so that they can be written in a row.
 macro_rules! settings {
     ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $f:ident: $t:ty = $default:expr),* $(,)? }) => {
@@ -94,7 +99,7 @@ impl Recipe for SGD {
         );
         list(&[
             when(self.maximize, maximize),
-            Some(if self.decoupled { weight_decay } else { l2_reg }),
+            Some(decay(self.decoupled)),
             Some(if self.nesterov { nesterov_momentum } else { momentum }),
             Some(sgd_step),
         ])
@@ -150,7 +155,7 @@ impl Recipe for Adam {
     fn steps(&self) -> Vec<Step> {
         list(&[
             when(self.maximize, maximize),
-            Some(if self.decoupled { weight_decay } else { l2_reg }),
+            Some(decay(self.decoupled)),
             Some(average_grad),
             Some(average_sqr_grad),
             when(self.amsgrad, max_sqr_grad),
@@ -205,8 +210,10 @@ settings! {
         alpha: f64 = 0.99,
         /// Added to the root. Default 1e-8.
         eps: f64 = 1e-8,
-        /// Weight decay (L2). Default 0.
+        /// Weight decay. Default 0.
         weight_decay: f64 = 0.0,
+        /// Whether the decay is decoupled from the gradient (true weight decay, as fastai's) rather than an L2 term. Default no.
+        decoupled: bool = false,
         /// Momentum. Default 0.
         momentum: f64 = 0.0,
         /// Take the mean off before squaring. Default no.
@@ -220,7 +227,7 @@ impl Recipe for RMSprop {
     fn steps(&self) -> Vec<Step> {
         list(&[
             when(self.maximize, maximize),
-            Some(l2_reg),
+            Some(decay(self.decoupled)),
             Some(if self.centered { rms_normalize_centered } else { rms_normalize }),
             Some(momentum),
             Some(sgd_step),
@@ -245,8 +252,10 @@ settings! {
         lr: f64 = 1e-2,
         /// Decay of the learning rate with the step. Default 0.
         lr_decay: f64 = 0.0,
-        /// Weight decay (L2). Default 0.
+        /// Weight decay. Default 0.
         weight_decay: f64 = 0.0,
+        /// Whether the decay is decoupled from the gradient (true weight decay, as fastai's) rather than an L2 term. Default no.
+        decoupled: bool = false,
         /// What the sum starts from. Default 0.
         initial_accumulator_value: f64 = 0.0,
         /// Added to the root. Default 1e-10.
@@ -258,7 +267,7 @@ settings! {
 
 impl Recipe for Adagrad {
     fn steps(&self) -> Vec<Step> {
-        list(&[when(self.maximize, maximize), Some(l2_reg), Some(adagrad_step)])
+        list(&[when(self.maximize, maximize), Some(decay(self.decoupled)), Some(adagrad_step)])
     }
     fn hypers(&self) -> Hypers {
         Hypers::new(&[
@@ -280,8 +289,10 @@ settings! {
         rho: f64 = 0.9,
         /// Added inside the roots. Default 1e-6.
         eps: f64 = 1e-6,
-        /// Weight decay (L2). Default 0.
+        /// Weight decay. Default 0.
         weight_decay: f64 = 0.0,
+        /// Whether the decay is decoupled from the gradient (true weight decay, as fastai's) rather than an L2 term. Default no.
+        decoupled: bool = false,
         /// Ascend. Default no.
         maximize: bool = false,
     }
@@ -289,7 +300,7 @@ settings! {
 
 impl Recipe for Adadelta {
     fn steps(&self) -> Vec<Step> {
-        list(&[when(self.maximize, maximize), Some(l2_reg), Some(adadelta_step)])
+        list(&[when(self.maximize, maximize), Some(decay(self.decoupled)), Some(adadelta_step)])
     }
     fn hypers(&self) -> Hypers {
         Hypers::new(&[
@@ -310,8 +321,10 @@ settings! {
         betas: (f64, f64) = (0.9, 0.999),
         /// Added to the size of a gradient. Default 1e-8.
         eps: f64 = 1e-8,
-        /// Weight decay (L2). Default 0.
+        /// Weight decay. Default 0.
         weight_decay: f64 = 0.0,
+        /// Whether the decay is decoupled from the gradient (true weight decay, as fastai's) rather than an L2 term. Default no.
+        decoupled: bool = false,
         /// Ascend. Default no.
         maximize: bool = false,
     }
@@ -319,7 +332,7 @@ settings! {
 
 impl Recipe for Adamax {
     fn steps(&self) -> Vec<Step> {
-        list(&[when(self.maximize, maximize), Some(l2_reg), Some(average_grad), Some(adamax_step)])
+        list(&[when(self.maximize, maximize), Some(decay(self.decoupled)), Some(average_grad), Some(adamax_step)])
     }
     fn hypers(&self) -> Hypers {
         adam_hypers(self.lr, self.betas, self.eps, self.weight_decay)
@@ -350,7 +363,7 @@ impl Recipe for NAdam {
     fn steps(&self) -> Vec<Step> {
         list(&[
             when(self.maximize, maximize),
-            Some(if self.decoupled { weight_decay } else { l2_reg }),
+            Some(decay(self.decoupled)),
             Some(average_grad),
             Some(average_sqr_grad),
             Some(nadam_step),
@@ -385,7 +398,7 @@ impl Recipe for RAdam {
     fn steps(&self) -> Vec<Step> {
         list(&[
             when(self.maximize, maximize),
-            Some(if self.decoupled { weight_decay } else { l2_reg }),
+            Some(decay(self.decoupled)),
             Some(average_grad),
             Some(average_sqr_grad),
             Some(radam_step),
@@ -407,8 +420,10 @@ settings! {
         alpha: f64 = 0.75,
         /// Step at which averaging starts. Default 1e6.
         t0: f64 = 1e6,
-        /// Weight decay (L2). Default 0.
+        /// Weight decay. Default 0.
         weight_decay: f64 = 0.0,
+        /// Whether the decay is decoupled from the gradient (true weight decay, as fastai's) rather than an L2 term. Default no.
+        decoupled: bool = false,
         /// Ascend. Default no.
         maximize: bool = false,
     }
@@ -416,7 +431,7 @@ settings! {
 
 impl Recipe for ASGD {
     fn steps(&self) -> Vec<Step> {
-        list(&[when(self.maximize, maximize), Some(l2_reg), Some(asgd_step)])
+        list(&[when(self.maximize, maximize), Some(decay(self.decoupled)), Some(asgd_step)])
     }
     fn hypers(&self) -> Hypers {
         Hypers::new(&[
@@ -493,7 +508,8 @@ impl Recipe for Adafactor {
 }
 
 settings! {
-    /// Adam with steps scaled to the size of each parameter, for large batches. Counterpart: fastai's `Lamb`.
+    /// Adam with steps scaled to the size of each parameter, for large batches: You et al., <https://arxiv.org/abs/1904.00962>.
+    /// Counterpart: fastai's `Lamb`, whose decay comes first and is not rescaled (in the paper it is).
     Lamb {
         /// Learning rate. Default 0.001.
         lr: f64 = 1e-3,
@@ -503,12 +519,14 @@ settings! {
         eps: f64 = 1e-5,
         /// Weight decay. Default 0.
         weight_decay: f64 = 0.0,
+        /// Whether the decay is decoupled from the gradient (true weight decay, as fastai's) rather than an L2 term. Default yes.
+        decoupled: bool = true,
     }
 }
 
 impl Recipe for Lamb {
     fn steps(&self) -> Vec<Step> {
-        list(&[Some(average_grad), Some(average_sqr_grad), Some(lamb_step)])
+        list(&[Some(decay(self.decoupled)), Some(average_grad), Some(average_sqr_grad), Some(lamb_step)])
     }
     fn hypers(&self) -> Hypers {
         adam_hypers(self.lr, self.betas, self.eps, self.weight_decay)
@@ -516,15 +534,18 @@ impl Recipe for Lamb {
 }
 
 settings! {
-    /// SGD with gradients rescaled by layer: LARS, <https://arxiv.org/abs/1708.03888>, or with `clip` (the default) LARC. fastai's `Larc` is the
-    /// same but for the momentum, which there averages gradients that are not rescaled.
+    /// SGD with a rate for each parameter, in proportion to the ratio of its norm and its gradient's: LARS, You et al.,
+    /// <https://arxiv.org/abs/1708.03888>, or with `clip` (the default) LARC. Counterpart: fastai's `Larc`, whose momentum averages gradients
+    /// before they are rescaled. Parameters of zeros move as in SGD; fastai's would stay.
     LARS {
         /// Learning rate. Default 0.001.
         lr: f64 = 1e-3,
         /// Momentum. Default 0.9.
         momentum: f64 = 0.9,
-        /// Weight decay (L2). Default 0.
+        /// Weight decay. Default 0.
         weight_decay: f64 = 0.0,
+        /// Whether the decay is decoupled from the gradient (true weight decay, as fastai's) rather than an L2 term. Default yes.
+        decoupled: bool = true,
         /// Trust coefficient. Default 0.02.
         trust_coeff: f64 = 0.02,
         /// Added to the norms. Default 1e-8.
@@ -536,7 +557,7 @@ settings! {
 
 impl Recipe for LARS {
     fn steps(&self) -> Vec<Step> {
-        list(&[Some(if self.clip { larc } else { lars }), Some(momentum), Some(sgd_step)])
+        list(&[Some(decay(self.decoupled)), Some(if self.clip { larc_step } else { lars_step })])
     }
     fn hypers(&self) -> Hypers {
         Hypers::new(&[
@@ -561,14 +582,16 @@ settings! {
         nus: (f64, f64) = (0.7, 1.0),
         /// Added to the root of the second moment. Default 1e-8.
         eps: f64 = 1e-8,
-        /// Weight decay (decoupled). Default 0.
+        /// Weight decay. Default 0.
         weight_decay: f64 = 0.0,
+        /// Whether the decay is decoupled from the gradient (true weight decay, as fastai's) rather than an L2 term. Default yes.
+        decoupled: bool = true,
     }
 }
 
 impl Recipe for QHAdam {
     fn steps(&self) -> Vec<Step> {
-        list(&[Some(weight_decay), Some(average_grad), Some(average_sqr_grad), Some(qhadam_step)])
+        list(&[Some(decay(self.decoupled)), Some(average_grad), Some(average_sqr_grad), Some(qhadam_step)])
     }
     fn hypers(&self) -> Hypers {
         let mut h = adam_hypers(self.lr, self.betas, self.eps, self.weight_decay);

@@ -294,15 +294,12 @@ pub fn lookahead(k: u64, alpha: f64) -> impl Fn(&mut Update<'_>) + Send + Sync {
     }
 }
 
-/// LAMB: Adam's step, rescaled for each parameter by the ratio of norms: <https://arxiv.org/abs/1904.00962>, algorithm 2.
-/// The weight decay is part of the rescaled step.
+/// LAMB: Adam's step, rescaled for each parameter by the ratio of the root mean squares of value and step, at most 10:
+/// <https://arxiv.org/abs/1904.00962>, algorithm 2. The decay is a step of its own, as in fastai; in the paper it is part of what is rescaled.
+/// Counterpart: fastai's `lamb_step`.
 pub fn lamb_step(u: &mut Update<'_>) {
     let debias = 1.0 - u.power(u.hyper(Hyper::Mom));
-    let mut step = state(u, "exp_avg") / adam_denominator(u) * (1.0 / debias);
-    let wd = u.wd();
-    if wd != 0.0 {
-        step += &u.value * wd;
-    }
+    let step = state(u, "exp_avg") / adam_denominator(u) * (1.0 / debias);
     let (r1, r2) = ((&u.value * &u.value).mean(..).sqrt(), (&step * &step).mean(..).sqrt());
     let both = r1.gt(0.0).to_dtype(step.dtype()) * r2.gt(0.0).to_dtype(step.dtype());
     let ratio = (&r1 / &r2).minimum(10.0).where_(&both.gt(0.0), r1.ones_like());
@@ -345,26 +342,25 @@ pub(super) fn muon_step(u: &mut Update<'_>, settings: &super::Muon) {
     u.value = &u.value - x * (u.lr() * ratio);
 }
 
-/// LARC: the gradient and its L2 term, rescaled by `trust_coeff |p| / (|g| + wd |p|)` over the learning rate, at most 1: no parameter takes
-/// a step larger than plain SGD would. Comes before the momentum. Counterpart: NVIDIA apex's `LARC`.
-pub fn larc(u: &mut Update<'_>) {
-    let lr = u.lr();
-    rescale_by_layer(u, |local| (local * (1.0 / lr)).minimum(1.0));
+/// LARS: the step of SGD with [`momentum`], rescaled for each parameter by `trust_coeff |p| / (|g| + wd |p| + eps)`:
+/// <https://arxiv.org/abs/1708.03888>, algorithm 1. Where value or gradient are all zeros the factor is 1, so that biases leave 0.
+/// Counterpart: fastai's `larc_layer_lr` without its clip, and `larc_step`.
+pub fn lars_step(u: &mut Update<'_>) {
+    step_by_layer(u, |ratio| ratio);
 }
 
-/// LARS: the gradient and its L2 term, rescaled by `trust_coeff |p| / (|g| + wd |p|)`: <https://arxiv.org/abs/1708.03888>, algorithm 1.
-/// Comes before the momentum.
-pub fn lars(u: &mut Update<'_>) {
-    rescale_by_layer(u, |local| local);
+/// LARC: [`lars_step`] with factors of at most 1, so that no parameter takes a step larger than SGD would.
+/// Counterpart: fastai's `larc_layer_lr` and `larc_step`.
+pub fn larc_step(u: &mut Update<'_>) {
+    step_by_layer(u, |ratio| ratio.minimum(1.0));
 }
 
-fn rescale_by_layer(u: &mut Update<'_>, ratio: impl Fn(Tensor) -> Tensor) {
+fn step_by_layer(u: &mut Update<'_>, bound: impl Fn(Tensor) -> Tensor) {
     let norm = |x: &Tensor| (x * x).sum(..).sqrt();
-    let wd = u.wd();
     let (p, g) = (norm(&u.value), norm(&u.grad));
-    let local = &p * u.hyper(Hyper::Trust) / (&g + &p * wd + u.hyper(Hyper::Eps));
+    let ratio = &p * u.hyper(Hyper::Trust) / (&g + &p * u.wd() + u.hyper(Hyper::Eps));
     let both = p.gt(0.0).to_dtype(p.dtype()) * g.gt(0.0).to_dtype(p.dtype());
-    let ratio = ratio(local).where_(&both.gt(0.0), p.ones_like());
-    l2_reg(u);
-    u.grad = &u.grad * ratio;
+    let ratio = bound(ratio).where_(&both.gt(0.0), p.ones_like());
+    momentum(u);
+    u.value = &u.value - &u.grad * (ratio * u.lr());
 }
