@@ -38,7 +38,8 @@ fn by_class(what: &str, x: &Tensor, y: &Tensor, dim: isize) -> (Tensor, Tensor) 
     if x.rank() <= 1 || at == 1 {
         return (x.clone(), y.clone());
     }
-    let places: Vec<usize> = (0..x.rank()).filter(|d| *d != at).map(|d| x.size(d as isize)).collect();
+    let places: Vec<usize> =
+        (0..x.rank()).filter(|d| *d != at).map(|d| x.size(d as isize)).collect();
     let soft = y.dtype().is_float();
     assert!(
         if soft { y.shape() == x.shape() } else { y.shape() == places },
@@ -619,7 +620,8 @@ impl Forward<(Tensor, Tensor)> for CTCLoss {
     fn forward(&self, (log_probabilities, labels): &(Tensor, Tensor)) -> Tensor {
         let items = if log_probabilities.rank() == 3 { log_probabilities.size(1) } else { 1 };
         assert!(
-            labels.rank() + 1 == log_probabilities.rank() && (labels.rank() < 2 || labels.size(0) == items),
+            labels.rank() + 1 == log_probabilities.rank()
+                && (labels.rank() < 2 || labels.size(0) == items),
             "CTCLoss: log-probabilities [T, N, C] and labels [N, S], or both without N, were expected, got shapes {:?} and {:?}",
             log_probabilities.shape(),
             labels.shape()
@@ -646,7 +648,10 @@ impl Forward<(Tensor, Tensor)> for CTCLoss {
 impl Forward<(Tensor, (Tensor, Tensor, Tensor))> for CTCLoss {
     type Output = Tensor;
     #[track_caller]
-    fn forward(&self, (x, (targets, inputs, lengths)): &(Tensor, (Tensor, Tensor, Tensor))) -> Tensor {
+    fn forward(
+        &self,
+        (x, (targets, inputs, lengths)): &(Tensor, (Tensor, Tensor, Tensor)),
+    ) -> Tensor {
         let numbers = |t: &Tensor| -> Vec<usize> {
             let read = t.to_dtype(DType::I64).to_vec::<i64>();
             read.into_iter().map(|n| usize::try_from(n).unwrap_or(usize::MAX)).collect()

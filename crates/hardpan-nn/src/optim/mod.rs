@@ -249,7 +249,17 @@ impl Optimizer {
     }
 
     /// Adds a group; what it does not say itself it takes from `hypers` of the first group. Counterpart: `add_param_group`.
+    ///
+    /// # Panics
+    /// If one of its parameters is in a group already.
+    #[track_caller]
     pub fn add_group(&mut self, mut group: Group) {
+        for p in group.params() {
+            assert!(
+                self.params().all(|old| old.id() != p.id()),
+                "Optimizer: the parameter {p:?} is in a group already; it would be updated twice"
+            );
+        }
         if let Some(first) = self.groups.first() {
             for (h, v) in first.hypers.iter() {
                 if group.hypers.find(h).is_none() {

@@ -332,7 +332,12 @@ settings! {
 
 impl Recipe for Adamax {
     fn steps(&self) -> Vec<Step> {
-        list(&[when(self.maximize, maximize), Some(decay(self.decoupled)), Some(average_grad), Some(adamax_step)])
+        list(&[
+            when(self.maximize, maximize),
+            Some(decay(self.decoupled)),
+            Some(average_grad),
+            Some(adamax_step),
+        ])
     }
     fn hypers(&self) -> Hypers {
         adam_hypers(self.lr, self.betas, self.eps, self.weight_decay)
@@ -526,7 +531,12 @@ settings! {
 
 impl Recipe for Lamb {
     fn steps(&self) -> Vec<Step> {
-        list(&[Some(decay(self.decoupled)), Some(average_grad), Some(average_sqr_grad), Some(lamb_step)])
+        list(&[
+            Some(decay(self.decoupled)),
+            Some(average_grad),
+            Some(average_sqr_grad),
+            Some(lamb_step),
+        ])
     }
     fn hypers(&self) -> Hypers {
         adam_hypers(self.lr, self.betas, self.eps, self.weight_decay)
@@ -591,7 +601,12 @@ settings! {
 
 impl Recipe for QHAdam {
     fn steps(&self) -> Vec<Step> {
-        list(&[Some(decay(self.decoupled)), Some(average_grad), Some(average_sqr_grad), Some(qhadam_step)])
+        list(&[
+            Some(decay(self.decoupled)),
+            Some(average_grad),
+            Some(average_sqr_grad),
+            Some(qhadam_step),
+        ])
     }
     fn hypers(&self) -> Hypers {
         let mut h = adam_hypers(self.lr, self.betas, self.eps, self.weight_decay);
