@@ -56,6 +56,25 @@ pub trait Visit: Send + Sync {
 }
 
 /// Receives what a walk meets. Every method does nothing unless overridden.
+///
+/// ```
+/// use hardpan_nn::{Linear, Module, Param, Visitor, seq};
+/// use hardpan_nn::Visit;
+/// /// Counts what is frozen.
+/// struct Frozen(usize);
+///
+/// impl Visitor for Frozen {
+///     fn param(&mut self, param: &Param) {
+///         self.0 += usize::from(param.is_frozen());
+///     }
+/// }
+///
+/// let model = seq![Linear::new(4, 8), Linear::new(8, 2)];
+/// model.get(0).unwrap().freeze();
+/// let mut frozen = Frozen(0);
+/// model.visit(&mut frozen);
+/// assert_eq!(frozen.0, 2);
+/// ```
 pub trait Visitor {
     /// The walk goes into a field or element: `name` is one part of a key such as `layers.1.bias`.
     fn enter(&mut self, name: &str) {
@@ -88,6 +107,26 @@ pub trait Visitor {
 }
 
 /// Visits `field` under `name`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Module, Param, Visit, Visitor, visit_field};
+/// /// Two of one kind, named by a letter.
+/// struct Pair(Param, Param);
+///
+/// impl Visit for Pair {
+///     fn visit(&self, v: &mut dyn Visitor) {
+///         v.begin(self);
+///         visit_field(v, "a", &self.0);
+///         visit_field(v, "b", &self.1);
+///         v.end();
+///     }
+/// }
+/// impl Module for Pair {}
+///
+/// let pair = Pair(Param::new(Tensor::ones([2])), Param::new(Tensor::ones([3])));
+/// assert_eq!(pair.state_dict().keys().collect::<Vec<_>>(), ["a", "b"]);
+/// ```
 pub fn visit_field<T: Visit + ?Sized>(v: &mut dyn Visitor, name: &str, field: &T) {
     v.enter(name);
     field.visit(v);
@@ -97,6 +136,19 @@ pub fn visit_field<T: Visit + ?Sized>(v: &mut dyn Visitor, name: &str, field: &T
 /// A part of a model, or a whole one. Derive it; all methods are provided.
 ///
 /// Counterpart: `torch.nn.Module`, without its `forward` (that is [`Forward`](crate::Forward), which says the types).
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, Linear, Module, ReLU, seq};
+/// let model = seq![Linear::new(4, 8), ReLU, Linear::new(8, 2)];
+/// assert_eq!(model.num_parameters(), 4 * 8 + 8 + 8 * 2 + 2);
+/// let saved = model.state_dict();
+/// assert_eq!(saved.keys().collect::<Vec<_>>(), ["0.weight", "0.bias", "2.weight", "2.bias"]);
+/// let other = seq![Linear::new(4, 8), ReLU, Linear::new(8, 2)];
+/// other.load_state_dict(&saved, true).unwrap();
+/// let x = Tensor::randn([3, 4]);
+/// assert_eq!(model.forward(&x).to_vec::<f32>(), other.forward(&x).to_vec::<f32>());
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a module",
     note = "put `#[derive(Module)]` on it, or wrap a closure in `Lambda`"
@@ -429,6 +481,15 @@ impl dyn Module {
 }
 
 /// Runs `f` with `model` in evaluation mode, then puts every flag back as it was (also if `f` panics).
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Dropout, Forward, evaluating};
+/// let layer = Dropout::new(0.5);
+/// let y = evaluating(&layer, || layer.forward(&Tensor::ones([3])));
+/// assert_eq!(y.to_vec::<f32>(), [1.0; 3]);
+/// assert!(layer.training.is_training());
+/// ```
 pub fn evaluating<M: Module + ?Sized, R>(model: &M, f: impl FnOnce() -> R) -> R {
     struct Back(Vec<(Mode, bool)>);
     impl Drop for Back {

@@ -72,6 +72,18 @@ impl fmt::Debug for Mode {
 }
 
 /// What can be put back to its beginning.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Module, State};
+/// use hardpan_nn::Reset;
+/// let hidden = State::new(Some(Tensor::ones([2])));
+/// let saved = hidden.save().unwrap();
+/// hidden.reset();
+/// assert!(hidden.get().is_none());
+/// hidden.load(saved);
+/// assert_eq!(hidden.get().unwrap().to_vec::<f32>(), [1.0, 1.0]);
+/// ```
 pub trait Reset {
     /// Forgets everything.
     fn reset(&self);

@@ -6,6 +6,15 @@ use hardpan_engine::{DType, Tensor, no_grad};
 use std::sync::{Arc, Mutex};
 
 /// Settings of [`lsuv`].
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::init::{Lsuv, lsuv};
+/// use hardpan_nn::Linear;
+/// let options = Lsuv { tolerance: 0.01, ..Lsuv::default() };
+/// let layers = lsuv(&Linear::new(8, 16), &(Tensor::randn([64, 8]) * 5.0), options);
+/// assert!((layers[0].std - 1.0).abs() < 0.01);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Lsuv {
     /// How near to 0 and 1 mean and deviation must come. Default 0.001.
@@ -25,6 +34,15 @@ impl Default for Lsuv {
 }
 
 /// What [`lsuv`] reached for one layer.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::init::{Lsuv, lsuv};
+/// use hardpan_nn::{Linear, ReLU, seq};
+/// let model = seq![Linear::new(8, 16), ReLU, Linear::new(16, 4)];
+/// let layers = lsuv(&model, &Tensor::randn([64, 8]), Lsuv::default());
+/// assert_eq!(layers.iter().map(|l| l.path.as_str()).collect::<Vec<_>>(), ["0", "2"]);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct LsuvLayer {
     /// The path of the layer.

@@ -40,16 +40,74 @@ macro_rules! dropouts {
 dropouts! {
     /// Zeroes elements with probability `p` and scales the rest by `1 / (1 - p)`; does nothing in evaluation.
     /// Counterpart: `torch.nn.Dropout`; Hinton et al., <https://arxiv.org/abs/1207.0580>.
+    ///
+    /// ```
+    /// use hardpan_engine::{Tensor, manual_seed};
+    /// use hardpan_nn::{Dropout, Forward, Module};
+    /// manual_seed(1);
+    /// let layer = Dropout::new(0.5);
+    /// let y = layer.forward(&Tensor::ones([100])).to_vec::<f32>();
+    /// assert!(y.iter().all(|v| *v == 0.0 || *v == 2.0));
+    /// layer.eval();
+    /// assert_eq!(layer.forward(&Tensor::ones([3])).to_vec::<f32>(), [1.0; 3]);
+    /// ```
     Dropout = dropout;
     /// As [`Dropout`], whole channels of `[N, C, L]` or `[C, L]`. Counterpart: `torch.nn.Dropout1d`.
+    ///
+    /// ```
+    /// use hardpan_engine::{Tensor, manual_seed};
+    /// use hardpan_nn::{Dropout1d, Forward};
+    /// manual_seed(1);
+    /// let y = Dropout1d::new(0.5).forward(&Tensor::ones([20, 3, 5]));
+    /// let (least, most) = (y.amin([2]), y.amax([2]));
+    /// assert_eq!(least.to_vec::<f32>(), most.to_vec::<f32>()); // a channel is dropped whole
+    /// assert!(least.to_vec::<f32>().contains(&0.0));
+    /// ```
     Dropout1d = dropout1d;
     /// As [`Dropout`], whole channels of `[N, C, H, W]` or `[C, H, W]`. Counterpart: `torch.nn.Dropout2d`.
+    ///
+    /// ```
+    /// use hardpan_engine::{Tensor, manual_seed};
+    /// use hardpan_nn::{Dropout2d, Forward};
+    /// manual_seed(1);
+    /// let y = Dropout2d::new(0.5).forward(&Tensor::ones([20, 3, 4, 4]));
+    /// let (least, most) = (y.amin([2, 3]), y.amax([2, 3]));
+    /// assert_eq!(least.to_vec::<f32>(), most.to_vec::<f32>()); // a channel is dropped whole
+    /// assert!(least.to_vec::<f32>().contains(&0.0));
+    /// ```
     Dropout2d = dropout2d;
     /// As [`Dropout`], whole channels of `[N, C, D, H, W]` or without N. Counterpart: `torch.nn.Dropout3d`.
+    ///
+    /// ```
+    /// use hardpan_engine::{Tensor, manual_seed};
+    /// use hardpan_nn::{Dropout3d, Forward};
+    /// manual_seed(1);
+    /// let y = Dropout3d::new(0.5).forward(&Tensor::ones([20, 3, 2, 4, 4]));
+    /// let (least, most) = (y.amin([2, 3, 4]), y.amax([2, 3, 4]));
+    /// assert_eq!(least.to_vec::<f32>(), most.to_vec::<f32>()); // a channel is dropped whole
+    /// assert!(least.to_vec::<f32>().contains(&0.0));
+    /// ```
     Dropout3d = dropout3d;
     /// Dropout for SELU networks: keeps mean and variance. Counterpart: `torch.nn.AlphaDropout`.
+    ///
+    /// ```
+    /// use hardpan_engine::{Tensor, manual_seed};
+    /// use hardpan_nn::{AlphaDropout, Forward};
+    /// manual_seed(1);
+    /// let y = AlphaDropout::new(0.2).forward(&Tensor::randn([10_000]));
+    /// assert!(y.mean(..).item::<f32>().abs() < 0.05);
+    /// assert!(((&y * &y).mean(..).item::<f32>() - 1.0).abs() < 0.1);
+    /// ```
     AlphaDropout = alpha_dropout;
     /// As [`AlphaDropout`], whole channels. Counterpart: `torch.nn.FeatureAlphaDropout`.
+    ///
+    /// ```
+    /// use hardpan_engine::{Tensor, manual_seed};
+    /// use hardpan_nn::{FeatureAlphaDropout, Forward};
+    /// manual_seed(1);
+    /// let y = FeatureAlphaDropout::new(0.5).forward(&Tensor::ones([20, 3, 4]));
+    /// assert_eq!(y.amin(2).to_vec::<f32>(), y.amax(2).to_vec::<f32>()); // a channel is dropped whole
+    /// ```
     FeatureAlphaDropout = feature_alpha_dropout;
 }
 

@@ -157,6 +157,17 @@ impl<X: ?Sized, L: Forward<X> + Module> Forward<X> for WeightNorm<L> {
 ///
 /// Keys: the layer's without the weight, `parametrizations.weight.original`, and the buffers `parametrizations.weight.0._u` and `._v`.
 /// Counterpart: `torch.nn.utils.parametrizations.spectral_norm`; Miyato et al., <https://arxiv.org/abs/1802.05957>.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Linear, Module, SpectralNorm};
+/// let layer = SpectralNorm::new(Linear::new(6, 6));
+/// layer.eval();
+/// let w = layer.weight();
+/// let x = Tensor::randn([100, 6]);
+/// let gain = w.matmul(&x.t()).square().sum(0) / x.square().sum(1);
+/// assert!(gain.amax(..).item::<f32>() < 1.1); // no input grows
+/// ```
 pub struct SpectralNorm<L> {
     layer: L,
     weight: Param,

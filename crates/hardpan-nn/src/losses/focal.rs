@@ -82,6 +82,14 @@ impl Forward<(Tensor, Tensor)> for FocalLoss {
 
 /// Focal loss of labels: `alpha_t (1 - p_t)^gamma` times the binary cross entropy of logits and targets of one shape, `p_t` being the
 /// probability of what is true, `alpha_t` alpha for yes and 1 - alpha for no. Lin et al., <https://arxiv.org/abs/1708.02002>.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{BinaryFocalLoss, Forward};
+/// let loss = BinaryFocalLoss::new(2.0);
+/// let pair = (Tensor::zeros([3]), Tensor::ones([3]));
+/// assert!((loss.forward(&pair).item::<f32>() - 0.25 * 2f32.ln()).abs() < 1e-6);
+/// ```
 #[derive(Module, Clone, Debug)]
 pub struct BinaryFocalLoss {
     gamma: f64,
@@ -130,6 +138,15 @@ impl Forward<(Tensor, Tensor)> for BinaryFocalLoss {
 
 /// 1 - the Dice coefficient of softmax and truth, for each item and class over all pixels; summed. Logits `[N, C, ..]`, classes (i64)
 /// `[N, ..]`. Counterpart: fastai's `DiceLoss`; Milletari et al., <https://arxiv.org/abs/1606.04797>.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{DiceLoss, Forward};
+/// let sure = Tensor::from_slice(&[20f32, -20.0, -20.0, 20.0], [1, 2, 2]); // two classes of two pixels
+/// let loss = |classes: &[i64]| DiceLoss::new().forward(&(sure.clone(), Tensor::from_slice(classes, [1, 2])));
+/// assert!(loss(&[0, 1]).item::<f32>() < 1e-5);
+/// assert!((loss(&[1, 0]).item::<f32>() - 2.0).abs() < 1e-5); // 1 for each class
+/// ```
 #[derive(Module, Clone, Debug)]
 pub struct DiceLoss {
     pub(super) dim: isize,
