@@ -1,6 +1,6 @@
 //! The `#[module(...)]` attributes, on fields and on the type.
 
-use syn::{Attribute, LitStr, Path};
+use syn::{Attribute, Ident, LitStr, Path};
 
 pub const NOT_ON_VARIANTS: &str = "#[module(...)] goes on the variant's fields, not on the variant";
 
@@ -52,6 +52,7 @@ impl FieldAttr {
 #[derive(Default)]
 pub struct ContainerAttr {
     pub krate: Option<Path>,
+    pub role: Option<Ident>,
 }
 
 impl ContainerAttr {
@@ -63,8 +64,13 @@ impl ContainerAttr {
                     let path: LitStr = meta.value()?.parse()?;
                     out.krate = Some(path.parse()?);
                     Ok(())
+                } else if meta.path.is_ident("role") {
+                    out.role = Some(meta.value()?.parse()?);
+                    Ok(())
                 } else {
-                    Err(meta.error("expected `crate = \"path\"` (other attributes go on fields)"))
+                    Err(meta.error(
+                        "expected `role = ...` or `crate = \"path\"` (other attributes go on fields)",
+                    ))
                 }
             })?;
         }

@@ -38,7 +38,9 @@ use syn::{Data, DeriveInput, Field, Fields, Ident, Type, parse_macro_input};
 /// - `#[module(flatten)]`: no name, the field's own keys stand beside those of the other fields;
 /// - `#[module(skip)]`: the walk passes by. For constants, closures and foreign types.
 ///
-/// On the type: `#[module(crate = "path")]`: where the `hardpan_nn` crate is found, if it was renamed.
+/// On the type:
+/// - `#[module(role = Norm)]`: what the module is for, a variant of `hardpan_nn::Role`; what `Module::role` answers;
+/// - `#[module(crate = "path")]`: where the `hardpan_nn` crate is found, if it was renamed.
 ///
 /// Type parameters that occur in walked fields get the bound `Visit`.
 #[proc_macro_derive(Module, attributes(module))]
@@ -103,6 +105,7 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
             Self: ::core::marker::Send + ::core::marker::Sync + 'static
         ));
     }
+    let role = container.role.map(|role| quote!(fn role(&self) -> #nn::Role { #nn::Role::#role }));
     let (impl_generics, ty_generics, clause) = generics.split_for_impl();
     Ok(quote! {
         #[automatically_derived]
@@ -112,7 +115,7 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
             }
         }
         #[automatically_derived]
-        impl #impl_generics #nn::Module for #name #ty_generics #clause {}
+        impl #impl_generics #nn::Module for #name #ty_generics #clause { #role }
     })
 }
 

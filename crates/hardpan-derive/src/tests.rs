@@ -30,6 +30,15 @@ fn attributes_that_do_not_exist() {
 }
 
 #[test]
+fn attributes_of_the_type() {
+    let with = |attr: &str| format!("#[module({attr})] struct Net {{ a: Linear }}");
+    assert!(expanded(&with("role = Norm")).contains("Role :: Norm"));
+    assert!(!expanded(&with("crate = \"nn\"")).contains("fn role"));
+    assert!(error(&with("role = \"Norm\"")).contains("expected identifier"));
+    assert!(error(&with("skip")).contains("`role = ...` or `crate = \"path\"`"));
+}
+
+#[test]
 fn names_that_are_no_part_of_a_key() {
     for name in ["", "conv.weight"] {
         let said = error(&format!("struct Net {{ #[module(name = \"{name}\")] a: Linear }}"));

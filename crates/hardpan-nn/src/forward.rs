@@ -102,6 +102,13 @@ chain! {
 
 /// A module from tensor to tensor. Implemented by itself for everything that is a [`Module`] and has the [`Forward`]; as
 /// `Box<dyn Layer>`, layers of different types live in one list or field.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, Layer, Linear, ReLU};
+/// let layers: Vec<Box<dyn Layer>> = vec![Box::new(Linear::new(4, 8)), Box::new(ReLU)];
+/// assert_eq!(layers.forward(&Tensor::ones([2, 4])).shape(), [2, 8]);
+/// ```
 pub trait Layer: Module + Forward<Tensor, Output = Tensor> {}
 
 impl<T: Module + Forward<Tensor, Output = Tensor>> Layer for T {}
@@ -139,6 +146,14 @@ impl<X: ?Sized, Y, F: Fn(&X) -> Y> Forward<X> for Lambda<F> {
 /// to [`Tensor`]. The type of a closure's argument must be written: `|x: &Tensor| x * 2.0`.
 ///
 /// `Kind` only tells the two apart for the compiler, which finds it by itself.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, Linear};
+/// use hardpan_nn::IntoLayer;
+/// let layers = [Linear::new(4, 4).into_layer(), (|x: &Tensor| x.abs()).into_layer()];
+/// assert!(layers[1].forward(&layers[0].forward(&Tensor::ones([1, 4]))).amin(..).item::<f32>() >= 0.0);
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a layer",
     note = "a layer is a `Module` with `Forward<Tensor, Output = Tensor>`, or a function `fn(&Tensor) -> Tensor`; \

@@ -76,7 +76,7 @@ pub use forward::{Forward, IntoLayer, Lambda, Layer, kind};
 pub use hardpan_derive::Module;
 pub use layers::*;
 pub use losses::*;
-pub use module::{Module, Visit, Visitor, evaluating, visit_field};
+pub use module::{Module, Role, Visit, Visitor, evaluating, visit_field};
 pub use param::{Buffer, Lent, Param};
 pub use param_vector::{parameters_to_vector, vector_to_parameters};
 pub use sequential::Sequential;

@@ -56,6 +56,25 @@ pub trait Visit: Send + Sync {
 }
 
 /// Receives what a walk meets. Every method does nothing unless overridden.
+///
+/// ```
+/// use hardpan_nn::{Linear, Module, Param, Visitor, seq};
+/// use hardpan_nn::Visit;
+/// /// Counts what is frozen.
+/// struct Frozen(usize);
+///
+/// impl Visitor for Frozen {
+///     fn param(&mut self, param: &Param) {
+///         self.0 += usize::from(param.is_frozen());
+///     }
+/// }
+///
+/// let model = seq![Linear::new(4, 8), Linear::new(8, 2)];
+/// model.get(0).unwrap().freeze();
+/// let mut frozen = Frozen(0);
+/// model.visit(&mut frozen);
+/// assert_eq!(frozen.0, 2);
+/// ```
 pub trait Visitor {
     /// The walk goes into a field or element: `name` is one part of a key such as `layers.1.bias`.
     fn enter(&mut self, name: &str) {
@@ -88,6 +107,26 @@ pub trait Visitor {
 }
 
 /// Visits `field` under `name`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Module, Param, Visit, Visitor, visit_field};
+/// /// Two of one kind, named by a letter.
+/// struct Pair(Param, Param);
+///
+/// impl Visit for Pair {
+///     fn visit(&self, v: &mut dyn Visitor) {
+///         v.begin(self);
+///         visit_field(v, "a", &self.0);
+///         visit_field(v, "b", &self.1);
+///         v.end();
+///     }
+/// }
+/// impl Module for Pair {}
+///
+/// let pair = Pair(Param::new(Tensor::ones([2])), Param::new(Tensor::ones([3])));
+/// assert_eq!(pair.state_dict().keys().collect::<Vec<_>>(), ["a", "b"]);
+/// ```
 pub fn visit_field<T: Visit + ?Sized>(v: &mut dyn Visitor, name: &str, field: &T) {
     v.enter(name);
     field.visit(v);
@@ -97,6 +136,19 @@ pub fn visit_field<T: Visit + ?Sized>(v: &mut dyn Visitor, name: &str, field: &T
 /// A part of a model, or a whole one. Derive it; all methods are provided.
 ///
 /// Counterpart: `torch.nn.Module`, without its `forward` (that is [`Forward`](crate::Forward), which says the types).
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, Linear, Module, ReLU, seq};
+/// let model = seq![Linear::new(4, 8), ReLU, Linear::new(8, 2)];
+/// assert_eq!(model.num_parameters(), 4 * 8 + 8 + 8 * 2 + 2);
+/// let saved = model.state_dict();
+/// assert_eq!(saved.keys().collect::<Vec<_>>(), ["0.weight", "0.bias", "2.weight", "2.bias"]);
+/// let other = seq![Linear::new(4, 8), ReLU, Linear::new(8, 2)];
+/// other.load_state_dict(&saved, true).unwrap();
+/// let x = Tensor::randn([3, 4]);
+/// assert_eq!(model.forward(&x).to_vec::<f32>(), other.forward(&x).to_vec::<f32>());
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a module",
     note = "put `#[derive(Module)]` on it, or wrap a closure in `Lambda`"
@@ -107,6 +159,12 @@ pub trait Module: Visit + Any {
         let name = std::any::type_name::<Self>();
         let name = name.split('<').next().unwrap_or(name);
         name.rsplit("::").next().unwrap_or(name)
+    }
+
+    /// What the module is for, where that matters beyond its own computation: [`Role::Other`] unless
+    /// `#[derive(Module)]` is told by `#[module(role = ...)]`.
+    fn role(&self) -> Role {
+        Role::Other
     }
 
     /// Every parameter with its name, in declaration order. One that is shared appears once, under its first name.
@@ -194,6 +252,30 @@ pub trait Module: Visit + Any {
         walk(self, |_, item| {
             if let Item::Mode(m) = item {
                 m.set_training(training);
+            }
+        });
+    }
+
+    /// Switches dropout alone: that of dropout layers, and the one inside LSTM, GRU, `MultiheadAttention` and whatever else holds a
+    /// [`Mode::for_dropout`]. Batch norms keep their mode. For predictions with dropout on: Gal and Ghahramani,
+    /// <https://arxiv.org/abs/1506.02142>.
+    ///
+    /// ```
+    /// use hardpan_engine::{Tensor, manual_seed};
+    /// use hardpan_nn::{BatchNorm1d, Dropout, Forward, Module, seq};
+    /// manual_seed(1);
+    /// let model = seq![BatchNorm1d::new(50), Dropout::new(0.5)];
+    /// model.eval();
+    /// model.set_dropout(true);
+    /// let y = model.forward(&Tensor::ones([1, 50])).to_vec::<f32>(); // one item: batch norm would refuse it in training
+    /// assert!(y.contains(&0.0) && y.iter().any(|v| *v > 1.9));
+    /// ```
+    fn set_dropout(&self, on: bool) {
+        walk(self, |_, item| {
+            if let Item::Mode(m) = item
+                && m.is_for_dropout()
+            {
+                m.set_training(on);
             }
         });
     }
@@ -341,6 +423,56 @@ pub trait Module: Visit + Any {
     }
 }
 
+/// What a module is for, as optimizers, [`init`](crate::init) and callbacks need to know it: its type says how it computes, this what kind
+/// of layer it is. A type of yours says so in its derive.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::norm_params;
+/// use hardpan_nn::{Conv2d, Module, Param, Role, WeightNorm};
+///
+/// #[derive(Module)]
+/// #[module(role = Norm)]
+/// struct Rescale {
+///     gain: Param,
+/// }
+///
+/// let rescale = Rescale { gain: Param::new(Tensor::ones([3])) };
+/// assert_eq!(rescale.role(), Role::Norm);
+/// assert_eq!(norm_params(&rescale).len(), 1);
+/// // Weight norm is a way to write a weight, and no normalization layer.
+/// assert_eq!(norm_params(&WeightNorm::new(Conv2d::new(3, 8, 3))).len(), 0);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Role {
+    /// None of the others: activations, containers, whole models.
+    #[default]
+    Other,
+    /// A linear map with `weight [out, in]` and perhaps `bias [out]`, which [`init`](crate::init) may fill.
+    Linear,
+    /// A convolution with `weight [out, in / groups, window..]` and perhaps `bias [out]`, which [`init`](crate::init) may fill.
+    Conv,
+    /// A transposed convolution, whose weight is `[in, out / groups, window..]`.
+    ConvTranspose,
+    /// Normalization of activations, each item by itself: usually without weight decay, and trained while its group is frozen.
+    Norm,
+    /// As [`Norm`](Role::Norm), by statistics of batches, which are followed in training.
+    BatchNorm,
+}
+
+impl Role {
+    /// [`Norm`](Role::Norm) or [`BatchNorm`](Role::BatchNorm).
+    pub fn is_norm(self) -> bool {
+        matches!(self, Role::Norm | Role::BatchNorm)
+    }
+
+    /// [`Linear`](Role::Linear), [`Conv`](Role::Conv) or [`ConvTranspose`](Role::ConvTranspose).
+    pub fn is_linear_or_conv(self) -> bool {
+        matches!(self, Role::Linear | Role::Conv | Role::ConvTranspose)
+    }
+}
+
 impl dyn Module {
     /// This module as a `T`, if it is one.
     pub fn downcast_ref<T: Module>(&self) -> Option<&T> {
@@ -349,6 +481,15 @@ impl dyn Module {
 }
 
 /// Runs `f` with `model` in evaluation mode, then puts every flag back as it was (also if `f` panics).
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Dropout, Forward, evaluating};
+/// let layer = Dropout::new(0.5);
+/// let y = evaluating(&layer, || layer.forward(&Tensor::ones([3])));
+/// assert_eq!(y.to_vec::<f32>(), [1.0; 3]);
+/// assert!(layer.training.is_training());
+/// ```
 pub fn evaluating<M: Module + ?Sized, R>(model: &M, f: impl FnOnce() -> R) -> R {
     struct Back(Vec<(Mode, bool)>);
     impl Drop for Back {

@@ -16,6 +16,16 @@ fn next_id() -> u64 {
 ///
 /// Cloning gives another handle to the same cell, so two modules that hold clones share (tie) the parameter: it
 /// is trained once, and saved under both names. Counterpart: `torch.nn.Parameter`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::Param;
+/// let w = Param::new(Tensor::from_slice(&[1f32, 2.0], [2]));
+/// (w.value() * 3.0).sum(..).backward();
+/// assert_eq!(w.grad().unwrap().to_vec::<f32>(), [3.0, 3.0]);
+/// w.set(w.value() - w.grad().unwrap());
+/// assert_eq!(w.value().to_vec::<f32>(), [-2.0, -1.0]);
+/// ```
 #[derive(Clone)]
 pub struct Param(Arc<ParamCell>);
 
@@ -199,6 +209,16 @@ impl Param {
 }
 
 /// A value shown in place of a parameter's own; see [`Param::lend`].
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::Param;
+/// let w = Param::new(Tensor::ones([2]));
+/// let lent = w.lend(w.value() * 5.0);
+/// assert_eq!(w.value().to_vec::<f32>(), [5.0, 5.0]);
+/// drop(lent);
+/// assert_eq!(w.value().to_vec::<f32>(), [1.0, 1.0]);
+/// ```
 pub struct Lent {
     param: Param,
     id: u64,
@@ -234,6 +254,15 @@ impl fmt::Debug for Param {
 /// A tensor that a module keeps and saves but does not train: running statistics, position tables, masks.
 ///
 /// A cell as [`Param`] is: clones share it. Counterpart: `register_buffer`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::Buffer;
+/// let mean = Buffer::new(Tensor::zeros([2]));
+/// mean.set(mean.value() * 0.9 + 0.1);
+/// assert!((mean.value().to_vec::<f32>()[0] - 0.1).abs() < 1e-6);
+/// assert!(mean.is_persistent() && !Buffer::transient(Tensor::zeros([2])).is_persistent());
+/// ```
 #[derive(Clone)]
 pub struct Buffer(Arc<BufferCell>);
 

@@ -24,6 +24,14 @@ pub fn parameters_to_vector(params: &[Param]) -> Tensor {
 
 /// Sets all parameters from one vector, in the dtype they have. Counterpart: `torch.nn.utils.vector_to_parameters`.
 ///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, Linear, Module, vector_to_parameters};
+/// let layer = Linear::new(2, 1);
+/// vector_to_parameters(&Tensor::from_slice(&[1f32, 2.0, 3.0], [3]), &layer.parameters());
+/// assert_eq!(layer.forward(&Tensor::ones([1, 2])).item::<f32>(), 6.0);
+/// ```
+///
 /// # Panics
 /// If the vector does not have as many elements as the parameters.
 #[track_caller]

@@ -1,6 +1,6 @@
 //! What the walk does with the types of the standard library: goes through containers, passes by plain data.
 
-use crate::{Module, Visit, Visitor, visit_field};
+use crate::{Module, Role, Visit, Visitor, visit_field};
 use hardpan_engine::{DType, Tensor};
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
@@ -62,8 +62,16 @@ macro_rules! transparent {
 
 transparent!(Box<T>, Arc<T>, &T);
 
-impl<T: Module + ?Sized> Module for Box<T> {}
-impl<T: Module + ?Sized> Module for Arc<T> {}
+impl<T: Module + ?Sized> Module for Box<T> {
+    fn role(&self) -> Role {
+        (**self).role()
+    }
+}
+impl<T: Module + ?Sized> Module for Arc<T> {
+    fn role(&self) -> Role {
+        (**self).role()
+    }
+}
 
 impl<T: Visit> Visit for Option<T> {
     fn visit(&self, v: &mut dyn Visitor) {

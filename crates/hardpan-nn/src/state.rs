@@ -11,23 +11,45 @@ use std::sync::{Arc, Mutex};
 /// [`Module::train`](crate::Module::train) and [`Module::eval`](crate::Module::eval) set all of a model. Starts in training.
 ///
 /// Clones share the flag. Counterpart: `Module.training`.
+///
+/// ```
+/// use hardpan_nn::{Dropout, Module};
+/// let layer = Dropout::new(0.5);
+/// assert!(layer.training.is_training());
+/// layer.eval();
+/// assert!(!layer.training.is_training());
+/// ```
 #[derive(Clone)]
-pub struct Mode(Arc<AtomicBool>);
+pub struct Mode {
+    training: Arc<AtomicBool>,
+    for_dropout: bool,
+}
 
 impl Mode {
     /// A flag in training mode.
     pub fn new() -> Mode {
-        Mode(Arc::new(AtomicBool::new(true)))
+        Mode { training: Arc::new(AtomicBool::new(true)), for_dropout: false }
+    }
+
+    /// A flag in training mode that switches nothing but dropout, so that [`Module::set_dropout`](crate::Module::set_dropout) may set
+    /// it alone.
+    pub fn for_dropout() -> Mode {
+        Mode { for_dropout: true, ..Mode::new() }
     }
 
     /// Whether the module is being trained.
     pub fn is_training(&self) -> bool {
-        self.0.load(Relaxed)
+        self.training.load(Relaxed)
+    }
+
+    /// Whether it was made by [`for_dropout`](Mode::for_dropout).
+    pub fn is_for_dropout(&self) -> bool {
+        self.for_dropout
     }
 
     /// Sets the flag.
     pub fn set_training(&self, training: bool) {
-        self.0.store(training, Relaxed);
+        self.training.store(training, Relaxed);
     }
 }
 
@@ -50,6 +72,18 @@ impl fmt::Debug for Mode {
 }
 
 /// What can be put back to its beginning.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Module, State};
+/// use hardpan_nn::Reset;
+/// let hidden = State::new(Some(Tensor::ones([2])));
+/// let saved = hidden.save().unwrap();
+/// hidden.reset();
+/// assert!(hidden.get().is_none());
+/// hidden.load(saved);
+/// assert_eq!(hidden.get().unwrap().to_vec::<f32>(), [1.0, 1.0]);
+/// ```
 pub trait Reset {
     /// Forgets everything.
     fn reset(&self);

@@ -9,6 +9,15 @@ use std::fmt;
 ///
 /// Values are handles, not copies: tensors never change, so a state dict taken before a training step keeps the
 /// values of then.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::StateDict;
+/// let mut state = StateDict::new();
+/// state.insert("model.weight", Tensor::ones([2]));
+/// let state = state.strip_prefix("model.");
+/// assert_eq!(state.get("weight").unwrap().shape(), [2]);
+/// ```
 #[derive(Clone, Default)]
 pub struct StateDict {
     entries: Vec<(String, Tensor)>,
@@ -106,6 +115,14 @@ impl fmt::Debug for StateDict {
 }
 
 /// Names that did not meet their match in a loading that was not strict.
+///
+/// ```
+/// use hardpan_nn::{Linear, Module, seq};
+/// let (old, new) = (seq![Linear::new(4, 8)], seq![Linear::new(4, 8), Linear::new(8, 2)]);
+/// let loaded = new.load_state_dict(&old.state_dict(), false).unwrap();
+/// assert_eq!(loaded.missing, ["1.weight", "1.bias"]);
+/// assert!(loaded.unexpected.is_empty());
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
     /// In the model only: these kept their values.
@@ -115,6 +132,13 @@ pub struct Loaded {
 }
 
 /// A state dict that does not fit the model. Its message lists every difference.
+///
+/// ```
+/// use hardpan_nn::{Linear, Module};
+/// let wrong = Linear::new(4, 2).load_state_dict(&Linear::new(4, 3).state_dict(), true).unwrap_err();
+/// assert_eq!(wrong.mismatched.len(), 2);
+/// assert!(wrong.to_string().contains("weight: [2, 4] in the model, [3, 4] in the state dict"));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
 pub struct StateDictError {
     /// Names in the model only (empty if loading was not strict).

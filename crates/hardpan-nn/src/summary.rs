@@ -8,6 +8,16 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 /// One module of a [`Summary`].
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Conv2d, Module, ReLU, seq};
+/// let model = seq![Conv2d::new(1, 8, 3), ReLU];
+/// let summary = model.summary(&Tensor::zeros([2, 1, 6, 6]));
+/// let conv = &summary.rows[1];
+/// assert_eq!((conv.path.as_str(), conv.type_name, conv.depth), ("0", "Conv2d", 1));
+/// assert_eq!((conv.output_shapes[0].as_slice(), conv.parameters), (&[2, 8, 4, 4][..], 80));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct SummaryRow {
@@ -32,6 +42,15 @@ pub struct SummaryRow {
 }
 
 /// The modules of a model with shapes, parameters and costs for one input; made by [`Module::summary`]. Printing it gives a table.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Conv2d, Module, ReLU, seq};
+/// let model = seq![Conv2d::new(1, 8, 3), ReLU];
+/// let summary = model.summary(&Tensor::zeros([2, 1, 6, 6]));
+/// assert_eq!(summary.multiply_adds, 2 * 8 * 16 * 9);
+/// assert!(summary.to_string().contains("Parameters:   80"));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Summary {

@@ -412,3 +412,135 @@ fn dropouts_of_language_models() {
     lstm.eval();
     assert_eq!(no_grad(|| lstm.forward(&x).0.to_vec::<f32>()), plain.to_vec::<f32>());
 }
+
+fn kernels(block: &ResBlock) -> Vec<(String, Vec<usize>)> {
+    let all = block.named_parameters().into_iter().map(|(name, p)| (name, p.shape()));
+    all.filter(|(_, s)| s.len() == 4).collect()
+}
+
+/// The shapes that fastai 2.8's `SEBlock` and `SeparableBlock` have, and the settings of `ResBlock` that move them.
+#[test]
+fn kinds_of_residual_blocks() {
+    let is = |config: &ResBlockConfig, want: &[(&str, [usize; 4])]| {
+        let block = config.build();
+        let want: Vec<_> = want.iter().map(|(n, s)| ((*n).to_owned(), s.to_vec())).collect();
+        assert_eq!(kernels(&block), want);
+        block
+    };
+    let block = is(
+        &ResBlockConfig::squeeze_excite(4, 2, 4, 2, 16),
+        &[
+            ("convpath.0.0.weight", [8, 8, 1, 1]),
+            ("convpath.1.0.weight", [16, 4, 3, 3]),
+            ("convpath.2.0.weight", [16, 16, 1, 1]),
+            ("convpath.3.layers.1.0.weight", [8, 16, 1, 1]),
+            ("convpath.3.layers.2.0.weight", [16, 8, 1, 1]),
+            ("idpath.0.0.weight", [16, 8, 1, 1]),
+        ],
+    );
+    assert_eq!(block.forward(&input(&[2, 8, 6, 6])).shape(), [2, 16, 6, 6]);
+    let separable = ResBlockConfig::separable(1, 8, 8);
+    is(
+        &separable,
+        &[("convpath.0.0.weight", [16, 1, 3, 3]), ("convpath.1.0.weight", [8, 16, 3, 3])],
+    );
+    is(
+        &separable.last_groups(4),
+        &[("convpath.0.0.weight", [16, 1, 3, 3]), ("convpath.1.0.weight", [8, 4, 3, 3])],
+    );
+    let strided = ResBlockConfig::new(1, 4, 8).stride(2);
+    let (first, last) = (strided.clone().build(), strided.pool_first(false).build());
+    assert_eq!(kernels(&first)[2].0, "idpath.1.0.weight", "after the pool");
+    assert_eq!(kernels(&last)[2].0, "idpath.0.0.weight", "before it");
+    // On one path the order makes no difference to the shape, for odd sizes neither.
+    let x = input(&[2, 4, 7, 7]);
+    assert_eq!(first.forward(&x).shape(), last.forward(&x).shape());
+}
+
+#[test]
+fn rotary_positions_of_another_base() {
+    let y = RotaryPositions::with_base(8, 4, 100.0).forward(&Tensor::ones([1, 2, 4]));
+    // Position 1: the pairs turn by 1 and by 100^(-2/4) = 0.1.
+    let turn = |a: f32| [a.cos() - a.sin(), a.cos() + a.sin()];
+    let ([a, c], [b, d]) = (turn(1.0), turn(0.1));
+    for (got, want) in y.select(1, 1).to_vec::<f32>().iter().zip([a, b, c, d]) {
+        assert!((got - want).abs() < 1e-6, "{got} {want}");
+    }
+}
+
+#[test]
+fn log_probabilities_of_clusters() {
+    manual_seed(12);
+    let loss = AdaptiveLogSoftmaxWithLoss::new(8, 20, &[4, 10], 2.0);
+    let x = Tensor::randn([5, 8]);
+    let all = loss.log_prob(&x);
+    assert_eq!(all.shape(), [5, 20]);
+    assert!(all.exp().sum(1).to_vec::<f32>().iter().all(|s| (s - 1.0).abs() < 1e-5));
+    // The head's share of a cluster is the sum over its classes.
+    let head = hardpan_engine::functional::softmax(&loss.head.forward(&x), -1);
+    let cluster = all.narrow(1, 4, 6).exp().sum(1) - head.select(1, 4);
+    assert!(cluster.abs().amax(..).item::<f32>() < 1e-5);
+    let y = Tensor::from_vec(vec![0i64, 3, 4, 11, 19], [5]);
+    let (own, mean) = loss.forward(&(x, y.clone()));
+    let picked = all.gather(1, &y.unsqueeze(1)).squeeze(1);
+    assert!((&own - &picked).abs().amax(..).item::<f32>() < 1e-6);
+    assert!((mean + picked.mean(..)).abs().item::<f32>() < 1e-6);
+}
+
+#[test]
+fn running_batch_norm_before_training() {
+    let norm = RunningBatchNorm::new(3);
+    norm.eval();
+    let x = input(&[2, 3, 4]);
+    let off = (norm.forward(&x) - &x).abs().amax(..).item::<f32>();
+    assert!(off < 1e-4, "passes its input on, off by {off}");
+    norm.train();
+    let y = norm.forward(&x);
+    norm.eval();
+    assert_ne!(norm.forward(&x).to_vec::<f32>(), x.to_vec::<f32>());
+    assert!(y.to_vec::<f32>().iter().all(|v| v.is_finite()));
+}
+
+#[test]
+fn branches_and_blocks_are_left_out_and_the_mean_stays() {
+    manual_seed(3);
+    let depth = StochasticDepth::new(0.25);
+    let y = depth.forward(&Tensor::ones([4000, 2])).to_vec::<f32>();
+    assert!(y.chunks(2).all(|r| r[0] == r[1] && (r[0] == 0.0 || (r[0] - 4.0 / 3.0).abs() < 1e-6)));
+    let mean = y.iter().sum::<f32>() / y.len() as f32;
+    assert!((mean - 1.0).abs() < 0.05, "{mean}");
+    let together = StochasticDepth::new(0.25).batch(true);
+    for _ in 0..10 {
+        let y = together.forward(&Tensor::ones([5, 2])).to_vec::<f32>();
+        assert!(y.iter().all(|v| *v == y[0]));
+    }
+    depth.eval();
+    assert_eq!(depth.forward(&Tensor::ones([3, 2])).to_vec::<f32>(), [1.0; 6]);
+
+    for block in [1, 2, 3, 5] {
+        let drop = DropBlock2d::new(0.1, block);
+        let y = drop.forward(&Tensor::ones([32, 16, 12, 10]));
+        let kept = y.ne(0.0).to_dtype(DType::F32);
+        let share = kept.mean(..).item::<f32>();
+        assert!((share - 0.9).abs() < 0.03, "block {block}: {share} kept");
+        assert!((y.mean(..).item::<f32>() - 1.0).abs() < 1e-5);
+        // Every dropped pixel lies in a whole block of dropped ones: growing what the blocks fit into gives all of it back.
+        let dropped = 1.0f64 - kept;
+        let pool = |x: &Tensor, pad: isize| {
+            let x = hardpan_engine::functional::pad(
+                x,
+                &[pad; 4],
+                hardpan_engine::functional::PadMode::Constant(0.0),
+            );
+            MaxPool2d::new(block).stride(1).forward(&x)
+        };
+        let corners = 1.0f64 - pool(&(1.0f64 - &dropped), 0);
+        assert_eq!(pool(&corners, block as isize - 1).to_vec::<f32>(), dropped.to_vec::<f32>());
+        drop.eval();
+        assert_eq!(drop.forward(&Tensor::ones([1, 1, 4, 4])).to_vec::<f32>(), [1.0; 16]);
+    }
+    // The whole picture at once where the block is as large.
+    let y = DropBlock2d::new(0.5, 9).forward(&Tensor::ones([50, 4, 3, 3]));
+    let sums = y.ne(0.0).to_dtype(DType::F32).sum([2, 3]).to_vec::<f32>();
+    assert!(sums.iter().all(|s| *s == 0.0 || *s == 9.0) && sums.contains(&0.0));
+}

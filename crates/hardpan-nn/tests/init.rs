@@ -105,3 +105,28 @@ fn every_layer_has_mean_0_and_deviation_1_after_lsuv() {
         assert!(mean.abs() < 1e-3 && (std - 1.0).abs() < 1e-3, "mean {mean}, std {std}");
     }
 }
+
+#[test]
+fn single_fills() {
+    manual_seed(2);
+    let (mean, std) = mean_std(&xavier_normal(&[300, 200], 2.0));
+    assert!(
+        mean.abs() < 0.01 && (std - 2.0 * (2.0f64 / 500.0).sqrt()).abs() < 0.002,
+        "{mean} {std}"
+    );
+    // A convolution that passes its input on.
+    let conv = Conv2d::new(3, 3, 3).padding(1);
+    conv.weight.set(dirac(&[3, 3, 3, 3]));
+    let x = Tensor::randn([2, 3, 5, 4]);
+    assert_eq!(conv.forward(&x).to_vec::<f32>(), x.to_vec::<f32>());
+    // Each four filters of a shuffle by two start equal, and no others.
+    let w = icnr(&[8, 3, 2, 2], 2, Init::KaimingNormal).reshape([8, 12]).to_vec::<f32>();
+    let rows: Vec<&[f32]> = w.chunks(12).collect();
+    assert!((0..8).all(|i| (0..8).all(|j| (rows[i] == rows[j]) == (i / 4 == j / 4))));
+}
+
+#[test]
+#[should_panic(expected = "a multiple of 4")]
+fn icnr_wants_whole_groups() {
+    icnr(&[6, 3, 1, 1], 2, Init::KaimingNormal);
+}

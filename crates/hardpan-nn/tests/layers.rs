@@ -3,7 +3,7 @@
 
 use hardpan_engine::{DType, Tensor, flush_all, live_nodes, manual_seed, no_grad, plan_stats};
 use hardpan_nn::init::{Init, fan_in_and_fan_out, orthogonal, truncated_normal};
-use hardpan_nn::optim::{Adam, Recipe, SGD, norm_and_bias_params};
+use hardpan_nn::optim::{Adam, Recipe, SGD, norm_and_bias_params, norm_params};
 use hardpan_nn::*;
 use std::sync::Mutex;
 
@@ -394,4 +394,96 @@ fn a_transposed_convolution_to_a_size() {
 fn a_transposed_convolution_to_a_size_it_cannot_reach() {
     let m = ConvTranspose2d::new(3, 2, 3).stride(2).padding(1);
     let _ = m.forward_to(&Tensor::randn([1, 3, 4, 4]), &[9, 7]);
+}
+
+/// Weight and spectral norm rewrite a layer's weight: it decays, and is frozen, as without them.
+#[test]
+fn what_counts_as_a_norm() {
+    let _alone = alone();
+    let roles = |model: &dyn Module| {
+        let mut out = Vec::new();
+        model.for_each_module(&mut |path, m| {
+            if m.role() != Role::Other {
+                out.push(format!("{path} {:?}", m.role()));
+            }
+        });
+        out
+    };
+    for (norm, want) in [
+        (NormType::Weight, vec!["0 Conv"]),
+        (NormType::Spectral, vec!["0 Conv"]),
+        (NormType::Batch, vec!["0 Conv", "1 BatchNorm"]),
+        (NormType::Instance, vec!["0 Conv", "1 Norm"]),
+    ] {
+        let layer = ConvLayer::new(3, 4).norm(norm).build();
+        assert_eq!(roles(&layer), want);
+        let norms = norm_params(&layer);
+        assert_eq!(norms.len(), if want.len() == 2 { 2 } else { 0 }, "{norm:?}");
+        // Of the wrapped convolution only the bias is left out of weight decay.
+        assert_eq!(norm_and_bias_params(&layer).len(), if want.len() == 2 { 2 } else { 1 });
+        let mut opt = SGD::new(0.1).build(&layer);
+        opt.always_train(&norms);
+        opt.freeze_to(1);
+        let trained = opt.params().filter(|p| !p.is_frozen()).count();
+        assert_eq!(trained, norms.len(), "{norm:?}");
+    }
+    let all = seq![
+        Linear::new(2, 2),
+        ConvTranspose1d::new(2, 2, 1),
+        RunningBatchNorm::new(2),
+        BatchNorm1dFlat::new(2),
+        GroupNorm::new(1, 2),
+        RMSNorm::new(2),
+        LocalResponseNorm::new(2),
+    ];
+    let want = [
+        "0 Linear",
+        "1 ConvTranspose",
+        "2 BatchNorm",
+        "3 BatchNorm",
+        "3.norm BatchNorm",
+        "4 Norm",
+        "5 Norm",
+        "6 Norm",
+    ];
+    // A flattened field is met under its owner's path.
+    let want: Vec<String> = want.iter().map(|w| w.replace("3.norm", "3")).collect();
+    assert_eq!(roles(&all), want);
+    assert_eq!(Module::role(&(Box::new(LayerNorm::new(2)) as Box<dyn Layer>)), Role::Norm);
+}
+
+/// Every layer with dropout in it is reached, and nothing else.
+#[test]
+fn dropout_alone_can_be_switched() {
+    let _alone = alone();
+    manual_seed(5);
+    let x = Tensor::ones([3, 2, 8]);
+    let norm = BatchNorm1dFlat::new(8);
+    norm.eval();
+    norm.set_dropout(true);
+    assert!(norm.forward(&x).to_vec::<f32>().iter().all(|v| (v - 1.0).abs() < 1e-4));
+    let differs = |model: &dyn Module, run: &dyn Fn() -> Tensor| {
+        let twice = || run().to_vec::<f32>() != run().to_vec::<f32>();
+        model.eval();
+        assert!(!twice(), "{}", model.type_name());
+        model.set_dropout(true);
+        let differs = twice();
+        model.set_dropout(false);
+        assert!(!twice(), "{}", model.type_name());
+        differs
+    };
+    let lstm = LSTM::new(8, 8).layers(2).dropout(0.5);
+    assert!(differs(&lstm, &|| lstm.forward(&x).0));
+    let gru = GRU::new(8, 8).layers(2).dropout(0.5);
+    assert!(differs(&gru, &|| gru.forward(&x).0));
+    let attention = MultiheadAttention::new(8, 2).dropout(0.5);
+    assert!(differs(&attention, &|| attention.forward(&x)));
+    let encoder = TransformerEncoderLayer::new(&TransformerConfig::new(8, 2).feedforward(16));
+    assert!(differs(&encoder, &|| encoder.forward(&x)));
+    let dropped = WeightDropout::new(LSTM::new(8, 8), 0.5, &["weight_hh_l0"]);
+    assert!(differs(&dropped, &|| dropped.forward(&x).0));
+    let sequence = RNNDropout::new(0.5);
+    assert!(differs(&sequence, &|| sequence.forward(&x)));
+    let slopes = RReLU::new(0.1, 0.3);
+    assert!(!differs(&slopes, &|| slopes.forward(&-&x)), "random, but no dropout");
 }

@@ -169,3 +169,20 @@ fn a_state_that_does_not_fit_is_refused_whole() {
     refused("state.0.exp_avg", Tensor::zeros([2]), "nothing of this name");
     refused("state.0.d", Tensor::zeros([1]), "of 2 and of 1 numbers");
 }
+
+#[test]
+fn the_rate_can_be_changed() {
+    let moved = |lr: f64| {
+        let w = Param::new(Tensor::from_vec(vec![1.0f64, -3.0], [2]));
+        let mut opt = LBFGS::new(1.0).max_iter(1).build(vec![w.clone()]);
+        opt.set_lr(lr);
+        assert_eq!(opt.lr(), lr);
+        opt.step(|| (w.value() * w.value()).sum(..));
+        w.value().to_vec::<f64>()
+    };
+    // The first step is the gradient (2, -6), divided by the sum of its sizes, times the rate.
+    let (half, whole) = (moved(0.5), moved(1.0));
+    for (got, want) in half.iter().chain(&whole).zip([0.875, -2.625, 0.75, -2.25]) {
+        assert!((got - want).abs() < 1e-12, "{half:?} {whole:?}");
+    }
+}

@@ -146,3 +146,118 @@ fn cross_entropy_of_a_linear_layer() {
     assert_eq!(each.state_dict().keys().collect::<Vec<_>>(), ["linear.weight"]);
     assert_eq!(each.activation(&x).sum(1).shape(), [5]);
 }
+
+/// With classes last, or in the middle, every loss of classes is what it is with them in dimension 1.
+#[test]
+fn classes_in_any_dimension() {
+    let same = |a: Tensor, b: Tensor| {
+        assert_eq!(a.shape(), b.shape());
+        assert!((a - b).abs().amax(..).item::<f32>() < 1e-6);
+    };
+    let second = input(&[2, 4, 3, 5]);
+    let y = Tensor::from_vec((0..30).map(|i| i * 7 % 4).collect::<Vec<i64>>(), [2, 3, 5]);
+    let weight = || Tensor::from_vec(vec![0.5f32, 1.0, 2.0, 1.5], [4]);
+    for (dim, at) in [(-1, 3), (3, 3), (2, 2), (-2, 2), (0, 0), (1, 1)] {
+        let x = second.movedim(1, at);
+        for reduction in [Reduction::Mean, Reduction::Sum, Reduction::None] {
+            let plain = |x: &Tensor, dim: isize| {
+                let loss =
+                    CrossEntropyLoss::new().weight(weight()).ignore_index(2).label_smoothing(0.1);
+                loss.reduction(reduction).dim(dim).forward(&(x.clone(), y.clone()))
+            };
+            same(plain(&x, dim), plain(&second, 1));
+            let nll = |x: &Tensor, dim: isize| {
+                let loss = NLLLoss::new().weight(weight()).reduction(reduction).dim(dim);
+                loss.forward(&(x.clone(), y.clone()))
+            };
+            same(nll(&x, dim), nll(&second, 1));
+            let focal = |x: &Tensor, dim: isize| {
+                FocalLoss::new(2.0).reduction(reduction).dim(dim).forward(&(x.clone(), y.clone()))
+            };
+            same(focal(&x, dim), focal(&second, 1));
+            let dice = |x: &Tensor, dim: isize| {
+                DiceLoss::new().reduction(reduction).dim(dim).forward(&(x.clone(), y.clone()))
+            };
+            same(dice(&x, dim), dice(&second, 1));
+            let soft = hardpan_engine::functional::softmax(&(&second * 2.0), 1);
+            let probabilities = |x: &Tensor, y: Tensor, dim: isize| {
+                CrossEntropyLoss::new().reduction(reduction).dim(dim).forward(&(x.clone(), y))
+            };
+            same(probabilities(&x, soft.movedim(1, at), dim), probabilities(&second, soft, 1));
+        }
+        let loss = CrossEntropyLoss::new().dim(dim);
+        let p = loss.activation(&x);
+        same(p.sum(dim), Tensor::ones(y.shape()));
+        assert_eq!(loss.decodes(&p).to_vec::<i64>(), second.argmax(1).to_vec::<i64>());
+        assert_eq!(NLLLoss::new().dim(dim).decodes(&x).shape(), [2, 3, 5]);
+    }
+    // One item.
+    let alone = CrossEntropyLoss::new().dim(-1);
+    let pair = (input(&[4]), Tensor::scalar(2i64));
+    same(alone.forward(&pair), CrossEntropyLoss::new().forward(&pair));
+}
+
+#[test]
+#[should_panic(
+    expected = "classes (i64) [2, 3] or probabilities [2, 3, 4] were expected, got i64 [2, 4]"
+)]
+fn targets_of_another_shape() {
+    let y = Tensor::zeros([2, 4]).to_dtype(DType::I64);
+    CrossEntropyLoss::new().dim(-1).forward(&(input(&[2, 3, 4]), y));
+}
+
+/// As a learner calls them: with a prediction and a target.
+#[test]
+fn losses_of_three_tensors_and_of_sequences() {
+    let same = |a: Tensor, b: Tensor| assert_eq!(a.item::<f32>(), b.item::<f32>());
+    let (a, b, c) = (input(&[4, 3]), input(&[4, 3]) * 0.5 + 0.1, input(&[4, 3]).flip(0));
+    let sign = Tensor::from_vec(vec![1f32, -1.0, 1.0, -1.0], [4]);
+    let cosine = CosineEmbeddingLoss::new();
+    same(
+        cosine.forward(&((a.clone(), b.clone()), sign.clone())),
+        cosine.forward(&(a.clone(), b.clone(), sign)),
+    );
+    let ranking = MarginRankingLoss::new().margin(0.2);
+    same(
+        ranking.forward(&((a.clone(), b.clone()), a.sign())),
+        ranking.forward(&(a.clone(), b.clone(), a.sign())),
+    );
+    let (gauss, var) = (GaussianNLLLoss::new(), b.abs() + 0.5);
+    same(
+        gauss.forward(&((a.clone(), var.clone()), c.clone())),
+        gauss.forward(&(a.clone(), c.clone(), var)),
+    );
+    let three = (a, b, c);
+    same(
+        TripletMarginLoss::new().forward(&(three.clone(), ())),
+        TripletMarginLoss::new().forward(&three),
+    );
+
+    let x = hardpan_engine::functional::log_softmax(&input(&[6, 3, 4]), -1);
+    let labels = Tensor::from_vec(vec![1i64, 2, 3, 1, -1, -1, 2, 2, -1], [3, 3]);
+    let ctc = CTCLoss::new().reduction(Reduction::Sum);
+    let padded = ctc.forward(&(x.clone(), labels.clone()));
+    let zeros = labels.maximum(0);
+    same(padded.clone(), ctc.of(&x, &zeros, &[6, 6, 6], &[3, 1, 2]));
+    let lengths = |v: &[i64]| Tensor::from_slice(v, [3]);
+    let tensors = (x.clone(), (zeros, lengths(&[6, 6, 6]), lengths(&[3, 1, 2])));
+    same(padded, ctc.forward(&tensors));
+    let one = (x.select(1, 1), Tensor::from_vec(vec![1i64, -1], [2]));
+    same(ctc.forward(&one), ctc.of(&one.0, &Tensor::from_vec(vec![1i64], [1]), &[6], &[1]));
+    // What is learned by a Learner's call is what `decodes` gives.
+    let scores = Param::new(Tensor::zeros([6, 3, 4]));
+    let mut opt = Adam::new(0.1).build(vec![scores.clone()]);
+    let pred = || hardpan_engine::functional::log_softmax(&scores.value(), -1);
+    for _ in 0..100 {
+        ctc.forward(&(pred(), labels.clone())).backward();
+        opt.step_and_zero_grad();
+    }
+    assert_eq!(ctc.decodes(&ctc.activation(&pred())).to_vec::<i64>(), labels.to_vec::<i64>());
+}
+
+#[test]
+#[should_panic(expected = "go on after -1")]
+fn labels_end_once() {
+    let labels = Tensor::from_vec(vec![1i64, -1, 2], [1, 3]);
+    CTCLoss::new().forward(&(input(&[6, 1, 4]), labels));
+}

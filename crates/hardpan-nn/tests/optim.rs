@@ -3,10 +3,10 @@
 use hardpan_engine::{
     Tensor, flush_all, live_bytes, manual_seed, peak_bytes, plan_stats, reset_peak_bytes,
 };
-use hardpan_nn::optim::scheduler::{CyclicLR, Scheduler};
 use hardpan_nn::optim::{
     Adam, AdamW, Group, Hyper, LARS, Lamb, Lookahead, Optimizer, QHAdam, Recipe, SGD,
-    clip_grad_norm, clip_grad_value, ranger,
+    clip_grad_norm, clip_grad_norm_of, clip_grad_value, ranger,
+    scheduler::{CyclicLR, LambdaLR, MultiplicativeLR, Scheduler},
 };
 use hardpan_nn::{Forward, Module, Param};
 use std::sync::Mutex;
@@ -237,4 +237,97 @@ fn a_cycle_with_rates_for_each_group() {
     }
     // The last rates serve the groups beyond.
     assert_eq!(seen, [[0.0, 1.0, 1.0], [0.5, 2.0, 2.0], [1.0, 3.0, 3.0], [0.5, 2.0, 2.0]]);
+}
+
+/// Averages, decay and step of a parameter are one pass over it.
+#[test]
+fn the_update_of_a_parameter_is_one_kernel() {
+    let _alone = alone();
+    manual_seed(4);
+    for recipe in 0..3 {
+        let (net, data) = (Net::new(), data());
+        let mut opt = match recipe {
+            0 => SGD::new(0.01).momentum(0.9).weight_decay(1e-4).build(&net),
+            1 => Adam::new(0.01).weight_decay(0.1).build(&net),
+            _ => AdamW::new(0.01).amsgrad(true).build(&net),
+        };
+        run(&net, &mut opt, &data);
+        let e = net.forward(&data.0) - &data.1;
+        (&e * &e).mean(..).backward();
+        drop(e);
+        flush_all();
+        let before = plan_stats().kernels;
+        opt.step();
+        let kernels = plan_stats().kernels - before;
+        assert!(kernels <= 3, "recipe {recipe}: {kernels} kernels for 3 parameters");
+    }
+}
+
+#[test]
+fn clipping_by_other_norms() {
+    let _alone = alone();
+    let (a, b) = (Param::new(Tensor::zeros([2])), Param::new(Tensor::zeros([1])));
+    let both = [a.clone(), b.clone()];
+    let clip = |max: f64, p: f64| {
+        a.set_grad(Some(Tensor::from_vec(vec![1f32, -2.0], [2])));
+        b.set_grad(Some(Tensor::from_vec(vec![2f32], [1])));
+        let norm = clip_grad_norm_of(&both, max, p).unwrap().item::<f32>();
+        let mut grads = a.grad().unwrap().to_vec::<f32>();
+        grads.extend(b.grad().unwrap().to_vec::<f32>());
+        (norm, grads)
+    };
+    let near = |(norm, grads): (f32, Vec<f32>), want: f32, factor: f32| {
+        assert!((norm - want).abs() < 1e-5, "{norm}, want {want}");
+        for (g, w) in grads.iter().zip([1.0, -2.0, 2.0]) {
+            assert!((g - w * factor).abs() < 1e-5, "{grads:?}");
+        }
+    };
+    near(clip(1.0, 1.0), 5.0, 0.2);
+    near(clip(1.0, f64::INFINITY), 2.0, 0.5);
+    near(clip(1.0, 3.0), 17f32.powf(1.0 / 3.0), 17f32.powf(-1.0 / 3.0));
+    near(clip(6.0, 1.0), 5.0, 1.0);
+    both.iter().for_each(Param::zero_grad);
+    assert!(clip_grad_norm_of(&both, 1.0, 1.0).is_none());
+}
+
+#[test]
+fn a_group_more() {
+    let _alone = alone();
+    let p = |v: f64| Param::new(Tensor::from_vec(vec![v], [1]));
+    let (a, b) = (p(1.0), p(1.0));
+    let mut opt = SGD::new(0.1).momentum(0.9).build(vec![a.clone()]);
+    opt.add_group(Group::new([b.clone()]).with(Hyper::Lr, 0.5));
+    assert_eq!((opt.hypers(Hyper::Lr), opt.hypers(Hyper::Mom)), (vec![0.1, 0.5], vec![0.9, 0.9]));
+    for x in [&a, &b] {
+        x.set_grad(Some(Tensor::from_vec(vec![1.0f64], [1])));
+    }
+    opt.step();
+    assert_eq!((a.value().item::<f64>(), b.value().item::<f64>()), (0.9, 0.5));
+    let twice = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        opt.add_group(Group::new([a.clone()]));
+    }));
+    assert!(twice.unwrap_err().downcast_ref::<String>().unwrap().contains("in a group already"));
+}
+
+#[test]
+fn rates_by_functions() {
+    let _alone = alone();
+    let rates = |make: &dyn Fn(&mut Optimizer) -> Box<dyn Scheduler>| {
+        let group = |lr: f64| Group::new([Param::new(Tensor::ones([1]))]).with(Hyper::Lr, lr);
+        let mut opt = SGD::new(0.1).build(vec![group(0.5), group(2.0)]);
+        let mut schedule = make(&mut opt);
+        (0..4)
+            .map(|_| {
+                let now = opt.hypers(Hyper::Lr);
+                schedule.step(&mut opt);
+                now
+            })
+            .collect::<Vec<_>>()
+    };
+    // Of the base rate; of the present one, and not in step 0.
+    let lambda = rates(&|opt| Box::new(LambdaLR::new(opt, |t| 1.0 / (1 + t) as f64)));
+    assert_eq!(lambda, [[0.5, 2.0], [0.25, 1.0], [0.5 / 3.0, 2.0 / 3.0], [0.125, 0.5]]);
+    let product =
+        rates(&|opt| Box::new(MultiplicativeLR::new(opt, |t| if t == 2 { 4.0 } else { 0.5 })));
+    assert_eq!(product, [[0.5, 2.0], [0.25, 1.0], [1.0, 4.0], [0.5, 2.0]]);
 }

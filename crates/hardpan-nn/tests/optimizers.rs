@@ -3,7 +3,8 @@
 use hardpan_engine::Tensor;
 use hardpan_nn::Param;
 use hardpan_nn::optim::{
-    Adafactor, Adam, AdamW, LARS, Lamb, Lion, Muon, QHAdam, RAdam, Recipe, SGD, Sam, ranger,
+    ASGD, Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, LARS, Lamb, Lion, Muon, NAdam, QHAdam,
+    RAdam, RMSprop, Recipe, SGD, Sam, ranger,
 };
 
 /// The same gradients as in the scripts the numbers come from: `sin(1.3 i + k)` in step k.
@@ -164,19 +165,80 @@ fn adafactor_decays_as_pytorch() {
     ], 1e-9);
 }
 
+/// Numbers of fastai's step functions. LARC's bound is reached by neither parameter at first, by both later.
 #[test]
-fn lars_and_larc_follow_the_paper() {
-    #[rustfmt::skip]
-    let want = [
-        0.334_520_402_201_062_16, -1.055_960_808_888_495_5, 1.860_258_866_157_934_2, -0.108_015_841_969_573_71,
-        0.376_968_855_821_148_36, 0.975_219_065_296_533_5, 1.385_746_805_972_309_3, 1.414_617_708_326_768_8,
-        1.203_913_495_839_520_1,
-    ];
-    let lars = |lr: f64| LARS::new(lr).weight_decay(0.1);
-    near(after_eight(lars(1.0).clip(false)), &want, 1e-9);
-    // With the clip the learning rate is an upper bound, which is not reached here ...
-    near(after_eight(lars(0.05)), &want, 1e-9);
-    // ... and here always: plain SGD.
-    let plain = after_eight(SGD::new(1e-3).momentum(0.9).weight_decay(0.1));
-    near(after_eight(lars(1e-3)), &plain.try_into().unwrap(), 1e-12);
+#[rustfmt::skip]
+fn larc_and_lamb_are_fastais() {
+    let larc = LARS::new(0.05).weight_decay(0.1);
+    near(after_eight(larc.clone()), &[
+        0.473_983_764_726_793_2, -0.967_892_696_673_941_8, 1.923_897_046_671_091_8, -0.005_437_816_831_556_335,
+        0.515_023_219_302_237_4, 0.973_861_164_976_454_9, 1.297_985_464_336_254_7, 1.436_795_874_011_765_2,
+        1.378_892_690_533_509_5,
+    ], 1e-9);
+    near(after_eight(larc.clone().decoupled(false)), &[
+        0.490_914_165_490_522_97, -1.003_308_215_942_461_8, 1.993_470_182_549_527_6, -0.005_429_589_724_984_531,
+        0.534_030_715_895_9, 1.009_547_278_918_358_6, 1.345_665_965_151_364_5, 1.489_843_464_831_003,
+        1.429_888_840_420_418_4,
+    ], 1e-9);
+    // The bound is what plain SGD would do.
+    let sgd = SGD::new(0.05).momentum(0.9).weight_decay(0.1).decoupled(true);
+    near(after_eight(larc.trust_coeff(50.0)), &after_eight(sgd).try_into().unwrap(), 1e-12);
+    near(after_eight(LARS::new(1.0).weight_decay(0.1).clip(false)), &[
+        0.155_160_400_621_718_8, -0.498_414_959_670_583, 0.884_655_737_489_166, -0.050_881_592_549_902_54,
+        0.176_780_968_630_237_23, 0.455_927_769_879_805_1, 0.646_056_374_676_505_8, 0.658_722_505_338_793_8,
+        0.561_382_708_246_486_5,
+    ], 1e-9);
+    let lamb = Lamb::new(0.02).betas((0.8, 0.95)).eps(1e-3).weight_decay(0.1);
+    near(after_eight(lamb.clone()), &[
+        0.443_906_192_207_772_67, -1.060_413_148_530_309_7, 1.952_992_779_711_518_7, -0.040_179_521_878_459_88,
+        0.475_049_064_745_871_66, 0.987_246_305_005_715, 1.388_014_572_689_66, 1.508_118_229_038_593_7,
+        1.351_957_635_567_037_5,
+    ], 1e-9);
+    near(after_eight(lamb.decoupled(false)), &[
+        0.377_647_215_059_812, -1.017_630_970_199_998_2, 1.897_058_652_570_822_6, -0.043_639_544_498_077_38,
+        0.454_262_436_151_850_3, 0.949_877_348_994_085_7, 1.353_088_186_498_598_4, 1.459_416_765_382_198_1,
+        1.305_828_319_573_062,
+    ], 1e-9);
+    near(after_eight(QHAdam::new(0.02).weight_decay(0.1).decoupled(false)), &[
+        0.428_829_247_477_164_44, -1.039_846_263_257_740_5, 1.960_990_666_364_958_1, -0.043_914_631_102_470_965,
+        0.479_373_651_443_190_1, 0.992_315_352_270_551_6, 1.389_047_764_362_985, 1.496_252_712_044_001_7,
+        1.356_008_737_641_697_2,
+    ], 1e-9);
+}
+
+/// Without a gradient a decoupled decay is all that moves a weight; an L2 term is a gradient like any other.
+#[test]
+fn true_weight_decay_shrinks_by_the_rate_alone() {
+    fn three(recipe: impl Recipe) -> f64 {
+        let p = Param::new(Tensor::from_vec(vec![2.0f64], [1]));
+        let mut opt = recipe.build(vec![p.clone()]);
+        for _ in 0..3 {
+            p.set_grad(Some(Tensor::from_vec(vec![0.0f64], [1])));
+            opt.step();
+        }
+        p.value().item::<f64>()
+    }
+    macro_rules! check {
+        ($($recipe:expr),*) => {$(
+            let shrunk = three($recipe.weight_decay(0.5).decoupled(true));
+            assert!((shrunk - 2.0 * 0.95f64.powi(3)).abs() < 1e-9, "{}: {shrunk}", stringify!($recipe));
+            let penalized = three($recipe.weight_decay(0.5).decoupled(false));
+            assert!((penalized - shrunk).abs() > 1e-4, "{}: {penalized}", stringify!($recipe));
+        )*};
+    }
+    check!(
+        SGD::new(0.1).momentum(0.9),
+        RMSprop::new(0.1),
+        Adagrad::new(0.1),
+        Adadelta::new(0.1),
+        Adamax::new(0.1),
+        Adam::new(0.1),
+        NAdam::new(0.1),
+        RAdam::new(0.1).betas((0.9, 0.5)),
+        QHAdam::new(0.1),
+        Lamb::new(0.1)
+    );
+    // Plain descent: one is the other, but for the schedule of the averaged one's rate.
+    let averaged = three(ASGD::new(0.1).lambd(0.0).weight_decay(0.5).decoupled(true));
+    assert!((averaged - 2.0 * 0.95f64.powi(3)).abs() < 1e-9, "{averaged}");
 }

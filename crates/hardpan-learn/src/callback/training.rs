@@ -3,7 +3,7 @@
 
 use super::{Callback, Flow};
 use crate::learner::{Context, Task};
-use hardpan_nn::{Mode, Module, Visitor};
+use hardpan_nn::{Mode, Module, Role, Visitor};
 
 /// Only a part of each epoch: to see whether everything works before it takes long. Counterpart: fastai's `ShortEpochCallback`.
 #[derive(Clone, Copy, Debug)]
@@ -102,7 +102,7 @@ impl<T: Task> Callback<T> for BnFreeze {
     fn before_train(&mut self, ctx: &mut Context<T>) -> Flow {
         switch(&ctx.model, false, |m| {
             let params = m.parameters();
-            m.type_name().contains("BatchNorm")
+            m.role() == Role::BatchNorm
                 && !params.is_empty()
                 && params.iter().all(|p| p.is_frozen())
         });
@@ -117,12 +117,12 @@ pub struct McDropout;
 
 impl<T: Task> Callback<T> for McDropout {
     fn before_validate(&mut self, ctx: &mut Context<T>) -> Flow {
-        switch(&ctx.model, true, |m| m.type_name().to_lowercase().contains("dropout"));
+        ctx.model.set_dropout(true);
         Flow::Continue
     }
 
     fn after_validate(&mut self, ctx: &mut Context<T>) -> Flow {
-        switch(&ctx.model, false, |m| m.type_name().to_lowercase().contains("dropout"));
+        ctx.model.set_dropout(false);
         Flow::Continue
     }
 }

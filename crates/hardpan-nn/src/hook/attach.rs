@@ -69,6 +69,16 @@ thread_local! {
 }
 
 /// Whether any hooks are attached on this thread.
+///
+/// ```
+/// use hardpan_nn::hook::{Hooks, attached};
+/// use hardpan_nn::Linear;
+/// let (model, hooks) = (Linear::new(2, 2), Hooks::new());
+/// let guard = hooks.attach(&model);
+/// assert!(attached());
+/// drop(guard);
+/// assert!(!attached());
+/// ```
 #[inline]
 pub fn attached() -> bool {
     COUNT.with(Cell::get) > 0
@@ -96,6 +106,19 @@ pub(super) fn attach<'m, M: Module + ?Sized>(hooks: &Hooks, model: &'m M) -> Att
 
 /// Hooks at work on a model. It borrows the model, so that its modules stay where they are; training goes through a shared
 /// borrow as well, so it can go on meanwhile.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::hook::Hooks;
+/// use hardpan_nn::{Forward, Linear};
+/// let (model, hooks) = (Linear::new(2, 2), Hooks::new());
+/// let seen = hooks.capture("");
+/// let guard = hooks.attach(&model);
+/// model.forward(&Tensor::ones([1, 2]));
+/// drop(guard);
+/// model.forward(&Tensor::ones([1, 2]));
+/// assert_eq!(seen.take().len(), 1);
+/// ```
 pub struct Attached<'m> {
     id: u64,
     /// Not `Send`: the attachment is this thread's.

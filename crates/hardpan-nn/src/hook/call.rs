@@ -46,7 +46,7 @@ macro_rules! hooked {
     }};
 }
 
-/// A call under way; made by [`enter`]. Usually by way of [`hooked!`](crate::hooked).
+/// A call under way; made by [`enter`], whose example shows it. Usually by way of [`hooked!`](crate::hooked).
 #[must_use]
 pub struct Call<'m, X>(Option<Box<Open<'m, X>>>);
 
@@ -60,6 +60,30 @@ struct Open<'m, X> {
 }
 
 /// Begins a call of `module` with `x`: runs the hooks that come before.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::hook::{Hooks, enter, is};
+/// use hardpan_nn::{Forward, Module};
+/// #[derive(Module)]
+/// struct Double;
+///
+/// impl Forward for Double {
+///     type Output = Tensor;
+///     fn forward(&self, x: &Tensor) -> Tensor {
+///         let call = enter(self, x);
+///         let y = call.input(x) * 2.0;
+///         call.leave(y)
+///     }
+/// }
+///
+/// let hooks = Hooks::new();
+/// let seen = hooks.capture(is::<Double>);
+/// let model = (Double, Double);
+/// let guard = hooks.attach(&model);
+/// model.forward(&Tensor::ones([1]));
+/// assert_eq!(seen.take()[1].tensors[0].item::<f32>(), 4.0);
+/// ```
 #[inline]
 pub fn enter<'m, M: Module, X: Tensors>(module: &'m M, x: &X) -> Call<'m, X> {
     if attach::attached() { open(module, x, &|a, key| a.path(key)) } else { Call(None) }

@@ -57,6 +57,18 @@ use std::sync::{Arc, Mutex, RwLock, Weak};
 /// Which modules a hook is for.
 ///
 /// A path, where `*` stands for any text (also none, also with dots): `"layers.0"`, `"*.conv1"`; or a predicate over path and module: [`is::<Linear>`](is), or a closure such as `|path: &str, m: &dyn Module| m.parameters().is_empty()`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::hook::Hooks;
+/// use hardpan_nn::{Linear, Module, ReLU, seq};
+/// let model = seq![Linear::new(4, 8), ReLU, Linear::new(8, 2)];
+/// let hooks = Hooks::new();
+/// let by_path = hooks.capture("1");
+/// let by_predicate = hooks.capture(|_: &str, m: &dyn Module| m.num_parameters() == 18);
+/// hooks.run(&model, &Tensor::ones([3, 4]));
+/// assert_eq!((by_path.take()[0].type_name, by_predicate.take()[0].path.as_str()), ("ReLU", "2"));
+/// ```
 pub trait Select: Send + Sync + 'static {
     /// Whether the module at this path is chosen.
     fn selects(&self, path: &str, module: &dyn Module) -> bool;
@@ -81,11 +93,33 @@ impl Select for String {
 }
 
 /// Chooses modules of one type: `hooks.after(is::<Conv2d>, ...)`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::hook::{Hooks, is};
+/// use hardpan_nn::{Linear, ReLU, seq};
+/// let model = seq![Linear::new(4, 8), ReLU, Linear::new(8, 2)];
+/// let hooks = Hooks::new();
+/// let seen = hooks.capture(is::<ReLU>);
+/// hooks.run(&model, &Tensor::ones([3, 4]));
+/// assert_eq!(seen.take()[0].tensors[0].shape(), [3, 8]);
+/// ```
 pub fn is<M: Module>(_: &str, module: &dyn Module) -> bool {
     module.downcast_ref::<M>().is_some()
 }
 
 /// Chooses every module that has no modules inside.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::hook::{Hooks, leaf};
+/// use hardpan_nn::{Linear, ReLU, seq};
+/// let model = seq![Linear::new(4, 8), ReLU, Linear::new(8, 2)];
+/// let hooks = Hooks::new();
+/// let seen = hooks.capture(leaf);
+/// hooks.run(&model, &Tensor::ones([3, 4]));
+/// assert_eq!(seen.take().len(), 3);
+/// ```
 pub fn leaf(_: &str, module: &dyn Module) -> bool {
     let mut count = 0;
     module.for_each_module(&mut |_, _| count += 1);
@@ -114,6 +148,17 @@ fn glob(pattern: &str, text: &str) -> bool {
 }
 
 /// A call of a module that is about to happen.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::hook::Hooks;
+/// use hardpan_nn::{Linear, ReLU, seq};
+/// let model = seq![Linear::new(4, 8), ReLU, Linear::new(8, 2)];
+/// let hooks = Hooks::new();
+/// hooks.before("0", |call| call.inputs[0] = &call.inputs[0] * 0.0);
+/// let y = hooks.run(&model, &Tensor::ones([3, 4]));
+/// assert_eq!(y.sum(..).item::<f32>(), 0.0); // biases are zero at first
+/// ```
 #[non_exhaustive]
 pub struct Before<'a> {
     /// Where the module is in the model.
@@ -125,6 +170,19 @@ pub struct Before<'a> {
 }
 
 /// A call of a module that has happened.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::hook::Hooks;
+/// use hardpan_nn::{Linear, ReLU, seq};
+/// let model = seq![Linear::new(4, 8), ReLU, Linear::new(8, 2)];
+/// let hooks = Hooks::new();
+/// hooks.after("2", |call| {
+///     assert_eq!((call.inputs[0].shape(), call.multiply_adds), (&[3, 8][..], 3 * 8 * 2));
+///     call.outputs[0] = &call.outputs[0] * 0.0 + 1.0;
+/// });
+/// assert_eq!(hooks.run(&model, &Tensor::ones([3, 4])).sum(..).item::<f32>(), 6.0);
+/// ```
 #[non_exhaustive]
 pub struct After<'a> {
     /// Where the module is in the model.
@@ -140,6 +198,18 @@ pub struct After<'a> {
 }
 
 /// A gradient on its way back through a call of a module.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::hook::Hooks;
+/// use hardpan_nn::{Linear, Module, ReLU, seq};
+/// let model = seq![Linear::new(4, 8), ReLU, Linear::new(8, 2)];
+/// let hooks = Hooks::new();
+/// hooks.grad_output("2", |g| *g.grad = &*g.grad * 0.0);
+/// hooks.run(&model, &Tensor::ones([3, 4])).sum(..).backward();
+/// let bias = &model.parameters()[3];
+/// assert_eq!(bias.grad().unwrap().to_vec::<f32>(), [0.0, 0.0]); // without the hook 3 each
+/// ```
 #[non_exhaustive]
 pub struct Gradient<'a> {
     /// Where the module is in the model.
@@ -174,6 +244,18 @@ struct List {
 }
 
 /// A list of hooks, to be [attached](Hooks::attach) to models. Clones share the list. See the [module](self).
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::hook::Hooks;
+/// use hardpan_nn::{Linear, ReLU, seq};
+/// let model = seq![Linear::new(4, 8), ReLU, Linear::new(8, 2)];
+/// let hooks = Hooks::new();
+/// let handle = hooks.after("*", |call| assert!(call.outputs[0].to_vec::<f32>().iter().all(|v| v.is_finite())));
+/// hooks.run(&model, &Tensor::ones([3, 4]));
+/// handle.remove();
+/// assert!(hooks.is_empty());
+/// ```
 #[derive(Clone, Default)]
 pub struct Hooks(Arc<RwLock<List>>);
 
@@ -299,6 +381,15 @@ impl fmt::Debug for Hooks {
 }
 
 /// Takes one hook away again. Dropping it leaves the hook in place.
+///
+/// ```
+/// use hardpan_nn::hook::Hooks;
+/// let hooks = Hooks::new();
+/// let handle = hooks.before("*.conv1", |call| println!("{:?}", call.inputs[0].shape()));
+/// assert_eq!(hooks.len(), 1);
+/// handle.remove();
+/// assert_eq!(hooks.len(), 0);
+/// ```
 #[derive(Clone)]
 pub struct HookHandle {
     list: Weak<RwLock<List>>,
@@ -316,12 +407,35 @@ impl HookHandle {
 }
 
 /// What a [`Hooks::capture`] has kept.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::hook::Hooks;
+/// use hardpan_nn::{Linear, ReLU, seq};
+/// let model = seq![Linear::new(4, 8), ReLU, Linear::new(8, 2)];
+/// let hooks = Hooks::new();
+/// let seen = hooks.capture("1");
+/// hooks.run(&model, &Tensor::ones([3, 4]));
+/// assert_eq!((seen.take().len(), seen.take().len()), (1, 0));
+/// ```
 pub struct Captured {
     kept: Arc<Mutex<Vec<Capture>>>,
     handle: HookHandle,
 }
 
 /// The tensors of one call of one module.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::hook::Hooks;
+/// use hardpan_nn::{Linear, ReLU, seq};
+/// let model = seq![Linear::new(4, 8), ReLU, Linear::new(8, 2)];
+/// let hooks = Hooks::new();
+/// let seen = hooks.capture_grads("2");
+/// hooks.run(&model, &Tensor::ones([3, 4])).sum(..).backward();
+/// let call = &seen.take()[0];
+/// assert_eq!((call.path.as_str(), call.tensors[0].to_vec::<f32>()), ("2", vec![1.0; 6]));
+/// ```
 #[derive(Clone)]
 pub struct Capture {
     /// Where the module is in the model.

@@ -6,6 +6,15 @@ use hardpan_engine::{DType, Tensor, no_grad};
 use std::sync::{Arc, Mutex};
 
 /// Settings of [`lsuv`].
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::init::{Lsuv, lsuv};
+/// use hardpan_nn::Linear;
+/// let options = Lsuv { tolerance: 0.01, ..Lsuv::default() };
+/// let layers = lsuv(&Linear::new(8, 16), &(Tensor::randn([64, 8]) * 5.0), options);
+/// assert!((layers[0].std - 1.0).abs() < 0.01);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Lsuv {
     /// How near to 0 and 1 mean and deviation must come. Default 0.001.
@@ -25,6 +34,15 @@ impl Default for Lsuv {
 }
 
 /// What [`lsuv`] reached for one layer.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::init::{Lsuv, lsuv};
+/// use hardpan_nn::{Linear, ReLU, seq};
+/// let model = seq![Linear::new(8, 16), ReLU, Linear::new(16, 4)];
+/// let layers = lsuv(&model, &Tensor::randn([64, 8]), Lsuv::default());
+/// assert_eq!(layers.iter().map(|l| l.path.as_str()).collect::<Vec<_>>(), ["0", "2"]);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct LsuvLayer {
     /// The path of the layer.
@@ -84,7 +102,7 @@ where
         let param = |name: &str| own.iter().find(|(n, _)| n == name).map(|(_, p)| p.clone());
         let kind = call.module.type_name();
         let at = (call.path.to_owned(), kind);
-        let weighted = ["Linear", "Conv"].iter().any(|k| kind.contains(k));
+        let weighted = call.module.role().is_linear_or_conv();
         match param("weight") {
             // A shared layer counts where it is first called.
             Some(weight) if weighted && found.iter().all(|t| t.weight.id() != weight.id()) => {

@@ -21,6 +21,17 @@ use crate::{Module, Param};
 use hardpan_engine::Tensor;
 
 /// A way to fill a new weight.
+///
+/// ```
+/// use hardpan_nn::init::Init;
+/// let std = |init: Init| {
+///     let w = init.tensor(&[256, 512]);
+///     (&w * &w).mean(..).sqrt().item::<f32>()
+/// };
+/// assert!((std(Init::KaimingNormal) - (2f32 / 512.0).sqrt()).abs() < 0.001);
+/// assert!((std(Init::PyTorch) - (1f32 / 512.0 / 3.0).sqrt()).abs() < 0.001);
+/// assert_eq!(std(Init::Constant(2.0)), 2.0);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub enum Init {
@@ -103,11 +114,21 @@ impl Init {
         param.set(self.tensor(&param.shape()).to_dtype(param.dtype()));
     }
 
-    /// Fills the weights of every linear and convolution layer of a model (names ending in `weight`, at least 2 dimensions, in
-    /// modules whose type name has `Linear` or `Conv`) and their biases. Counterpart: fastai's `apply_init`.
+    /// Fills `weight` and `bias` of every linear and convolution layer of a model, as told by their [role](Module::role).
+    /// Counterpart: fastai's `apply_init`.
+    ///
+    /// ```
+    /// use hardpan_nn::init::Init;
+    /// use hardpan_nn::{BatchNorm1d, Linear, Module, seq};
+    /// let model = seq![Linear::new(4, 2), BatchNorm1d::new(2)];
+    /// Init::Constant(0.5).apply(&model);
+    /// let state = model.state_dict();
+    /// assert_eq!(state.get("0.weight").unwrap().to_vec::<f32>(), [0.5; 8]);
+    /// assert_eq!(state.get("1.weight").unwrap().to_vec::<f32>(), [1.0; 2]);
+    /// ```
     pub fn apply(self, model: &dyn Module) {
         model.for_each_module(&mut |_, m| {
-            if !["Linear", "Conv"].iter().any(|k| m.type_name().contains(k)) {
+            if !m.role().is_linear_or_conv() {
                 return;
             }
             let own = m.named_parameters();
@@ -128,6 +149,11 @@ fn root(fan: usize) -> f64 {
 /// How many inputs one output sees, and how many outputs one input: of a weight `[out, in, window..]`.
 /// Counterpart: `torch.nn.init._calculate_fan_in_and_fan_out`.
 ///
+/// ```
+/// use hardpan_nn::init::fan_in_and_fan_out;
+/// assert_eq!(fan_in_and_fan_out(&[8, 3, 5, 5]), (3 * 25, 8 * 25));
+/// ```
+///
 /// # Panics
 /// If there are fewer than two dimensions.
 #[track_caller]
@@ -141,6 +167,11 @@ pub fn fan_in_and_fan_out(shape: &[usize]) -> (usize, usize) {
 }
 
 /// What follows a layer, for [`gain`].
+///
+/// ```
+/// use hardpan_nn::init::{Nonlinearity, gain};
+/// assert_eq!(gain(Nonlinearity::LeakyReLU(1.0)), gain(Nonlinearity::Linear));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Nonlinearity {
     /// Nothing, or a convolution.
@@ -158,6 +189,11 @@ pub enum Nonlinearity {
 }
 
 /// The factor by which a nonlinearity shrinks a signal, to be made up for. Counterpart: `torch.nn.init.calculate_gain`.
+///
+/// ```
+/// use hardpan_nn::init::{Nonlinearity, gain};
+/// assert_eq!((gain(Nonlinearity::ReLU), gain(Nonlinearity::Tanh)), (2f64.sqrt(), 5.0 / 3.0));
+/// ```
 pub fn gain(nonlinearity: Nonlinearity) -> f64 {
     match nonlinearity {
         Nonlinearity::Linear | Nonlinearity::Sigmoid => 1.0,
@@ -169,6 +205,15 @@ pub fn gain(nonlinearity: Nonlinearity) -> f64 {
 }
 
 /// Which number of connections to keep the size of: that of the signal or of its gradient.
+///
+/// ```
+/// use hardpan_nn::init::{Fan, Nonlinearity, kaiming_normal};
+/// let std = |fan: Fan| {
+///     let w = kaiming_normal(&[64, 1024], fan, Nonlinearity::Linear);
+///     (&w * &w).mean(..).sqrt().item::<f32>()
+/// };
+/// assert!((std(Fan::In) - 1.0 / 32.0).abs() < 0.005 && (std(Fan::Out) - 1.0 / 8.0).abs() < 0.005);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fan {
     /// Inputs: the signal on its way forward.
@@ -179,18 +224,36 @@ pub enum Fan {
 }
 
 /// Normal with standard deviation `gain / sqrt(fan)`. Counterpart: `torch.nn.init.kaiming_normal_`.
+///
+/// ```
+/// use hardpan_nn::init::{Fan, Nonlinearity, kaiming_normal};
+/// let w = kaiming_normal(&[256, 512], Fan::In, Nonlinearity::ReLU);
+/// assert!(((&w * &w).mean(..).sqrt().item::<f32>() - (2f32 / 512.0).sqrt()).abs() < 0.005);
+/// ```
 #[track_caller]
 pub fn kaiming_normal(shape: &[usize], fan: Fan, nonlinearity: Nonlinearity) -> Tensor {
     normal(shape, 0.0, gain(nonlinearity) / root(pick(shape, fan)))
 }
 
 /// Uniform with standard deviation `gain / sqrt(fan)`. Counterpart: `torch.nn.init.kaiming_uniform_`.
+///
+/// ```
+/// use hardpan_nn::init::{Fan, Nonlinearity, kaiming_uniform};
+/// let w = kaiming_uniform(&[256, 512], Fan::Out, Nonlinearity::Linear);
+/// assert!(((&w * &w).mean(..).sqrt().item::<f32>() - (1f32 / 256.0).sqrt()).abs() < 0.005);
+/// ```
 #[track_caller]
 pub fn kaiming_uniform(shape: &[usize], fan: Fan, nonlinearity: Nonlinearity) -> Tensor {
     spread(shape, gain(nonlinearity) / root(pick(shape, fan)))
 }
 
 /// Normal with standard deviation `gain sqrt(2 / (fan_in + fan_out))`. Counterpart: `torch.nn.init.xavier_normal_`.
+///
+/// ```
+/// use hardpan_nn::init::xavier_normal;
+/// let w = xavier_normal(&[256, 512], 1.0);
+/// assert!(((&w * &w).mean(..).sqrt().item::<f32>() - (2f32 / 768.0).sqrt()).abs() < 0.005);
+/// ```
 #[track_caller]
 pub fn xavier_normal(shape: &[usize], gain: f64) -> Tensor {
     Init::XavierNormal(gain).tensor(shape)
@@ -216,12 +279,24 @@ fn pick(shape: &[usize], fan: Fan) -> usize {
 }
 
 /// Normal, f32. Counterpart: `torch.nn.init.normal_`.
+///
+/// ```
+/// use hardpan_nn::init::normal;
+/// let x = normal(&[10_000], 3.0, 0.1);
+/// assert!((x.mean(..).item::<f32>() - 3.0).abs() < 0.01);
+/// ```
 pub fn normal(shape: &[usize], mean: f64, std: f64) -> Tensor {
     let x = Tensor::randn(shape) * std;
     if mean == 0.0 { x } else { x + mean }
 }
 
 /// Uniform in `low..high`, f32. Counterpart: `torch.nn.init.uniform_`.
+///
+/// ```
+/// use hardpan_nn::init::uniform;
+/// let x = uniform(&[1000], -2.0, 4.0);
+/// assert!(x.amin(..).item::<f32>() >= -2.0 && x.amax(..).item::<f32>() < 4.0);
+/// ```
 pub fn uniform(shape: &[usize], low: f64, high: f64) -> Tensor {
     Tensor::rand(shape) * (high - low) + low
 }
@@ -233,6 +308,12 @@ fn spread(shape: &[usize], std: f64) -> Tensor {
 }
 
 /// Normal within two standard deviations, f32. Counterpart: `torch.nn.init.trunc_normal_` with `a = -2 std, b = 2 std`.
+///
+/// ```
+/// use hardpan_nn::init::truncated_normal;
+/// let x = truncated_normal(&[10_000], 0.02);
+/// assert!(x.abs().amax(..).item::<f32>() <= 0.04);
+/// ```
 pub fn truncated_normal(shape: &[usize], std: f64) -> Tensor {
     // The distribution function at -2 and 2; uniform numbers between them go through its inverse.
     let low = 0.022_750_131_948_179_2;
@@ -242,6 +323,13 @@ pub fn truncated_normal(shape: &[usize], std: f64) -> Tensor {
 
 /// Orthonormal rows or columns, whichever are fewer, times `gain`, f32. Dimensions after the first count as columns.
 /// Counterpart: `torch.nn.init.orthogonal_`.
+///
+/// ```
+/// use hardpan_nn::init::{eye, orthogonal};
+/// let w = orthogonal(&[3, 5], 2.0);
+/// let products = w.matmul(&w.t()); // rows of length 2, at right angles
+/// assert!((products - eye(3, 3) * 4.0).abs().amax(..).item::<f32>() < 1e-5);
+/// ```
 #[track_caller]
 pub fn orthogonal(shape: &[usize], gain: f64) -> Tensor {
     assert!(shape.len() >= 2, "orthogonal: needs at least 2 dimensions, got {shape:?}");
@@ -269,6 +357,12 @@ pub fn orthogonal(shape: &[usize], gain: f64) -> Tensor {
 
 /// Normal with this mean and deviation, within `low..=high`, f32. Counterpart: `torch.nn.init.trunc_normal_`.
 ///
+/// ```
+/// use hardpan_nn::init::truncated_normal_within;
+/// let x = truncated_normal_within(&[1000], 0.5, 2.0, 0.0, 1.0);
+/// assert!(x.amin(..).item::<f32>() >= 0.0 && x.amax(..).item::<f32>() <= 1.0);
+/// ```
+///
 /// # Panics
 /// If there is no probability between the bounds.
 #[track_caller]
@@ -294,6 +388,11 @@ pub fn truncated_normal_within(
 }
 
 /// Ones on the diagonal of a matrix, f32. Counterpart: `torch.nn.init.eye_`.
+///
+/// ```
+/// use hardpan_nn::init::eye;
+/// assert_eq!(eye(2, 3).to_vec::<f32>(), [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
+/// ```
 pub fn eye(rows: usize, columns: usize) -> Tensor {
     let (i, j) = (Tensor::iota(rows).unsqueeze(1), Tensor::iota(columns));
     i.eq(j).to_dtype(hardpan_engine::DType::F32)
@@ -301,6 +400,13 @@ pub fn eye(rows: usize, columns: usize) -> Tensor {
 
 /// A matrix of normal numbers in whose columns this share of rows, drawn anew for each, is zero, f32.
 /// Counterpart: `torch.nn.init.sparse_`; Martens 2010.
+///
+/// ```
+/// use hardpan_nn::init::sparse;
+/// let w = sparse(10, 4, 0.3, 0.01);
+/// let zeros = w.select(1, 0).to_vec::<f32>().iter().filter(|v| **v == 0.0).count();
+/// assert_eq!(zeros, 3);
+/// ```
 ///
 /// # Panics
 /// If `sparsity` is not in 0..=1.
@@ -314,12 +420,22 @@ pub fn sparse(rows: usize, columns: usize, sparsity: f64, std: f64) -> Tensor {
 }
 
 /// A convolution `[out, in, window..]` that passes channel `i` of its input on as channel `i`. Counterpart: `torch.nn.init.dirac_`.
+///
+/// ```
+/// use hardpan_nn::init::dirac;
+/// assert_eq!(dirac(&[2, 2, 3]).to_vec::<f32>(), [0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
+/// ```
 #[track_caller]
 pub fn dirac(shape: &[usize]) -> Tensor {
     dirac_groups(shape, 1)
 }
 
 /// As [`dirac`], each of so many groups of outputs passing on the first inputs. Counterpart: `torch.nn.init.dirac_(groups=..)`.
+///
+/// ```
+/// use hardpan_nn::init::dirac_groups;
+/// assert_eq!(dirac_groups(&[2, 1, 3], 2).to_vec::<f32>(), [0.0, 1.0, 0.0, 0.0, 1.0, 0.0]);
+/// ```
 ///
 /// # Panics
 /// If the outputs do not divide into the groups.

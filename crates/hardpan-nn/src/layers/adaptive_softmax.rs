@@ -7,6 +7,16 @@ use hardpan_engine::{Tensor, functional as f};
 /// Log-softmax with classes sorted by frequency: the frequent ones in a head, the rest in clusters that the head chooses
 /// among. Keys: `head.*`, `tail.{i}.{0, 1}.weight`. Counterpart: `torch.nn.AdaptiveLogSoftmaxWithLoss`; Grave et al.,
 /// <https://arxiv.org/abs/1609.04309>.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{AdaptiveLogSoftmaxWithLoss, Forward};
+/// let words = AdaptiveLogSoftmaxWithLoss::new(16, 1000, &[10, 100], 4.0);
+/// let (x, y) = (Tensor::ones([3, 16]), Tensor::from_slice(&[0i64, 50, 999], [3]));
+/// assert_eq!(words.log_prob(&x).shape(), [3, 1000]);
+/// let (own, loss) = words.forward(&(x, y));
+/// assert!((own.mean(..) + loss).abs().item::<f32>() < 1e-6);
+/// ```
 #[derive(Module)]
 pub struct AdaptiveLogSoftmaxWithLoss {
     /// Frequent classes, then one score for each cluster.

@@ -6,6 +6,15 @@ use crate::{Forward, Mode, Module, Param, hook};
 use hardpan_engine::{DType, Tensor, functional as f};
 
 /// What attention may look at, and what it gives back.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Attend, MultiheadAttention};
+/// let attention = MultiheadAttention::new(8, 2).batch_first(true);
+/// let x = Tensor::randn([1, 3, 8]);
+/// let (_, weights) = attention.attend(&x, &x, &x, &Attend::causal().weights());
+/// assert_eq!(weights.unwrap().to_vec::<f32>()[..3], [1.0, 0.0, 0.0]); // the first sees itself alone
+/// ```
 #[derive(Clone, Default)]
 pub struct Attend {
     /// `[N, S]` (or `[S]`): bool, true where a key is padding and is left out; or float, added to the scores.
@@ -115,7 +124,7 @@ impl MultiheadAttention {
             bias_k: None,
             bias_v: None,
             out_proj: Linear::new(embed, embed).init(Init::XavierUniform(1.0)),
-            training: Mode::new(),
+            training: Mode::for_dropout(),
             embed,
             heads,
             dropout: 0.0,

@@ -100,6 +100,13 @@ impl Forward for SequentialEx {
 }
 
 /// The outputs of several layers of one input, side by side along a dimension. Keys: `layers.{i}.*`. Counterpart: fastai's `Cat`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Cat, Conv2d, Forward};
+/// let both = Cat::new(vec![Box::new(Conv2d::new(3, 4, 1)), Box::new(Conv2d::new(3, 8, 1))]);
+/// assert_eq!(both.forward(&Tensor::ones([2, 3, 5, 5])).shape(), [2, 12, 5, 5]);
+/// ```
 #[derive(Module)]
 pub struct Cat {
     layers: Vec<Box<dyn Layer>>,
@@ -140,6 +147,13 @@ fn relu() -> Activation {
 
 /// Squeeze and excitation: each channel of `x: [N, C, ..]` scaled by a number that follows from the means of all channels.
 /// Keys: `layers.1.0.*`, `layers.2.0.*`. Counterpart: fastai's `SEModule`; Hu et al., <https://arxiv.org/abs/1709.01507>.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, SEModule};
+/// let y = SEModule::new(32, 16).forward(&Tensor::ones([2, 32, 7, 7]));
+/// assert_eq!(y.shape(), [2, 32, 7, 7]);
+/// ```
 #[derive(Module)]
 pub struct SEModule(SequentialEx);
 
@@ -201,6 +215,13 @@ pub struct ResBlock {
 }
 
 /// Settings of a [`ResBlock`].
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, NormType, ResBlockConfig};
+/// let block = ResBlockConfig::new(1, 16, 16).norm(NormType::None).reduction(4).build();
+/// assert_eq!(block.forward(&Tensor::ones([1, 16, 8, 8])).shape(), [1, 16, 8, 8]);
+/// ```
 #[derive(Clone)]
 #[must_use]
 pub struct ResBlockConfig {

@@ -13,9 +13,10 @@ use crate::{Forward, IntoLayer, Layer, Module, Sequential, hooked};
 use hardpan_engine::{Tensor, functional as f};
 
 macro_rules! concat_pools {
-    ($($name:ident $max:ident $avg:ident $dim:literal $input:literal $output:literal),*) => {$(
+    ($($(#[$doc:meta])* $name:ident $max:ident $avg:ident $dim:literal $input:literal $output:literal),*) => {$(
         #[doc = concat!("The largest and the mean of each window, side by side in the channels: `", $input, "` to `", $output, "`.")]
         #[doc = concat!("Counterpart: fastai's `", stringify!($name), "`.")]
+        $(#[$doc])*
         #[derive(Module, Clone, Debug)]
         pub struct $name {
             mp: $max,
@@ -42,7 +43,21 @@ macro_rules! concat_pools {
 }
 
 concat_pools! {
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{AdaptiveConcatPool1d, Forward};
+    /// let y = AdaptiveConcatPool1d::new(1).forward(&Tensor::ones([2, 8, 12]));
+    /// assert_eq!(y.shape(), [2, 16, 1]);
+    /// ```
     AdaptiveConcatPool1d AdaptiveMaxPool1d AdaptiveAvgPool1d -2 "[N, C, L]" "[N, 2 C, size]",
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{AdaptiveConcatPool2d, Forward};
+    /// let y = AdaptiveConcatPool2d::new(1).forward(&Tensor::from_slice(&[1f32, 2.0, 3.0, 6.0], [1, 1, 2, 2]));
+    /// assert_eq!(y.to_vec::<f32>(), [6.0, 3.0]); // largest, then mean
+    /// ```
     AdaptiveConcatPool2d AdaptiveMaxPool2d AdaptiveAvgPool2d -3 "[N, C, H, W]" "[N, 2 C, size, size]"
 }
 
@@ -83,6 +98,13 @@ impl Forward for PoolFlatten {
 
 /// The weights of a convolution `[out, in, kh, kw]` before a [`PixelShuffle`] by `scale`: the filters that make one pixel's neighbours
 /// start equal, so that the result has no checkerboard. Counterpart: fastai's `icnr_init`; Aitken et al., <https://arxiv.org/abs/1707.02937>.
+///
+/// ```
+/// use hardpan_nn::init::Init;
+/// use hardpan_nn::icnr;
+/// let w = icnr(&[8, 3, 1, 1], 2, Init::KaimingNormal).reshape([2, 4, 3]);
+/// assert_eq!((w.narrow(1, 1, 3) - w.narrow(1, 0, 1)).abs().amax(..).item::<f32>(), 0.0);
+/// ```
 ///
 /// # Panics
 /// If `out` does not divide by `scale^2`.
@@ -174,6 +196,13 @@ impl Forward for PixelShuffleICNR {
 }
 
 /// `sigmoid(x) (high - low) + low`: a number within bounds. Counterpart: fastai's `SigmoidRange`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, SigmoidRange};
+/// let y = SigmoidRange::new(0.0, 5.5).forward(&Tensor::from_slice(&[0f32, 100.0], [2]));
+/// assert_eq!(y.to_vec::<f32>(), [2.75, 5.5]);
+/// ```
 #[derive(Module, Clone, Copy, Debug)]
 pub struct SigmoidRange {
     low: f64,
@@ -207,6 +236,15 @@ pub fn lin_bn_drop(inputs: usize, outputs: usize, p: f64) -> Sequential {
 }
 
 /// Settings of [`lin_bn_drop`], all of them.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, LinBnDrop, Module, ReLU};
+/// let head = LinBnDrop::new(512, 64).activation(ReLU).linear_first(true).dropout(0.1).build();
+/// assert_eq!(head.len(), 4); // linear, ReLU, batch norm, dropout
+/// head.eval();
+/// assert_eq!(head.forward(&Tensor::ones([2, 512])).shape(), [2, 64]);
+/// ```
 #[must_use]
 pub struct LinBnDrop {
     inputs: usize,
@@ -285,6 +323,13 @@ pub fn simple_cnn(channels: &[usize], norm: bool) -> Sequential {
 }
 
 /// Applies a layer to each time step: `[N, T, ..]` as `[N T, ..]` and back. Keys: the layer's. Counterpart: fastai's `TimeDistributed`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Conv2d, Forward, TimeDistributed};
+/// let y = TimeDistributed(Conv2d::new(3, 8, 3)).forward(&Tensor::ones([2, 5, 3, 10, 10]));
+/// assert_eq!(y.shape(), [2, 5, 8, 8, 8]);
+/// ```
 #[derive(Module)]
 pub struct TimeDistributed<L>(pub L);
 
@@ -303,6 +348,17 @@ impl<L: Layer> Forward for TimeDistributed<L> {
 }
 
 /// Gives its input back and tells `f` about it: a place to look from. Counterpart: fastai's `Debugger`; see also [`hook`](crate::hook).
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Debugger, Forward};
+/// use std::sync::{Arc, atomic::{AtomicUsize, Ordering::Relaxed}};
+/// let seen = Arc::new(AtomicUsize::new(0));
+/// let counts = seen.clone();
+/// let look = Debugger::new(move |x: &Tensor| counts.store(x.numel(), Relaxed));
+/// look.forward(&Tensor::ones([2, 3]));
+/// assert_eq!(seen.load(Relaxed), 6);
+/// ```
 #[derive(Module)]
 pub struct Debugger<F> {
     #[module(skip)]

@@ -6,6 +6,15 @@ use crate::{Forward, Module, Param, hooked};
 use hardpan_engine::{Tensor, functional as f};
 
 /// What a convolution sees around its input.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Conv1d, Forward, PaddingMode};
+/// let conv = Conv1d::new(1, 1, 3).bias(false).padding(1).padding_mode(PaddingMode::Replicate);
+/// conv.weight.set(Tensor::ones([1, 1, 3]));
+/// let y = conv.forward(&Tensor::from_slice(&[1f32, 2.0, 3.0], [1, 1, 3]));
+/// assert_eq!(y.to_vec::<f32>(), [4.0, 6.0, 8.0]);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PaddingMode {
     /// Zeros.
@@ -51,10 +60,13 @@ impl Make {
 }
 
 macro_rules! convolutions {
-    ($($n:literal $name:ident $function:ident $input:literal $kernel:literal),*) => {$(
+    ($($(#[$doc:meta])* $n:literal $name:ident $function:ident $input:literal $kernel:literal),*) => {$(
         #[doc = concat!("A convolution: `x: ", $input, "`, with or without N. Keys: `weight [out, in / groups, ", $kernel, "]`, `bias [out]`.")]
         #[doc = concat!("Counterpart: `torch.nn.", stringify!($name), "`.")]
+        $(#[$doc])*
+        $(#[$doc])*
         #[derive(Module)]
+        #[module(role = Conv)]
         pub struct $name {
             #[doc = concat!("`[out, in / groups, ", $kernel, "]`")]
             pub weight: Param,
@@ -177,8 +189,29 @@ macro_rules! convolutions {
 }
 
 convolutions! {
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{Conv1d, Forward};
+    /// let y = Conv1d::new(3, 8, 5).stride(2).forward(&Tensor::ones([2, 3, 21]));
+    /// assert_eq!(y.shape(), [2, 8, 9]);
+    /// ```
     1 Conv1d conv1d "[N, in, L]" "k",
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{Conv2d, Forward};
+    /// let y = Conv2d::new(3, 8, 3).stride(2).padding(1).forward(&Tensor::ones([2, 3, 28, 28]));
+    /// assert_eq!(y.shape(), [2, 8, 14, 14]);
+    /// ```
     2 Conv2d conv2d "[N, in, H, W]" "kh, kw",
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{Conv3d, Forward};
+    /// let y = Conv3d::new(1, 4, [1, 3, 3]).forward(&Tensor::ones([2, 1, 5, 8, 8]));
+    /// assert_eq!(y.shape(), [2, 4, 5, 6, 6]);
+    /// ```
     3 Conv3d conv3d "[N, in, D, H, W]" "kd, kh, kw"
 }
 
@@ -214,10 +247,11 @@ fn around(x: &Tensor, kernel: &[usize], options: &f::ConvOptions, mode: PaddingM
 }
 
 macro_rules! transposed {
-    ($($n:literal $name:ident $function:ident $input:literal $kernel:literal),*) => {$(
+    ($($(#[$doc:meta])* $n:literal $name:ident $function:ident $input:literal $kernel:literal),*) => {$(
         #[doc = concat!("A transposed convolution: `x: ", $input, "`, with or without N. Keys: `weight [in, out / groups, ", $kernel, "]`, `bias [out]`.")]
         #[doc = concat!("Counterpart: `torch.nn.", stringify!($name), "`.")]
         #[derive(Module)]
+        #[module(role = ConvTranspose)]
         pub struct $name {
             #[doc = concat!("`[in, out / groups, ", $kernel, "]`")]
             pub weight: Param,
@@ -357,7 +391,28 @@ macro_rules! transposed {
 }
 
 transposed! {
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{ConvTranspose1d, Forward};
+    /// let y = ConvTranspose1d::new(8, 3, 4).stride(2).padding(1).forward(&Tensor::ones([2, 8, 10]));
+    /// assert_eq!(y.shape(), [2, 3, 20]);
+    /// ```
     1 ConvTranspose1d conv_transpose1d "[N, in, L]" "k",
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{ConvTranspose2d, Forward};
+    /// let y = ConvTranspose2d::new(8, 3, 2).stride(2).forward(&Tensor::ones([2, 8, 7, 7]));
+    /// assert_eq!(y.shape(), [2, 3, 14, 14]);
+    /// ```
     2 ConvTranspose2d conv_transpose2d "[N, in, H, W]" "kh, kw",
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{ConvTranspose3d, Forward};
+    /// let y = ConvTranspose3d::new(4, 1, 3).forward(&Tensor::ones([1, 4, 2, 5, 5]));
+    /// assert_eq!(y.shape(), [1, 1, 4, 7, 7]);
+    /// ```
     3 ConvTranspose3d conv_transpose3d "[N, in, D, H, W]" "kd, kh, kw"
 }

@@ -11,6 +11,14 @@ use crate::{Forward, IntoLayer, Layer, Module, Param, Sequential};
 use hardpan_engine::Tensor;
 
 /// What normalizes a [`ConvLayer`]. Counterpart: fastai's `NormType`.
+///
+/// ```
+/// use hardpan_nn::{ConvLayer, Module, NormType};
+/// let keys = |norm| ConvLayer::new(3, 8).norm(norm).build().state_dict().keys().count();
+/// assert_eq!(keys(NormType::None), 2); // weight, bias
+/// assert_eq!(keys(NormType::Batch), 6); // weight; weight, bias and statistics of the norm
+/// assert_eq!(keys(NormType::Weight), 3); // bias, length and direction of the weight
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NormType {
     /// Batch norm with weights of one.
@@ -31,6 +39,13 @@ pub enum NormType {
 }
 
 /// A batch norm as fastai starts it: weights of one (or zero) and biases of 0.001. Counterpart: fastai's `BatchNorm`.
+///
+/// ```
+/// use hardpan_nn::{Module, batch_norm};
+/// let norm = batch_norm(8, 2, true).state_dict();
+/// assert_eq!(norm.get("weight").unwrap().to_vec::<f32>(), [0.0; 8]);
+/// assert_eq!(norm.get("bias").unwrap().to_vec::<f32>(), [0.001; 8]);
+/// ```
 pub fn batch_norm(features: usize, dims: usize, zero: bool) -> Box<dyn Layer> {
     macro_rules! started {
         ($norm:expr) => {{
@@ -47,6 +62,14 @@ pub fn batch_norm(features: usize, dims: usize, zero: bool) -> Box<dyn Layer> {
 }
 
 /// As [`batch_norm`], an instance norm with weight and bias. Counterpart: fastai's `InstanceNorm`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, Module, instance_norm};
+/// let norm = instance_norm(8, 1, false);
+/// assert_eq!(norm.forward(&Tensor::ones([2, 8, 5])).shape(), [2, 8, 5]);
+/// assert_eq!(norm.num_parameters(), 16);
+/// ```
 pub fn instance_norm(features: usize, dims: usize, zero: bool) -> Box<dyn Layer> {
     macro_rules! started {
         ($norm:expr) => {{

@@ -6,6 +6,15 @@ use hardpan_engine::{Tensor, functional as f};
 
 /// Rows of a table by index: integers `[..]` to `[.., size]`. Key: `weight [count, size]`, standard normal at first as in PyTorch.
 /// Counterpart: `torch.nn.Embedding`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Embedding, Forward};
+/// let words = Embedding::new(100, 8).padding_idx(0);
+/// let y = words.forward(&Tensor::from_slice(&[0i64, 7, 7], [1, 3]));
+/// assert_eq!(y.shape(), [1, 3, 8]);
+/// assert_eq!(y.select(1, 0).to_vec::<f32>(), [0.0; 8]);
+/// ```
 #[derive(Module)]
 pub struct Embedding {
     /// `[count, size]`
@@ -85,6 +94,15 @@ impl Forward for Embedding {
 
 /// Sums, means or maxima of rows of a table, bag by bag: indices `[bags, size]` give `[bags, row]`. Key: `weight [count, row]`.
 /// Counterpart: `torch.nn.EmbeddingBag`.
+///
+/// ```
+/// use hardpan_engine::{DType, Tensor};
+/// use hardpan_nn::{EmbeddingBag, Forward};
+/// let bags = EmbeddingBag::new(10, 2);
+/// bags.weight.set(Tensor::iota(20).reshape([10, 2]).to_dtype(DType::F32));
+/// let y = bags.forward(&Tensor::from_slice(&[0i64, 1, 2, 4], [2, 2]));
+/// assert_eq!(y.to_vec::<f32>(), [1.0, 2.0, 6.0, 7.0]);
+/// ```
 #[derive(Module)]
 pub struct EmbeddingBag {
     /// `[count, size]`

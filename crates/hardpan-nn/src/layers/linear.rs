@@ -13,6 +13,7 @@ use hardpan_engine::{Tensor, functional as f};
 /// assert_eq!(layer.forward(&Tensor::ones([64, 784])).shape(), &[64, 50]);
 /// ```
 #[derive(Module)]
+#[module(role = Linear)]
 pub struct Linear {
     /// `[out, in]`
     pub weight: Param,
@@ -73,6 +74,14 @@ impl Forward for Linear {
 
 /// `y_o = x1 @ weight_o @ x2 + bias_o` of a pair `([.., in1], [.., in2])`. Keys: `weight [out, in1, in2]`, `bias [out]`.
 /// Counterpart: `torch.nn.Bilinear`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Bilinear, Forward};
+/// let layer = Bilinear::new(3, 4, 5);
+/// let y = layer.forward(&(Tensor::ones([2, 3]), Tensor::ones([2, 4])));
+/// assert_eq!(y.shape(), [2, 5]);
+/// ```
 #[derive(Module)]
 pub struct Bilinear {
     /// `[out, in1, in2]`

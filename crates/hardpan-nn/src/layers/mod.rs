@@ -1,8 +1,14 @@
 //! Layers, with PyTorch's names and state dict keys.
 //!
 //! A layer is made by `new` with what it cannot do without; options are set in a row: `Conv2d::new(1, 8, 5).stride(2).padding(2)`.
-//! Weights start Kaiming-normal and biases at zero (see [`crate::init`]); `.init(Init::PyTorch)` asks for PyTorch's start. Shapes are
-//! checked where a layer is applied.
+//! Shapes are checked where a layer is applied.
+//!
+//! Weights of linear layers and convolutions start Kaiming-normal, where PyTorch's start smaller ([`crate::init`] says why), and biases at
+//! zero; `.init(Init::PyTorch)` asks for PyTorch's start. Others start as in PyTorch: [`Embedding`] standard normal, recurrent layers
+//! uniform within `1 / sqrt(hidden)`, biases too, [`MultiheadAttention`] Xavier-uniform with biases of zero (PyTorch leaves `out_proj` at
+//! a linear layer's start), [`Bilinear`] uniform within
+//! `1 / sqrt(in1)` (its bias, unlike PyTorch's, zero). Transformer layers start Xavier-uniform throughout, as `torch.nn.Transformer` does; a
+//! single `torch.nn.TransformerEncoderLayer` leaves its two linear maps at PyTorch's start.
 //!
 //! One file a family: [`Linear`] and relatives, convolutions, normalization, activations, pooling, padding, reshaping, dropout,
 //! embeddings, recurrent layers, attention and transformers; and fastai's: [`ConvLayer`], [`ResBlock`], [`SelfAttention`], ...

@@ -49,14 +49,16 @@ fn track(
 }
 
 macro_rules! batch_norms {
-    ($($name:ident $input:literal $low:literal $high:literal),*) => {$(
+    ($($(#[$doc:meta])* $name:ident $input:literal $low:literal $high:literal),*) => {$(
         #[doc = concat!("Batch normalization of `", $input, "` over all dimensions but the channels:")]
         /// `(x - mean) / sqrt(var + eps) * weight + bias`. In training with the batch's own statistics, which the running ones follow
         /// (`running = (1 - momentum) running + momentum batch`); in evaluation with the running ones.
         ///
         /// Keys: `weight`, `bias`, `running_mean`, `running_var` (all `[C]`), `num_batches_tracked` (i64).
         #[doc = concat!("Counterpart: `torch.nn.", stringify!($name), "`; Ioffe and Szegedy, <https://arxiv.org/abs/1502.03167>.")]
+        $(#[$doc])*
         #[derive(Module)]
+        #[module(role = BatchNorm)]
         pub struct $name {
             /// `[C]`, ones at first.
             pub weight: Option<Param>,
@@ -176,17 +178,47 @@ macro_rules! batch_norms {
 }
 
 batch_norms! {
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{BatchNorm1d, Forward};
+    /// let norm = BatchNorm1d::new(2);
+    /// let y = norm.forward(&Tensor::from_slice(&[1f32, 10.0, 3.0, 30.0], [2, 2]));
+    /// assert!((y.to_vec::<f32>()[3] - 1.0).abs() < 1e-4); // one deviation above the mean
+    /// let mean = norm.running_mean.unwrap().value().to_vec::<f32>();
+    /// assert!((mean[0] - 0.2).abs() < 1e-6 && (mean[1] - 2.0).abs() < 1e-6);
+    /// ```
     BatchNorm1d "[N, C] or [N, C, L]" 2 3,
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{BatchNorm2d, Forward};
+    /// let norm = BatchNorm2d::new(3);
+    /// let y = norm.forward(&(Tensor::randn([4, 3, 8, 8]) * 5.0));
+    /// assert!(y.mean([0, 2, 3]).abs().amax(..).item::<f32>() < 1e-5);
+    /// assert_eq!(norm.num_batches_tracked.unwrap().value().item::<i64>(), 1);
+    /// ```
     BatchNorm2d "[N, C, H, W]" 4 4,
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{BatchNorm3d, Forward, Module};
+    /// let norm = BatchNorm3d::new(2);
+    /// norm.eval(); // running statistics: mean 0, variance 1
+    /// let y = norm.forward(&Tensor::ones([1, 2, 3, 4, 4]));
+    /// assert!((y.mean(..).item::<f32>() - 1.0).abs() < 1e-4);
+    /// ```
     BatchNorm3d "[N, C, D, H, W]" 5 5
 }
 
 macro_rules! instance_norms {
-    ($($name:ident $input:literal $rank:literal),*) => {$(
+    ($($(#[$doc:meta])* $name:ident $input:literal $rank:literal),*) => {$(
         #[doc = concat!("Instance normalization: each channel of each item of `", $input, "` (with or without N) by itself.")]
         /// Without weight, bias and running statistics unless asked for.
         #[doc = concat!("Counterpart: `torch.nn.", stringify!($name), "`; Ulyanov et al., <https://arxiv.org/abs/1607.08022>.")]
+        $(#[$doc])*
         #[derive(Module)]
+        #[module(role = Norm)]
         pub struct $name {
             /// `[C]`, ones at first.
             pub weight: Option<Param>,
@@ -291,12 +323,40 @@ macro_rules! instance_norms {
 }
 
 instance_norms! {
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{Forward, InstanceNorm1d};
+    /// let y = InstanceNorm1d::new(1).forward(&Tensor::from_slice(&[1f32, 3.0], [1, 1, 2]));
+    /// assert!((y.to_vec::<f32>()[1] - 1.0).abs() < 1e-4);
+    /// ```
     InstanceNorm1d "[N, C, L]" 3,
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{Forward, InstanceNorm2d};
+    /// let y = InstanceNorm2d::new(3).forward(&Tensor::randn([2, 3, 8, 8]));
+    /// assert!(y.mean([2, 3]).abs().amax(..).item::<f32>() < 1e-5);
+    /// ```
     InstanceNorm2d "[N, C, H, W]" 4,
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{Forward, InstanceNorm3d, Module};
+    /// let norm = InstanceNorm3d::new(2).affine(true);
+    /// assert_eq!(norm.forward(&Tensor::ones([1, 2, 3, 4, 4])).sum(..).item::<f32>(), 0.0);
+    /// assert_eq!(norm.num_parameters(), 4);
+    /// ```
     InstanceNorm3d "[N, C, D, H, W]" 5
 }
 
 /// The last dimensions of a tensor: one size, or several.
+///
+/// ```
+/// use hardpan_nn::LayerNorm;
+/// assert_eq!(LayerNorm::new(8).weight.unwrap().shape(), [8]);
+/// assert_eq!(LayerNorm::new([4, 8]).weight.unwrap().shape(), [4, 8]);
+/// ```
 pub trait IntoShape {
     /// The sizes.
     fn into_shape(self) -> Vec<usize>;
@@ -324,7 +384,15 @@ impl IntoShape for Vec<usize> {
 
 /// Layer normalization over the last dimensions: `(x - mean) / sqrt(var + eps) * weight + bias`, each row by itself.
 /// Keys: `weight`, `bias` of the normalized shape. Counterpart: `torch.nn.LayerNorm`; Ba et al., <https://arxiv.org/abs/1607.06450>.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, LayerNorm};
+/// let y = LayerNorm::new(2).forward(&Tensor::from_slice(&[1f32, 3.0, 10.0, 30.0], [2, 2]));
+/// assert!((y.to_vec::<f32>()[1] - 1.0).abs() < 1e-4 && (y.to_vec::<f32>()[3] - 1.0).abs() < 1e-4);
+/// ```
 #[derive(Module)]
+#[module(role = Norm)]
 pub struct LayerNorm {
     /// Of the normalized shape, ones at first.
     pub weight: Option<Param>,
@@ -379,7 +447,15 @@ impl Forward for LayerNorm {
 
 /// `x / sqrt(mean(x^2) + eps) * weight` over the last dimensions. Key: `weight` of the normalized shape.
 /// Counterpart: `torch.nn.RMSNorm`; Zhang and Sennrich, <https://arxiv.org/abs/1910.07467>.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, RMSNorm};
+/// let y = RMSNorm::new(2).forward(&Tensor::from_slice(&[1f32, 7.0], [1, 2]));
+/// assert!((y.to_vec::<f32>()[1] - 1.4).abs() < 1e-5); // the root of the mean of 1 and 49 is 5
+/// ```
 #[derive(Module)]
+#[module(role = Norm)]
 pub struct RMSNorm {
     /// Of the normalized shape, ones at first.
     pub weight: Option<Param>,
@@ -421,7 +497,16 @@ impl Forward for RMSNorm {
 
 /// Normalization of groups of channels: `x: [N, C, ..]`, each group of each item by itself. Keys: `weight`, `bias`, both `[C]`.
 /// Counterpart: `torch.nn.GroupNorm`; Wu and He, <https://arxiv.org/abs/1803.08494>.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, GroupNorm};
+/// let y = GroupNorm::new(2, 4).forward(&Tensor::randn([3, 4, 5, 5]));
+/// let groups = y.reshape([3, 2, 50]);
+/// assert!(groups.mean(2).abs().amax(..).item::<f32>() < 1e-5);
+/// ```
 #[derive(Module)]
+#[module(role = Norm)]
 pub struct GroupNorm {
     /// `[C]`, ones at first.
     pub weight: Option<Param>,
@@ -482,7 +567,16 @@ impl Forward for GroupNorm {
 
 /// Each element divided by a power of the mean square over neighbouring channels of `[N, C, ..]`.
 /// Counterpart: `torch.nn.LocalResponseNorm`; Krizhevsky et al. 2012, section 3.3.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, LocalResponseNorm};
+/// let norm = LocalResponseNorm::new(1).alpha(3.0).beta(0.5); // x / sqrt(1 + 3 x^2)
+/// let y = norm.forward(&Tensor::ones([1, 4, 2, 2]));
+/// assert!((y - 0.5).abs().amax(..).item::<f32>() < 1e-6);
+/// ```
 #[derive(Module, Clone, Debug)]
+#[module(role = Norm)]
 pub struct LocalResponseNorm {
     size: usize,
     alpha: f64,
@@ -539,6 +633,7 @@ impl Forward for LocalResponseNorm {
 /// assert_eq!(y.shape(), [2, 8, 4, 4]);
 /// ```
 #[derive(Module, Clone, Debug)]
+#[module(role = Norm)]
 pub struct CrossMapLRN2d {
     norm: LocalResponseNorm,
 }
@@ -597,6 +692,7 @@ impl Forward for CrossMapLRN2d {
 /// assert_eq!(BatchNorm1dFlat::new(4).forward(&Tensor::randn([2, 7, 4])).shape(), &[2, 7, 4]);
 /// ```
 #[derive(Module)]
+#[module(role = BatchNorm)]
 pub struct BatchNorm1dFlat {
     #[module(flatten)]
     norm: BatchNorm1d,

@@ -3,7 +3,7 @@
 //! A wrapper holds the layer, takes the layer's own weight out of the walk, shows what it is computed from in its stead, and lends the
 //! layer the computed weight for the time of a call ([`Param::lend`]). Keys are those of `torch.nn.utils.parametrizations`.
 
-use crate::{Buffer, Forward, Mode, Module, Param, Reset, Visit, Visitor, visit_field};
+use crate::{Buffer, Forward, Mode, Module, Param, Reset, Role, Visit, Visitor, visit_field};
 use hardpan_engine::{Tensor, functional as f, no_grad};
 
 /// The parameter of this name, and where it is.
@@ -157,6 +157,17 @@ impl<X: ?Sized, L: Forward<X> + Module> Forward<X> for WeightNorm<L> {
 ///
 /// Keys: the layer's without the weight, `parametrizations.weight.original`, and the buffers `parametrizations.weight.0._u` and `._v`.
 /// Counterpart: `torch.nn.utils.parametrizations.spectral_norm`; Miyato et al., <https://arxiv.org/abs/1802.05957>.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Linear, Module, SpectralNorm};
+/// let layer = SpectralNorm::new(Linear::new(6, 6));
+/// layer.eval();
+/// let w = layer.weight();
+/// let x = Tensor::randn([100, 6]);
+/// let gain = w.matmul(&x.t()).square().sum(0) / x.square().sum(1);
+/// assert!(gain.amax(..).item::<f32>() < 1.1); // no input grows
+/// ```
 pub struct SpectralNorm<L> {
     layer: L,
     weight: Param,
@@ -176,7 +187,7 @@ impl<L: Module> SpectralNorm<L> {
     pub fn new(layer: L) -> SpectralNorm<L> {
         let weight = named("SpectralNorm", &layer, "weight");
         let value = weight.value().detach();
-        let dim = usize::from(layer.type_name().starts_with("ConvTranspose"));
+        let dim = usize::from(layer.role() == Role::ConvTranspose);
         let matrix = rows(&value, dim);
         let unit = |n: usize| f::normalize(&Tensor::randn([n]), 2.0, 0, 1e-12);
         let out = SpectralNorm {
@@ -290,7 +301,7 @@ impl<L: Module> WeightDropout<L> {
     pub fn new(module: L, p: f64, names: &[&str]) -> WeightDropout<L> {
         assert!((0.0..=1.0).contains(&p), "WeightDropout: the probability {p} is not in 0..=1");
         let weights = names.iter().map(|n| named("WeightDropout", &module, n)).collect();
-        WeightDropout { module, p, weights, training: Mode::new() }
+        WeightDropout { module, p, weights, training: Mode::for_dropout() }
     }
 
     /// The layer inside.

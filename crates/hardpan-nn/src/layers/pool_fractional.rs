@@ -12,11 +12,12 @@ enum Output {
 }
 
 macro_rules! fractional {
-    ($($n:literal $name:ident $function:ident $input:literal),*) => {$(
+    ($($(#[$doc:meta])* $n:literal $name:ident $function:ident $input:literal),*) => {$(
         #[doc = concat!("The largest element of each of a given number of windows of `", $input, "` (with or without N), whose places are drawn anew each")]
         /// time, in training or not, from the generator that `manual_seed` seeds: sizes may shrink by a factor such as 0.7.
         ///
         #[doc = concat!("Counterpart: `torch.nn.", stringify!($name), "`; Graham, <https://arxiv.org/abs/1412.6071>.")]
+        $(#[$doc])*
         #[derive(Module)]
         pub struct $name {
             #[module(skip)]
@@ -83,6 +84,20 @@ macro_rules! fractional {
 }
 
 fractional! {
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{Forward, FractionalMaxPool2d};
+    /// let y = FractionalMaxPool2d::new(2, [7, 5]).forward(&Tensor::ones([1, 3, 10, 8]));
+    /// assert_eq!(y.shape(), [1, 3, 7, 5]);
+    /// ```
     2 FractionalMaxPool2d fractional_max_pool2d_with_indices "[N, C, H, W]",
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{Forward, FractionalMaxPool3d};
+    /// let y = FractionalMaxPool3d::with_ratio(2, &[0.5]).forward(&Tensor::ones([1, 3, 10, 8, 8]));
+    /// assert_eq!(y.shape(), [1, 3, 5, 4, 4]);
+    /// ```
     3 FractionalMaxPool3d fractional_max_pool3d_with_indices "[N, C, D, H, W]"
 }

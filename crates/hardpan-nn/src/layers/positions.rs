@@ -65,6 +65,14 @@ impl Forward for SinusoidalPositions {
 }
 
 /// Adds a trained vector for each position: `x: [.., T, size]`. Key: `weight [length, size]`, normal with deviation 0.02 at first.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, LearnedPositions, Module};
+/// let positions = LearnedPositions::new(100, 16);
+/// assert_eq!(positions.forward(&Tensor::zeros([2, 7, 16])).shape(), [2, 7, 16]);
+/// assert_eq!(positions.num_parameters(), 1600);
+/// ```
 #[derive(Module)]
 pub struct LearnedPositions {
     /// `[length, size]`

@@ -55,6 +55,14 @@ pub fn pad_sequence(sequences: &[Tensor], batch_first: bool, value: f64) -> (Ten
 /// The sequences of [`pad_sequence`] again: of `padded: [T, B, ..]` (or `[B, T, ..]` with `batch_first`) the first `lengths[b]` steps of each.
 /// Reads the lengths. Counterpart: `torch.nn.utils.rnn.unpad_sequence`.
 ///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::unpad_sequence;
+/// let x = Tensor::from_slice(&[1f32, 2.0, 3.0, 0.0], [2, 2]); // [B, T]
+/// let parts = unpad_sequence(&x, &Tensor::from_slice(&[2i64, 1], [2]), true);
+/// assert_eq!(parts[1].to_vec::<f32>(), [3.0]);
+/// ```
+///
 /// # Panics
 /// If `lengths` is not `[B]`, or one of them not between 0 and T.
 #[track_caller]

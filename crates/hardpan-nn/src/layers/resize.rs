@@ -112,10 +112,31 @@ macro_rules! by_number {
 
 by_number! {
     /// `[.., C r r, H, W]` to `[.., C, H r, W r]` for the factor `r`. Counterpart: `torch.nn.PixelShuffle`.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{Forward, PixelShuffle};
+    /// let y = PixelShuffle::new(2).forward(&Tensor::from_slice(&[1f32, 2.0, 3.0, 4.0], [1, 4, 1, 1]));
+    /// assert_eq!((y.shape(), y.to_vec::<f32>()), (&[1, 1, 2, 2][..], vec![1.0, 2.0, 3.0, 4.0]));
+    /// ```
     PixelShuffle = pixel_shuffle;
     /// `[.., C, H r, W r]` to `[.., C r r, H, W]` for the factor `r`. Counterpart: `torch.nn.PixelUnshuffle`.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{Forward, PixelUnshuffle};
+    /// let y = PixelUnshuffle::new(2).forward(&Tensor::ones([1, 3, 8, 8]));
+    /// assert_eq!(y.shape(), [1, 12, 4, 4]);
+    /// ```
     PixelUnshuffle = pixel_unshuffle;
     /// Channels of `[N, C, ..]` dealt out over so many groups. Counterpart: `torch.nn.ChannelShuffle`.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{ChannelShuffle, Forward};
+    /// let y = ChannelShuffle::new(2).forward(&Tensor::from_slice(&[1f32, 2.0, 3.0, 4.0], [1, 4, 1, 1]));
+    /// assert_eq!(y.to_vec::<f32>(), [1.0, 3.0, 2.0, 4.0]);
+    /// ```
     ChannelShuffle = channel_shuffle;
 }
 
@@ -146,6 +167,13 @@ macro_rules! windows {
 }
 
 /// The windows of `[N, C, H, W]` as columns `[N, C kh kw, windows]`. Counterpart: `torch.nn.Unfold`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, Unfold};
+/// let y = Unfold::new(3).padding(1).forward(&Tensor::ones([1, 2, 4, 4]));
+/// assert_eq!(y.shape(), [1, 18, 16]);
+/// ```
 #[derive(Module, Clone, Debug)]
 pub struct Unfold {
     kernel: f::Spatial,
@@ -172,6 +200,14 @@ impl Forward for Unfold {
 }
 
 /// Columns `[N, C kh kw, windows]` added up where they come from: `[N, C, H, W]`. Counterpart: `torch.nn.Fold`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Fold, Forward, Unfold};
+/// let windows = Unfold::new(2).forward(&Tensor::ones([1, 1, 3, 3]));
+/// let y = Fold::new(3, 2).forward(&windows);
+/// assert_eq!(y.to_vec::<f32>(), [1.0, 2.0, 1.0, 2.0, 4.0, 2.0, 1.0, 2.0, 1.0]); // how many windows see each pixel
+/// ```
 #[derive(Module, Clone, Debug)]
 pub struct Fold {
     size: f::Spatial,
@@ -199,10 +235,24 @@ impl Forward for Fold {
 }
 
 /// [`Upsample`] of images by nearest neighbours. Counterpart: `torch.nn.UpsamplingNearest2d`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, UpsamplingNearest2d};
+/// let y = UpsamplingNearest2d::scale(2.0).forward(&Tensor::from_slice(&[1f32, 2.0], [1, 1, 1, 2]));
+/// assert_eq!(y.to_vec::<f32>(), [1.0, 1.0, 2.0, 2.0, 1.0, 1.0, 2.0, 2.0]);
+/// ```
 #[derive(Module, Clone, Debug)]
 pub struct UpsamplingNearest2d(pub Upsample);
 
 /// [`Upsample`] of images by linear interpolation with corners that keep their values. Counterpart: `torch.nn.UpsamplingBilinear2d`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, UpsamplingBilinear2d};
+/// let y = UpsamplingBilinear2d::size(&[1, 3]).forward(&Tensor::from_slice(&[1f32, 2.0], [1, 1, 1, 2]));
+/// assert_eq!(y.to_vec::<f32>(), [1.0, 1.5, 2.0]);
+/// ```
 #[derive(Module, Clone, Debug)]
 pub struct UpsamplingBilinear2d(pub Upsample);
 

@@ -6,7 +6,8 @@ use hardpan_engine::{DType, Tensor, no_grad};
 /// Batch normalization that uses smoothed statistics in training too, so that it works with batches of two.
 ///
 /// Sums, sums of squares and counts are averaged (`1 - (1 - momentum) / sqrt(N - 1)` of a new batch), mean and variance follow from
-/// them; the first 20 items have a variance of at least 0.01. Gradients flow through the new batch's share.
+/// them; the first 20 items have a variance of at least 0.01. Gradients flow through the new batch's share. Evaluated before it saw a
+/// batch, it passes `x` on as a batch norm does (mean 0, variance 1); the course's gives NaN.
 /// `x: [N, C, ..]` of any rank. Keys: `weight`, `bias`, `sums`, `sqrs` (all `[C]`), `count`, `batch` (rank 0).
 /// Counterpart: `RunningBatchNorm` of the fast.ai course, 07_batchnorm.
 ///
@@ -17,6 +18,7 @@ use hardpan_engine::{DType, Tensor, no_grad};
 /// assert_eq!(y.shape(), &[2, 3, 8, 8]);
 /// ```
 #[derive(Module)]
+#[module(role = BatchNorm)]
 pub struct RunningBatchNorm {
     /// `[C]`, ones at first.
     pub weight: Param,
@@ -89,9 +91,16 @@ impl RunningBatchNorm {
                 self.batch.set(batch.clone());
             });
         }
+        let seen = count.gt(0.0);
+        if !self.training.is_training() {
+            count = count.where_(&seen, 1.0);
+        }
         let means = &sums / &count;
         let least = batch.lt(20i64).to_dtype(means.dtype()) * 0.01;
-        let variance = (&sqrs / &count - &means * &means).maximum(least);
+        let mut variance = (&sqrs / &count - &means * &means).maximum(least);
+        if !self.training.is_training() {
+            variance = variance.where_(&seen, 1.0);
+        }
         (means, variance)
     }
 }

@@ -30,6 +30,14 @@ fn channels(what: &str, x: &Tensor, n: usize) {
 /// Every place of `x: [N, C, ..]` looks at every other, with queries and keys of an eighth of the channels; what it finds is added `gamma`
 /// times (0 at first). Keys: `query.*`, `key.*`, `value.*`, `gamma [1]`.
 /// Counterpart: fastai's `SelfAttention`; Zhang et al., <https://arxiv.org/abs/1805.08318>.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, SelfAttention};
+/// let layer = SelfAttention::new(16);
+/// let x = Tensor::randn([1, 16, 4, 4]);
+/// assert_eq!(layer.forward(&x).to_vec::<f32>(), x.to_vec::<f32>()); // gamma is 0 at first
+/// ```
 #[derive(Module)]
 pub struct SelfAttention {
     query: SpectralNorm<Conv1d>,
@@ -73,6 +81,13 @@ impl Forward for SelfAttention {
 
 /// As [`SelfAttention`] of images `[N, C, H, W]`, looking at places pooled by two. Keys: `theta.*`, `phi.*`, `g.*`, `o.*`, `gamma [1]`.
 /// Counterpart: fastai's `PooledSelfAttention2d`, after BigGAN.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, PooledSelfAttention2d};
+/// let layer = PooledSelfAttention2d::new(16);
+/// assert_eq!(layer.forward(&Tensor::randn([2, 16, 8, 8])).shape(), [2, 16, 8, 8]);
+/// ```
 #[derive(Module)]
 pub struct PooledSelfAttention2d {
     theta: SpectralNorm<Conv2d>,
@@ -119,6 +134,13 @@ impl Forward for PooledSelfAttention2d {
 
 /// Attention without softmax: `gamma (x x^T) conv(x) + x` for `x: [N, C, ..]`. Keys: `conv.*`, `gamma [1]`.
 /// Counterpart: fastai's `SimpleSelfAttention`, after Doria.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, SimpleSelfAttention};
+/// let layer = SimpleSelfAttention::new(16).symmetric(true);
+/// assert_eq!(layer.forward(&Tensor::randn([2, 16, 8, 8])).shape(), [2, 16, 8, 8]);
+/// ```
 #[derive(Module)]
 pub struct SimpleSelfAttention {
     conv: SpectralNorm<Conv1d>,

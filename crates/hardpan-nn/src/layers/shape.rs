@@ -4,6 +4,12 @@ use crate::{Forward, Module, hooked};
 use hardpan_engine::Tensor;
 
 /// Gives its input back. Counterpart: `torch.nn.Identity`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, Identity};
+/// assert_eq!(Identity.forward(&Tensor::ones([2])).to_vec::<f32>(), [1.0, 1.0]);
+/// ```
 #[derive(Module, Clone, Copy, Debug, Default)]
 pub struct Identity;
 
@@ -15,6 +21,13 @@ impl<X: Clone> Forward<X> for Identity {
 }
 
 /// Dimensions merged into one: by default all but the first, `[N, ..]` to `[N, n]`. Counterpart: `torch.nn.Flatten`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Flatten, Forward};
+/// let y = Flatten::new().forward(&Tensor::ones([2, 8, 3, 3]));
+/// assert_eq!(y.shape(), [2, 72]);
+/// ```
 #[derive(Module, Clone, Copy, Debug)]
 pub struct Flatten {
     start: isize,
@@ -51,6 +64,13 @@ impl Forward for Flatten {
 }
 
 /// One dimension cut into several, of which one size may be -1. Counterpart: `torch.nn.Unflatten`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, Unflatten};
+/// let y = Unflatten::new(1, &[8, -1, 3]).forward(&Tensor::ones([2, 72]));
+/// assert_eq!(y.shape(), [2, 8, 3, 3]);
+/// ```
 #[derive(Module, Clone, Debug)]
 pub struct Unflatten {
     dim: isize,
@@ -78,6 +98,13 @@ impl Forward for Unflatten {
 }
 
 /// The input in another shape, batch dimension kept; one size may be -1. Counterpart: fastai's `View`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, View};
+/// let y = View::new(&[8, -1]).forward(&Tensor::ones([2, 72]));
+/// assert_eq!(y.shape(), [2, 8, 9]);
+/// ```
 #[derive(Module, Clone, Debug)]
 pub struct View {
     sizes: Vec<isize>,

@@ -11,6 +11,14 @@ fn probability(what: &str, p: f64) -> f64 {
 }
 
 /// Drops the same features at every time step: `x: [B, T, F]`, one mask for each sequence. Counterpart: fastai's `RNNDropout`.
+///
+/// ```
+/// use hardpan_engine::{Tensor, manual_seed};
+/// use hardpan_nn::{Forward, RNNDropout};
+/// manual_seed(1);
+/// let y = RNNDropout::new(0.5).forward(&Tensor::ones([4, 7, 10]));
+/// assert_eq!(y.amin(1).to_vec::<f32>(), y.amax(1).to_vec::<f32>()); // alike at every step
+/// ```
 #[derive(Module, Debug)]
 pub struct RNNDropout {
     p: f64,
@@ -22,7 +30,7 @@ impl RNNDropout {
     /// With this probability (fastai's default is 0.5).
     #[track_caller]
     pub fn new(p: f64) -> RNNDropout {
-        RNNDropout { p: probability("RNNDropout", p), training: Mode::new() }
+        RNNDropout { p: probability("RNNDropout", p), training: Mode::for_dropout() }
     }
 }
 
@@ -44,6 +52,15 @@ impl Forward for RNNDropout {
 
 /// A table some of whose rows are dropped in training: whole words, everywhere they occur in the batch. Keys: those of the table under `emb`.
 /// Counterpart: fastai's `EmbeddingDropout`.
+///
+/// ```
+/// use hardpan_engine::{DType, Tensor, manual_seed};
+/// use hardpan_nn::{Embedding, EmbeddingDropout, Forward};
+/// manual_seed(1);
+/// let layer = EmbeddingDropout::new(Embedding::new(50, 4), 0.5);
+/// let y = layer.forward(&Tensor::iota(50)).eq(0.0).to_dtype(DType::F32).mean(1);
+/// assert!(y.to_vec::<f32>().iter().all(|v| *v == 0.0 || *v == 1.0)); // words are dropped whole
+/// ```
 #[derive(Module)]
 pub struct EmbeddingDropout {
     /// The table.
@@ -57,7 +74,11 @@ impl EmbeddingDropout {
     /// Of this table, with this probability.
     #[track_caller]
     pub fn new(emb: Embedding, p: f64) -> EmbeddingDropout {
-        EmbeddingDropout { emb, p: probability("EmbeddingDropout", p), training: Mode::new() }
+        EmbeddingDropout {
+            emb,
+            p: probability("EmbeddingDropout", p),
+            training: Mode::for_dropout(),
+        }
     }
 }
 

@@ -9,6 +9,13 @@ use crate::{Forward, Module, hooked};
 use hardpan_engine::{Tensor, functional as f};
 
 /// What lies between the two linear maps of a feed-forward part.
+///
+/// ```
+/// use hardpan_nn::{FeedForwardActivation, TransformerConfig};
+/// let config = TransformerConfig::new(8, 2).activation(FeedForwardActivation::GELU);
+/// assert_eq!(config.activation, FeedForwardActivation::GELU);
+/// assert_eq!(FeedForwardActivation::default(), FeedForwardActivation::ReLU);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FeedForwardActivation {
     /// `max(x, 0)`, as in the paper and in PyTorch.
@@ -28,6 +35,12 @@ impl FeedForwardActivation {
 }
 
 /// The settings that encoder, decoder and whole transformers share.
+///
+/// ```
+/// use hardpan_nn::TransformerConfig;
+/// let config = TransformerConfig::new(64, 4).batch_first(true).norm_first(true).dropout(0.0);
+/// assert_eq!((config.feedforward, config.eps, config.bias), (2048, 1e-5, true));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct TransformerConfig {
     /// Features.
@@ -129,6 +142,13 @@ impl TransformerConfig {
 /// Self attention and a feed-forward part, each added to what comes in and normalized.
 ///
 /// Keys: `self_attn.*`, `linear1.*`, `linear2.*`, `norm1.*`, `norm2.*`. Counterpart: `torch.nn.TransformerEncoderLayer`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, TransformerConfig, TransformerEncoderLayer};
+/// let y = TransformerEncoderLayer::new(&TransformerConfig::new(8, 2).feedforward(16)).forward(&Tensor::ones([5, 3, 8]));
+/// assert_eq!(y.shape(), [5, 3, 8]);
+/// ```
 #[derive(Module)]
 pub struct TransformerEncoderLayer {
     /// The attention.
@@ -194,6 +214,15 @@ impl Forward for TransformerEncoderLayer {
 
 /// A stack of encoder layers, with a norm at the end if asked for. Keys: `layers.{i}.*`, `norm.*`.
 /// Counterpart: `torch.nn.TransformerEncoder`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Attend, TransformerConfig, TransformerEncoder};
+/// let config = TransformerConfig::new(8, 2).feedforward(16).batch_first(true);
+/// let encoder = TransformerEncoder::new(&config, 3);
+/// assert_eq!(encoder.layers.len(), 3);
+/// assert_eq!(encoder.apply(&Tensor::ones([2, 5, 8]), &Attend::causal()).shape(), [2, 5, 8]);
+/// ```
 #[derive(Module)]
 pub struct TransformerEncoder {
     /// The layers.
@@ -242,6 +271,14 @@ impl Forward for TransformerEncoder {
 ///
 /// Keys: `self_attn.*`, `multihead_attn.*`, `linear1.*`, `linear2.*`, `norm1.*`, `norm2.*`, `norm3.*`.
 /// Counterpart: `torch.nn.TransformerDecoderLayer`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, TransformerConfig, TransformerDecoderLayer};
+/// let layer = TransformerDecoderLayer::new(&TransformerConfig::new(8, 2).feedforward(16));
+/// let (target, memory) = (Tensor::ones([4, 3, 8]), Tensor::ones([6, 3, 8]));
+/// assert_eq!(layer.forward(&(target, memory)).shape(), [4, 3, 8]);
+/// ```
 #[derive(Module)]
 pub struct TransformerDecoderLayer {
     /// Attention to the target itself.
@@ -322,6 +359,15 @@ impl Forward<(Tensor, Tensor)> for TransformerDecoderLayer {
 
 /// A stack of decoder layers, with a norm at the end if asked for. Keys: `layers.{i}.*`, `norm.*`.
 /// Counterpart: `torch.nn.TransformerDecoder`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Attend, TransformerConfig, TransformerDecoder};
+/// let decoder = TransformerDecoder::new(&TransformerConfig::new(8, 2).feedforward(16), 2);
+/// let (target, memory) = (Tensor::ones([4, 3, 8]), Tensor::ones([6, 3, 8]));
+/// let y = decoder.apply(&target, &memory, &Attend::causal(), &Attend::new());
+/// assert_eq!(y.shape(), [4, 3, 8]);
+/// ```
 #[derive(Module)]
 pub struct TransformerDecoder {
     /// The layers.
@@ -371,6 +417,15 @@ impl Forward<(Tensor, Tensor)> for TransformerDecoder {
 }
 
 /// Masks of a whole [`Transformer`].
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Attend, Transformer, TransformerConfig, TransformerMasks};
+/// let model = Transformer::new(&TransformerConfig::new(8, 2).feedforward(16), 1, 1);
+/// let (source, target) = (Tensor::ones([6, 3, 8]), Tensor::ones([4, 3, 8]));
+/// let masks = TransformerMasks { target: Attend::causal(), ..TransformerMasks::default() };
+/// assert_eq!(model.apply(&source, &target, &masks).shape(), [4, 3, 8]);
+/// ```
 #[derive(Clone, Default)]
 pub struct TransformerMasks {
     /// On the source's attention to itself.
@@ -382,6 +437,14 @@ pub struct TransformerMasks {
 }
 
 /// Encoder and decoder, each with a norm at the end. Keys: `encoder.*`, `decoder.*`. Counterpart: `torch.nn.Transformer`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, Transformer, TransformerConfig};
+/// let model = Transformer::new(&TransformerConfig::new(8, 2).feedforward(16), 1, 1);
+/// let (source, target) = (Tensor::ones([6, 3, 8]), Tensor::ones([4, 3, 8]));
+/// assert_eq!(model.forward(&(source, target)).shape(), [4, 3, 8]);
+/// ```
 #[derive(Module)]
 pub struct Transformer {
     /// Reads the source.

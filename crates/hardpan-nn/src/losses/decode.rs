@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::AdaptiveLogSoftmaxWithLoss;
-use hardpan_engine::functional as f;
+use hardpan_engine::{functional as f, shape::axis_of};
 
 /// What a model's output means under the loss it is trained with. Counterpart: `activation` and `decodes` of fastai's losses.
 ///
@@ -28,41 +28,46 @@ pub trait Decode {
     }
 }
 
-/// The dimension of classes: of `[N, C, ..]` or `[C]`.
-pub(super) fn class_dim(pred: &Tensor) -> isize {
-    if pred.rank() <= 1 { 0 } else { 1 }
+/// The dimension of classes where a loss has them in `dim`; the only one of `[C]`.
+#[track_caller]
+pub(super) fn class_dim(what: &str, pred: &Tensor, dim: isize) -> isize {
+    if pred.rank() <= 1 { 0 } else { axis_of(what, dim, pred.rank()) as isize }
 }
 
 /// Losses of classes: softmax and the likeliest.
 macro_rules! classes {
     ($($name:ident),*) => {$(
         impl Decode for $name {
+            #[track_caller]
             fn activation(&self, pred: &Tensor) -> Tensor {
-                f::softmax(pred, class_dim(pred))
+                f::softmax(pred, class_dim(stringify!($name), pred, self.dim))
             }
+            #[track_caller]
             fn decodes(&self, pred: &Tensor) -> Tensor {
-                pred.argmax(class_dim(pred))
+                pred.argmax(class_dim(stringify!($name), pred, self.dim))
             }
         }
     )*};
 }
-classes!(CrossEntropyLoss, FocalLoss, MultiMarginLoss);
+classes!(CrossEntropyLoss, FocalLoss, DiceLoss);
+
+/// Scores of `[N, C]` or `[C]`: softmax and the likeliest.
+impl Decode for MultiMarginLoss {
+    fn activation(&self, pred: &Tensor) -> Tensor {
+        f::softmax(pred, -1)
+    }
+    fn decodes(&self, pred: &Tensor) -> Tensor {
+        pred.argmax(-1)
+    }
+}
 
 impl Decode for NLLLoss {
     fn activation(&self, pred: &Tensor) -> Tensor {
         pred.exp()
     }
+    #[track_caller]
     fn decodes(&self, pred: &Tensor) -> Tensor {
-        pred.argmax(class_dim(pred))
-    }
-}
-
-impl Decode for DiceLoss {
-    fn activation(&self, pred: &Tensor) -> Tensor {
-        f::softmax(pred, self.axis)
-    }
-    fn decodes(&self, pred: &Tensor) -> Tensor {
-        pred.argmax(self.axis)
+        pred.argmax(class_dim("NLLLoss", pred, self.dim))
     }
 }
 

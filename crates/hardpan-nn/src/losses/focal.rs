@@ -1,6 +1,6 @@
 //! Losses for rare classes and for overlaps: focal and Dice.
 
-use super::decode::class_dim;
+use super::{as_places, by_class};
 use crate::{Buffer, Forward, Module};
 use hardpan_engine::functional::{self as f, Reduction};
 use hardpan_engine::{DType, Tensor};
@@ -30,18 +30,27 @@ pub struct FocalLoss {
     weight: Option<Buffer>,
     #[module(skip)]
     reduction: Reduction,
+    pub(super) dim: isize,
 }
 
 impl FocalLoss {
     /// With this power (fastai's default is 2); the mean, all classes alike.
     pub fn new(gamma: f64) -> FocalLoss {
-        FocalLoss { gamma, weight: None, reduction: Reduction::Mean }
+        FocalLoss { gamma, weight: None, reduction: Reduction::Mean, dim: 1 }
     }
 
     /// A factor for each class `[C]`.
     #[must_use]
     pub fn weight(mut self, weight: Tensor) -> FocalLoss {
         self.weight = Some(Buffer::new(weight));
+        self
+    }
+
+    /// The dimension of classes; negative counts from the end, so -1 takes `[B, T, C]` and targets `[B, T]`. Default 1, as in PyTorch.
+    /// Counterpart: `axis` of fastai's losses.
+    #[must_use]
+    pub fn dim(mut self, dim: isize) -> FocalLoss {
+        self.dim = dim;
         self
     }
 
@@ -63,7 +72,9 @@ impl Forward<(Tensor, Tensor)> for FocalLoss {
             reduction: Reduction::None,
             ..Default::default()
         };
-        let loss = f::cross_entropy_with(x, y, options);
+        let (flat, target) = by_class("FocalLoss", x, y, self.dim);
+        let loss = f::cross_entropy_with(&flat, &target, options);
+        let loss = as_places(loss, x, self.dim, Reduction::None);
         let miss = 1.0f64 - (-&loss).exp();
         reduce(miss.pow(self.gamma) * loss, self.reduction)
     }
@@ -71,6 +82,14 @@ impl Forward<(Tensor, Tensor)> for FocalLoss {
 
 /// Focal loss of labels: `alpha_t (1 - p_t)^gamma` times the binary cross entropy of logits and targets of one shape, `p_t` being the
 /// probability of what is true, `alpha_t` alpha for yes and 1 - alpha for no. Lin et al., <https://arxiv.org/abs/1708.02002>.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{BinaryFocalLoss, Forward};
+/// let loss = BinaryFocalLoss::new(2.0);
+/// let pair = (Tensor::zeros([3]), Tensor::ones([3]));
+/// assert!((loss.forward(&pair).item::<f32>() - 0.25 * 2f32.ln()).abs() < 1e-6);
+/// ```
 #[derive(Module, Clone, Debug)]
 pub struct BinaryFocalLoss {
     gamma: f64,
@@ -119,9 +138,18 @@ impl Forward<(Tensor, Tensor)> for BinaryFocalLoss {
 
 /// 1 - the Dice coefficient of softmax and truth, for each item and class over all pixels; summed. Logits `[N, C, ..]`, classes (i64)
 /// `[N, ..]`. Counterpart: fastai's `DiceLoss`; Milletari et al., <https://arxiv.org/abs/1606.04797>.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{DiceLoss, Forward};
+/// let sure = Tensor::from_slice(&[20f32, -20.0, -20.0, 20.0], [1, 2, 2]); // two classes of two pixels
+/// let loss = |classes: &[i64]| DiceLoss::new().forward(&(sure.clone(), Tensor::from_slice(classes, [1, 2])));
+/// assert!(loss(&[0, 1]).item::<f32>() < 1e-5);
+/// assert!((loss(&[1, 0]).item::<f32>() - 2.0).abs() < 1e-5); // 1 for each class
+/// ```
 #[derive(Module, Clone, Debug)]
 pub struct DiceLoss {
-    pub(super) axis: isize,
+    pub(super) dim: isize,
     smooth: f64,
     square: bool,
     #[module(skip)]
@@ -130,7 +158,7 @@ pub struct DiceLoss {
 
 impl Default for DiceLoss {
     fn default() -> DiceLoss {
-        DiceLoss { axis: 1, smooth: 1e-6, square: false, reduction: Reduction::Sum }
+        DiceLoss { dim: 1, smooth: 1e-6, square: false, reduction: Reduction::Sum }
     }
 }
 
@@ -138,6 +166,13 @@ impl DiceLoss {
     /// fastai's: the sum, smoothed by 1e-6, classes in dimension 1.
     pub fn new() -> DiceLoss {
         DiceLoss::default()
+    }
+
+    /// The dimension of classes; negative counts from the end. Default 1.
+    #[must_use]
+    pub fn dim(mut self, dim: isize) -> DiceLoss {
+        self.dim = dim;
+        self
     }
 
     /// Added above and below the line. Default 1e-6.
@@ -172,8 +207,8 @@ impl Forward<(Tensor, Tensor)> for DiceLoss {
             x.shape(),
             y.shape()
         );
-        debug_assert_eq!(class_dim(x), self.axis);
-        let p = f::softmax(x, self.axis);
+        let x = &x.movedim(self.dim, 1);
+        let p = f::softmax(x, 1);
         let mut classes = vec![1; x.rank()];
         classes[1] = x.size(1);
         let hot = y.to_dtype(DType::I64).unsqueeze(1).eq(Tensor::iota(x.size(1)).reshape(classes));

@@ -8,12 +8,13 @@ mod focal;
 mod linear;
 
 pub use decode::Decode;
+use decode::class_dim;
 pub use focal::{BinaryFocalLoss, DiceLoss, FocalLoss};
 pub use linear::LinearCrossEntropyLoss;
 
 use crate::{Buffer, Forward, Module};
-use hardpan_engine::Tensor;
 use hardpan_engine::functional::{self as f, Reduction};
+use hardpan_engine::{DType, Tensor};
 
 /// The setter all losses with a plain reduction share.
 macro_rules! reduction {
@@ -27,6 +28,44 @@ macro_rules! reduction {
             }
         }
     };
+}
+
+/// `x` with its classes in dimension 1 (where the functions want them), and the target in the order that follows. With classes last,
+/// every other place becomes an item, which moves nothing in memory.
+#[track_caller]
+fn by_class(what: &str, x: &Tensor, y: &Tensor, dim: isize) -> (Tensor, Tensor) {
+    let at = class_dim(what, x, dim) as usize;
+    if x.rank() <= 1 || at == 1 {
+        return (x.clone(), y.clone());
+    }
+    let places: Vec<usize> =
+        (0..x.rank()).filter(|d| *d != at).map(|d| x.size(d as isize)).collect();
+    let soft = y.dtype().is_float();
+    assert!(
+        if soft { y.shape() == x.shape() } else { y.shape() == places },
+        "{what}: for logits of shape {:?} with classes in dimension {at}, classes (i64) {places:?} or probabilities {:?} were expected, \
+         got {} {:?}",
+        x.shape(),
+        x.shape(),
+        y.dtype(),
+        y.shape()
+    );
+    if at + 1 == x.rank() {
+        let rows = |t: &Tensor| t.flatten(0, at as isize - 1);
+        return (rows(x), rows(y));
+    }
+    let second = |t: &Tensor| t.movedim(at as isize, 1);
+    (second(x), if soft { second(y) } else { y.clone() })
+}
+
+/// A loss of [`by_class`] for each place in the shape of the places again; one that was reduced stays.
+fn as_places(loss: Tensor, x: &Tensor, dim: isize, reduction: Reduction) -> Tensor {
+    if reduction != Reduction::None || x.rank() <= 1 {
+        return loss;
+    }
+    let mut shape = x.shape().to_vec();
+    shape.remove(class_dim("loss", x, dim) as usize);
+    loss.reshape(shape)
 }
 
 /// Cross entropy of logits `[N, C, ..]` or `[C]` and classes (i64 `[N, ..]`) or probabilities (of the shape of the logits).
@@ -46,6 +85,7 @@ pub struct CrossEntropyLoss {
     #[module(skip)]
     reduction: Reduction,
     label_smoothing: f64,
+    dim: isize,
 }
 reduction!(CrossEntropyLoss);
 
@@ -56,6 +96,7 @@ impl Default for CrossEntropyLoss {
             ignore_index: -100,
             reduction: Reduction::Mean,
             label_smoothing: 0.0,
+            dim: 1,
         }
     }
 }
@@ -86,6 +127,14 @@ impl CrossEntropyLoss {
         self.label_smoothing = share;
         self
     }
+
+    /// The dimension of classes; negative counts from the end, so -1 takes `[B, T, C]` and targets `[B, T]`. Default 1, as in PyTorch.
+    /// Counterpart: `axis` of fastai's losses.
+    #[must_use]
+    pub fn dim(mut self, dim: isize) -> CrossEntropyLoss {
+        self.dim = dim;
+        self
+    }
 }
 
 impl Forward<(Tensor, Tensor)> for CrossEntropyLoss {
@@ -99,23 +148,34 @@ impl Forward<(Tensor, Tensor)> for CrossEntropyLoss {
             reduction: self.reduction,
             label_smoothing: self.label_smoothing,
         };
-        f::cross_entropy_with(x, y, options)
+        let (flat, target) = by_class("CrossEntropyLoss", x, y, self.dim);
+        as_places(f::cross_entropy_with(&flat, &target, options), x, self.dim, self.reduction)
     }
 }
 
-/// Negative log-likelihood of log-probabilities `[N, C, ..]` or `[C]` and classes (i64). Counterpart: `torch.nn.NLLLoss`.
+/// Negative log-likelihood `-x[y]` of log-probabilities `[N, C, ..]` or `[C]` and classes (i64) `[N, ..]` or `[]`; the mean is weighted
+/// by the classes' weights. Counterpart: `torch.nn.NLLLoss`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, NLLLoss};
+/// let loss = NLLLoss::new();
+/// let pair = (Tensor::zeros([2, 3]) - 2.0, Tensor::from_slice(&[0i64, 2], [2]));
+/// assert!((loss.forward(&pair).item::<f32>() - 2.0).abs() < 1e-6);
+/// ```
 #[derive(Module)]
 pub struct NLLLoss {
     weight: Option<Buffer>,
     ignore_index: i64,
     #[module(skip)]
     reduction: Reduction,
+    dim: isize,
 }
 reduction!(NLLLoss);
 
 impl Default for NLLLoss {
     fn default() -> NLLLoss {
-        NLLLoss { weight: None, ignore_index: -100, reduction: Reduction::Mean }
+        NLLLoss { weight: None, ignore_index: -100, reduction: Reduction::Mean, dim: 1 }
     }
 }
 
@@ -138,6 +198,14 @@ impl NLLLoss {
         self.ignore_index = class;
         self
     }
+
+    /// The dimension of classes; negative counts from the end, so -1 takes `[B, T, C]` and targets `[B, T]`. Default 1, as in PyTorch.
+    /// Counterpart: `axis` of fastai's losses.
+    #[must_use]
+    pub fn dim(mut self, dim: isize) -> NLLLoss {
+        self.dim = dim;
+        self
+    }
 }
 
 impl Forward<(Tensor, Tensor)> for NLLLoss {
@@ -151,11 +219,21 @@ impl Forward<(Tensor, Tensor)> for NLLLoss {
             reduction: self.reduction,
             ..Default::default()
         };
-        f::nll_loss(x, y, options)
+        let (flat, target) = by_class("NLLLoss", x, y, self.dim);
+        as_places(f::nll_loss(&flat, &target, options), x, self.dim, self.reduction)
     }
 }
 
-/// Binary cross entropy of probabilities and targets of one shape. Counterpart: `torch.nn.BCELoss`.
+/// Binary cross entropy `-(y ln p + (1 - y) ln(1 - p))` of probabilities and targets of one shape. Counterpart: `torch.nn.BCELoss`.
+/// Both are floating point; probabilities lie in 0..=1, and their logarithms count as at least -100.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{BCELoss, Forward};
+/// let loss = BCELoss::new();
+/// let pair = (Tensor::zeros([4]) + 0.5, Tensor::ones([4]));
+/// assert!((loss.forward(&pair).item::<f32>() - 2f32.ln()).abs() < 1e-6);
+/// ```
 #[derive(Module, Default)]
 pub struct BCELoss {
     weight: Option<Buffer>,
@@ -188,6 +266,14 @@ impl Forward<(Tensor, Tensor)> for BCELoss {
 }
 
 /// Binary cross entropy of logits and targets of one shape. Counterpart: `torch.nn.BCEWithLogitsLoss`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{BCEWithLogitsLoss, Forward};
+/// let loss = BCEWithLogitsLoss::new().pos_weight(Tensor::ones([4]) * 3.0);
+/// let pair = (Tensor::zeros([4]), Tensor::ones([4]));
+/// assert!((loss.forward(&pair).item::<f32>() - 3.0 * 2f32.ln()).abs() < 1e-6);
+/// ```
 #[derive(Module, Default)]
 pub struct BCEWithLogitsLoss {
     weight: Option<Buffer>,
@@ -235,7 +321,7 @@ impl Forward<(Tensor, Tensor)> for BCEWithLogitsLoss {
 
 /// Losses of two or three tensors with numbers as settings.
 macro_rules! losses {
-    ($($(#[$doc:meta])* $name:ident { $($p:ident: $t:ty = $default:expr),* } = |$s:ident, $($x:ident),+| $e:expr;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident { $($(#[$pdoc:meta])* $p:ident: $t:ty = $default:expr),* } = |$s:ident, $($x:ident),+| $e:expr;)*) => {$(
         $(#[$doc])*
         #[derive(Module, Clone, Debug)]
         pub struct $name {
@@ -257,7 +343,7 @@ macro_rules! losses {
                 $name::default()
             }
             $(
-                /// See the type.
+                $(#[$pdoc])*
                 #[must_use]
                 pub fn $p(mut self, $p: $t) -> $name {
                     self.$p = $p;
@@ -280,42 +366,196 @@ macro_rules! losses {
 
 losses! {
     /// `(x - y)^2`. Counterpart: `torch.nn.MSELoss`.
+    /// Prediction and target of any one shape.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{Forward, MSELoss};
+    /// let loss = MSELoss::new();
+    /// let pair = (Tensor::from_slice(&[1f32, 3.0], [2]), Tensor::zeros([2]));
+    /// assert!((loss.forward(&pair).item::<f32>() - 5.0).abs() < 1e-6);
+    /// ```
     MSELoss {} = |s, x, y| f::mse_loss(x, y, s.reduction);
     /// `|x - y|`. Counterpart: `torch.nn.L1Loss`.
+    /// Prediction and target of any one shape.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{Forward, L1Loss};
+    /// let loss = L1Loss::new();
+    /// let pair = (Tensor::from_slice(&[1f32, 3.0], [2]), Tensor::zeros([2]));
+    /// assert!((loss.forward(&pair).item::<f32>() - 2.0).abs() < 1e-6);
+    /// ```
     L1Loss {} = |s, x, y| f::l1_loss(x, y, s.reduction);
     /// Quadratic within `beta` (default 1), then linear with slope 1. Counterpart: `torch.nn.SmoothL1Loss`.
-    SmoothL1Loss { beta: f64 = 1.0 } = |s, x, y| f::smooth_l1_loss(x, y, s.reduction, s.beta);
+    /// Prediction and target of any one shape.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{Forward, SmoothL1Loss};
+    /// let loss = SmoothL1Loss::new();
+    /// let pair = (Tensor::from_slice(&[1f32, 3.0], [2]), Tensor::zeros([2]));
+    /// assert!((loss.forward(&pair).item::<f32>() - 1.5).abs() < 1e-6);
+    /// ```
+    SmoothL1Loss {
+        /// Distance up to which the loss is quadratic. Default 1.
+        beta: f64 = 1.0
+    } = |s, x, y| f::smooth_l1_loss(x, y, s.reduction, s.beta);
     /// Quadratic within `delta` (default 1), then linear with slope `delta`. Counterpart: `torch.nn.HuberLoss`.
-    HuberLoss { delta: f64 = 1.0 } = |s, x, y| f::huber_loss(x, y, s.reduction, s.delta);
+    /// Prediction and target of any one shape.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{Forward, HuberLoss};
+    /// let loss = HuberLoss::new().delta(2.0);
+    /// let pair = (Tensor::from_slice(&[1f32, 3.0], [2]), Tensor::zeros([2]));
+    /// assert!((loss.forward(&pair).item::<f32>() - 2.25).abs() < 1e-6);
+    /// ```
+    HuberLoss {
+        /// Distance up to which the loss is quadratic, and the slope from there on. Default 1.
+        delta: f64 = 1.0
+    } = |s, x, y| f::huber_loss(x, y, s.reduction, s.delta);
     /// `ln(1 + e^(-x y))` for targets of -1 and 1. Counterpart: `torch.nn.SoftMarginLoss`.
+    /// Prediction and target of any one shape.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{Forward, SoftMarginLoss};
+    /// let loss = SoftMarginLoss::new();
+    /// let pair = (Tensor::zeros([3]), Tensor::ones([3]));
+    /// assert!((loss.forward(&pair).item::<f32>() - 2f32.ln()).abs() < 1e-6);
+    /// ```
     SoftMarginLoss {} = |s, x, y| f::soft_margin_loss(x, y, s.reduction);
     /// `x` where the target is 1, `max(0, margin - x)` where it is -1; margin 1. Counterpart: `torch.nn.HingeEmbeddingLoss`.
-    HingeEmbeddingLoss { margin: f64 = 1.0 } = |s, x, y| f::hinge_embedding_loss(x, y, s.margin, s.reduction);
+    /// Prediction and target of any one shape.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{Forward, HingeEmbeddingLoss};
+    /// let loss = HingeEmbeddingLoss::new();
+    /// let pair = (Tensor::zeros([2]) + 0.25, Tensor::from_slice(&[1f32, -1.0], [2]));
+    /// assert!((loss.forward(&pair).item::<f32>() - 0.5).abs() < 1e-6);
+    /// ```
+    HingeEmbeddingLoss {
+        /// Distance from which on what is different costs nothing. Default 1.
+        margin: f64 = 1.0
+    } = |s, x, y| f::hinge_embedding_loss(x, y, s.margin, s.reduction);
     /// Hinge of several classes for each row, listed first and ended by -1. Counterpart: `torch.nn.MultiLabelMarginLoss`.
+    /// Scores and classes (i64), both `[N, C]` or `[C]`.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{Forward, MultiLabelMarginLoss};
+    /// let x = Tensor::from_slice(&[0.1f32, 0.2, 0.4, 0.8], [1, 4]);
+    /// let classes = Tensor::from_slice(&[3i64, 0, -1, 1], [1, 4]); // 3 and 0; what follows -1 does not count
+    /// let loss = MultiLabelMarginLoss::new().forward(&(x, classes));
+    /// assert!((loss.item::<f32>() - 0.85).abs() < 1e-6);
+    /// ```
     MultiLabelMarginLoss {} = |s, x, y| f::multilabel_margin_loss(x, y, s.reduction);
     /// `max(0, -y (x1 - x2) + margin)`; margin 0. Takes `(x1, x2, y)`. Counterpart: `torch.nn.MarginRankingLoss`.
-    MarginRankingLoss { margin: f64 = 0.0 } = |s, a, b, y| f::margin_ranking_loss(a, b, y, s.margin, s.reduction);
+    /// All of one shape, or broadcast.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{Forward, MarginRankingLoss};
+    /// let loss = MarginRankingLoss::new();
+    /// let pair = (Tensor::from_slice(&[1f32], [1]), Tensor::from_slice(&[3f32], [1]), Tensor::from_slice(&[1f32], [1]));
+    /// assert!((loss.forward(&pair).item::<f32>() - 2.0).abs() < 1e-6);
+    /// ```
+    MarginRankingLoss {
+        /// How far ahead the one ranked higher must be. Default 0.
+        margin: f64 = 0.0
+    } = |s, a, b, y| f::margin_ranking_loss(a, b, y, s.margin, s.reduction);
     /// `1 - cos` where the target is 1, `max(0, cos - margin)` where it is -1; margin 0. Takes `(x1, x2, y)`.
     /// Counterpart: `torch.nn.CosineEmbeddingLoss`.
-    CosineEmbeddingLoss { margin: f64 = 0.0 } = |s, a, b, y| f::cosine_embedding_loss(a, b, y, s.margin, s.reduction);
+    /// `x1, x2: [N, D]`, `y: [N]`.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{CosineEmbeddingLoss, Forward};
+    /// let loss = CosineEmbeddingLoss::new();
+    /// let pair = (Tensor::from_slice(&[1f32, 0.0], [1, 2]), Tensor::from_slice(&[0f32, 1.0], [1, 2]), Tensor::from_slice(&[1f32], [1]));
+    /// assert!((loss.forward(&pair).item::<f32>() - 1.0).abs() < 1e-6);
+    /// ```
+    CosineEmbeddingLoss {
+        /// Cosine up to which what is different costs nothing, -1 to 1. Default 0.
+        margin: f64 = 0.0
+    } = |s, a, b, y| f::cosine_embedding_loss(a, b, y, s.margin, s.reduction);
     /// Poisson: `e^x - y x`, or `x - y ln(x + eps)` without `log_input`; `full` adds Stirling's term.
     /// Counterpart: `torch.nn.PoissonNLLLoss`.
-    PoissonNLLLoss { log_input: bool = true, full: bool = false, eps: f64 = 1e-8 } = |s, x, y| f::poisson_nll_loss(
+    /// Prediction and target of any one shape.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{Forward, PoissonNLLLoss};
+    /// let loss = PoissonNLLLoss::new();
+    /// let pair = (Tensor::zeros([1]), Tensor::ones([1]));
+    /// assert!((loss.forward(&pair).item::<f32>() - 1.0).abs() < 1e-6);
+    /// ```
+    PoissonNLLLoss {
+        /// Whether the prediction is the logarithm of the rate. Default yes.
+        log_input: bool = true,
+        /// Whether Stirling's approximation of `ln y!` is added where `y > 1`. Default no.
+        full: bool = false,
+        /// Added to the rate inside the logarithm, without `log_input`. Default 1e-8.
+        eps: f64 = 1e-8
+    } = |s, x, y| f::poisson_nll_loss(
         x, y, f::PoissonNllOptions { log_input: s.log_input, full: s.full, eps: s.eps, reduction: s.reduction }
     );
     /// Gaussian: takes `(mean, y, variance)`; `full` adds the constant. Counterpart: `torch.nn.GaussianNLLLoss`.
-    GaussianNLLLoss { full: bool = false, eps: f64 = 1e-6 } = |s, x, y, var| f::gaussian_nll_loss(
+    /// All of one shape, or a variance that broadcasts; it counts as at least `eps` (default 1e-6).
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{Forward, GaussianNLLLoss};
+    /// let loss = GaussianNLLLoss::new();
+    /// let pair = (Tensor::zeros([1]), Tensor::from_slice(&[2f32], [1]), Tensor::ones([1]));
+    /// assert!((loss.forward(&pair).item::<f32>() - 2.0).abs() < 1e-6);
+    /// ```
+    GaussianNLLLoss {
+        /// Whether the constant `ln(2 pi) / 2` is added. Default no.
+        full: bool = false,
+        /// The least variance. Default 1e-6.
+        eps: f64 = 1e-6
+    } = |s, x, y, var| f::gaussian_nll_loss(
         x, y, var, f::GaussianNllOptions { full: s.full, eps: s.eps, reduction: s.reduction }
     );
     /// `max(0, d(a, p) - d(a, n) + margin)` of `(anchor, positive, negative)`, with p-norm distances; margin 1, p 2, eps 1e-6. With `swap`
     /// the negative may be compared with the positive instead. Counterpart: `torch.nn.TripletMarginLoss`.
-    TripletMarginLoss { margin: f64 = 1.0, p: f64 = 2.0, eps: f64 = 1e-6, swap: bool = false } = |s, a, pos, neg| f::triplet_margin_loss(
+    /// All `[N, D]` or `[D]`.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{Forward, TripletMarginLoss};
+    /// let loss = TripletMarginLoss::new().margin(3.0);
+    /// let pair = (Tensor::from_slice(&[0f32, 0.0], [1, 2]), Tensor::from_slice(&[0f32, 1.0], [1, 2]), Tensor::from_slice(&[3f32, 0.0], [1, 2]));
+    /// assert!((loss.forward(&pair).item::<f32>() - 1.0).abs() < 1e-4);
+    /// ```
+    TripletMarginLoss {
+        /// How much farther than the positive the negative must be. Default 1.
+        margin: f64 = 1.0,
+        /// Which norm of a difference is its distance. Default 2.
+        p: f64 = 2.0,
+        /// Added to differences, for the gradient where there is none. Default 1e-6.
+        eps: f64 = 1e-6,
+        /// Whether the negative may be compared with the positive instead, where that is nearer. Default no.
+        swap: bool = false
+    } = |s, a, pos, neg| f::triplet_margin_loss(
         a, pos, neg,
         f::TripletOptions { margin: s.margin, p: s.p, eps: s.eps, swap: s.swap, reduction: s.reduction }
     );
 }
 
 /// One-versus-all binary cross entropy of logits `[N, C]`, mean over classes. Counterpart: `torch.nn.MultiLabelSoftMarginLoss`.
+/// Targets are 0 and 1, of the shape of the logits.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, MultiLabelSoftMarginLoss};
+/// let loss = MultiLabelSoftMarginLoss::new();
+/// let pair = (Tensor::zeros([1, 3]), Tensor::ones([1, 3]));
+/// assert!((loss.forward(&pair).item::<f32>() - 2f32.ln()).abs() < 1e-6);
+/// ```
 #[derive(Module, Default)]
 pub struct MultiLabelSoftMarginLoss {
     weight: Option<Buffer>,
@@ -348,6 +588,15 @@ impl Forward<(Tensor, Tensor)> for MultiLabelSoftMarginLoss {
 }
 
 /// Multi-class hinge: `sum over other classes of max(0, margin - x_y + x_c)^p / C`; p 1, margin 1. Counterpart: `torch.nn.MultiMarginLoss`.
+/// Scores `[N, C]` or `[C]`, classes (i64) `[N]` or `[]`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, MultiMarginLoss};
+/// let loss = MultiMarginLoss::new();
+/// let pair = (Tensor::from_slice(&[1f32, 2.0, 4.0], [1, 3]), Tensor::from_slice(&[1i64], [1]));
+/// assert!((loss.forward(&pair).item::<f32>() - 1.0).abs() < 1e-6);
+/// ```
 #[derive(Module)]
 pub struct MultiMarginLoss {
     p: i32,
@@ -407,8 +656,18 @@ impl Forward<(Tensor, Tensor)> for MultiMarginLoss {
     }
 }
 
-/// Kullback-Leibler divergence of log-probabilities `x` and probabilities (or, with `log_target`, their logarithms).
+/// Kullback-Leibler divergence `y (ln y - x)` of log-probabilities `x` and probabilities `y` (or, with `log_target`, their logarithms) of
+/// one shape.
 /// Counterpart: `torch.nn.KLDivLoss`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, KLDivLoss};
+/// use hardpan_engine::functional::KlReduction;
+/// let loss = KLDivLoss::new(KlReduction::BatchMean);
+/// let (x, y) = (Tensor::zeros([1, 2]) - 2f32.ln(), Tensor::from_slice(&[1f32, 0.0], [1, 2]));
+/// assert!((loss.forward(&(x, y)).item::<f32>() - 2f32.ln()).abs() < 1e-6);
+/// ```
 #[derive(Module, Clone, Debug)]
 pub struct KLDivLoss {
     #[module(skip)]
@@ -439,6 +698,14 @@ impl Forward<(Tensor, Tensor)> for KLDivLoss {
 }
 
 /// Cosine of the angle between vectors along a dimension: takes a pair. Counterpart: `torch.nn.CosineSimilarity`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{CosineSimilarity, Forward};
+/// let pair = (Tensor::from_slice(&[1f32, 0.0], [1, 2]), Tensor::from_slice(&[1f32, 1.0], [1, 2]));
+/// let cos = CosineSimilarity::new(1).forward(&pair);
+/// assert!((cos.to_vec::<f32>()[0] - 0.5f32.sqrt()).abs() < 1e-6);
+/// ```
 #[derive(Module, Clone, Debug)]
 pub struct CosineSimilarity {
     dim: isize,
@@ -468,6 +735,14 @@ impl Forward<(Tensor, Tensor)> for CosineSimilarity {
 }
 
 /// The p-norm of the difference of vectors `[N, D]`: takes a pair. Counterpart: `torch.nn.PairwiseDistance`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, PairwiseDistance};
+/// let pair = (Tensor::from_slice(&[0f32, 0.0], [1, 2]), Tensor::from_slice(&[3f32, 4.0], [1, 2]));
+/// let distance = PairwiseDistance::new(2.0).forward(&pair);
+/// assert!((distance.to_vec::<f32>()[0] - 5.0).abs() < 1e-4);
+/// ```
 #[derive(Module, Clone, Debug)]
 pub struct PairwiseDistance {
     p: f64,
@@ -506,6 +781,18 @@ impl Forward<(Tensor, Tensor)> for PairwiseDistance {
 
 /// Connectionist temporal classification. `loss.of(log_probabilities [T, N, C], targets, input_lengths, target_lengths)`.
 /// Counterpart: `torch.nn.CTCLoss`; Graves et al. 2006.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{CTCLoss, Forward};
+/// // One step, two classes as likely: label 1 has probability 1/2.
+/// let log_probabilities = Tensor::zeros([1, 1, 2]) - 2f32.ln();
+/// let labels = Tensor::from_slice(&[1i64], [1, 1]);
+/// let loss = CTCLoss::new().forward(&(log_probabilities.clone(), labels.clone()));
+/// assert!((loss.item::<f32>() - 2f32.ln()).abs() < 1e-6);
+/// let same = CTCLoss::new().of(&log_probabilities, &labels, &[1], &[1]);
+/// assert_eq!(same.item::<f32>(), loss.item::<f32>());
+/// ```
 #[derive(Module, Clone, Debug, Default)]
 pub struct CTCLoss {
     #[module(skip)]
@@ -552,10 +839,94 @@ impl CTCLoss {
     }
 }
 
+/// Log-probabilities `[T, N, C]` (or `[T, C]`) and labels (i64) `[N, S]` (or `[S]`), those shorter than S filled up with -1 as
+/// [`decodes`](Decode::decodes) gives them; every input has all T steps. Reads the labels. What a learner's loss takes.
+impl Forward<(Tensor, Tensor)> for CTCLoss {
+    type Output = Tensor;
+    #[track_caller]
+    fn forward(&self, (log_probabilities, labels): &(Tensor, Tensor)) -> Tensor {
+        let items = if log_probabilities.rank() == 3 { log_probabilities.size(1) } else { 1 };
+        assert!(
+            labels.rank() + 1 == log_probabilities.rank()
+                && (labels.rank() < 2 || labels.size(0) == items),
+            "CTCLoss: log-probabilities [T, N, C] and labels [N, S], or both without N, were expected, got shapes {:?} and {:?}",
+            log_probabilities.shape(),
+            labels.shape()
+        );
+        let longest = labels.size(-1);
+        let all = labels.to_dtype(DType::I64).to_vec::<i64>();
+        let length = |n: usize| {
+            let own = &all[n * longest..(n + 1) * longest];
+            let length = own.iter().position(|l| *l < 0).unwrap_or(longest);
+            assert!(
+                own[length..].iter().all(|l| *l < 0),
+                "CTCLoss: the labels of item {n} go on after -1, which ends them: {own:?}"
+            );
+            length
+        };
+        let target_lengths: Vec<usize> = (0..items).map(length).collect();
+        // What fills up is not read.
+        let inputs = vec![log_probabilities.size(0); items];
+        self.of(log_probabilities, &labels.maximum(0), &inputs, &target_lengths)
+    }
+}
+
+/// As [`of`](CTCLoss::of), with the lengths as tensors (i64, `[N]`): `(targets, input_lengths, target_lengths)` is the target. Reads them.
+impl Forward<(Tensor, (Tensor, Tensor, Tensor))> for CTCLoss {
+    type Output = Tensor;
+    #[track_caller]
+    fn forward(
+        &self,
+        (x, (targets, inputs, lengths)): &(Tensor, (Tensor, Tensor, Tensor)),
+    ) -> Tensor {
+        let numbers = |t: &Tensor| -> Vec<usize> {
+            let read = t.to_dtype(DType::I64).to_vec::<i64>();
+            read.into_iter().map(|n| usize::try_from(n).unwrap_or(usize::MAX)).collect()
+        };
+        self.of(x, targets, &numbers(inputs), &numbers(lengths))
+    }
+}
+
+/// Losses of three tensors as a learner calls them: with what the model gives, and the target.
+macro_rules! as_prediction_and_target {
+    ($($(#[$doc:meta])* $name:ident: $p:ty, $y:ty = |$pred:pat_param, $target:pat_param| $three:expr;)*) => {$(
+        $(#[$doc])*
+        impl Forward<($p, $y)> for $name {
+            type Output = Tensor;
+            #[track_caller]
+            fn forward(&self, ($pred, $target): &($p, $y)) -> Tensor {
+                Forward::<(Tensor, Tensor, Tensor)>::forward(self, &$three)
+            }
+        }
+    )*};
+}
+
+as_prediction_and_target! {
+    /// A prediction `(x1, x2)` and the target.
+    MarginRankingLoss: (Tensor, Tensor), Tensor = |(a, b), y| (a.clone(), b.clone(), y.clone());
+    /// A prediction `(x1, x2)` and the target.
+    CosineEmbeddingLoss: (Tensor, Tensor), Tensor = |(a, b), y| (a.clone(), b.clone(), y.clone());
+    /// A prediction `(mean, variance)` and the target.
+    GaussianNLLLoss: (Tensor, Tensor), Tensor = |(mean, var), y| (mean.clone(), y.clone(), var.clone());
+    /// A prediction `(anchor, positive, negative)`, which needs no target.
+    TripletMarginLoss: (Tensor, Tensor, Tensor), () = |three, ()| three.clone();
+    /// A prediction `(anchor, positive, negative)`, which needs no target.
+    TripletMarginWithDistanceLoss: (Tensor, Tensor, Tensor), () = |three, ()| three.clone();
+}
+
 /// Of two tensors of rows.
 type Distance = Box<dyn Fn(&Tensor, &Tensor) -> Tensor + Send + Sync>;
 
 /// As [`TripletMarginLoss`] with any distance. Counterpart: `torch.nn.TripletMarginWithDistanceLoss`.
+/// Takes `(anchor, positive, negative)`, whose distances are `[N]`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::{Forward, TripletMarginWithDistanceLoss};
+/// let loss = TripletMarginWithDistanceLoss::new(|a, b| (a - b).abs().sum(1)).margin(4.0);
+/// let pair = (Tensor::from_slice(&[0f32], [1, 1]), Tensor::from_slice(&[1f32], [1, 1]), Tensor::from_slice(&[3f32], [1, 1]));
+/// assert!((loss.forward(&pair).item::<f32>() - 2.0).abs() < 1e-6);
+/// ```
 #[derive(Module)]
 pub struct TripletMarginWithDistanceLoss {
     #[module(skip)]

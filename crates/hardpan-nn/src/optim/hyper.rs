@@ -5,6 +5,11 @@ use std::fmt;
 macro_rules! hypers {
     ($($(#[$doc:meta])* $v:ident = $text:literal),* $(,)?) => {
         /// The name of a hyperparameter. Each parameter group has its own values ([`Hypers`]).
+        ///
+        /// ```
+        /// use hardpan_nn::optim::Hyper;
+        /// assert_eq!((Hyper::Mom.name(), Hyper::Wd.to_string()), ("mom", "wd".to_owned()));
+        /// ```
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
         #[non_exhaustive]
         pub enum Hyper { $($(#[$doc])* $v),* }

@@ -56,6 +56,14 @@ impl LBFGS {
 }
 
 /// What has parameters: a list of them, or a model.
+///
+/// ```
+/// use hardpan_nn::optim::IntoParams;
+/// use hardpan_nn::Linear;
+/// let layer = Linear::new(3, 2);
+/// assert_eq!((&layer).into_params().len(), 2);
+/// assert_eq!(vec![layer.weight.clone()].into_params().len(), 1);
+/// ```
 pub trait IntoParams {
     /// The parameters, each once.
     fn into_params(self) -> Vec<Param>;
@@ -129,6 +137,17 @@ fn number(t: &Tensor) -> f64 {
 }
 
 /// The optimizer that [`LBFGS`] builds. It keeps up to `2 * history_size` copies of the parameters.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::LBFGS;
+/// use hardpan_nn::Param;
+/// let w = Param::new(Tensor::from_slice(&[2f64], [1]));
+/// let mut opt = LBFGS::new(1.0).strong_wolfe(true).build(vec![w.clone()]);
+/// let before = opt.step(|| (w.value() * w.value()).sum(..));
+/// assert_eq!(before, 4.0);
+/// assert!(w.value().item::<f64>().abs() < 1e-6);
+/// ```
 pub struct Lbfgs {
     settings: LBFGS,
     params: Vec<Param>,

@@ -54,6 +54,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// One of the functions an optimizer applies to each parameter in turn.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hypers, Optimizer, Step, Update};
+/// use hardpan_nn::Param;
+/// use std::sync::Arc;
+/// let half: Step = Arc::new(|u: &mut Update<'_>| u.value = &u.value * 0.5);
+/// let w = Param::new(Tensor::ones([1]));
+/// w.set_grad(Some(Tensor::zeros([1])));
+/// Optimizer::new(vec![w.clone()], vec![half], &Hypers::default()).step();
+/// assert_eq!(w.value().item::<f32>(), 0.5);
+/// ```
 pub type Step = Arc<dyn Fn(&mut Update<'_>) + Send + Sync>;
 
 /// Parameters that share hyperparameters. Counterpart: a parameter group of PyTorch or fastai.
@@ -117,6 +129,14 @@ impl Group {
 }
 
 /// What can be made into parameter groups: parameters (one group), lists of parameters (a group each), groups.
+///
+/// ```
+/// use hardpan_nn::optim::IntoGroups;
+/// use hardpan_nn::{Linear, Module};
+/// let (body, head) = (Linear::new(4, 3), Linear::new(3, 2));
+/// assert_eq!((&body).into_groups().len(), 1);
+/// assert_eq!(vec![body.parameters(), head.parameters()].into_groups().len(), 2);
+/// ```
 pub trait IntoGroups {
     /// The groups.
     fn into_groups(self) -> Vec<Group>;
@@ -149,6 +169,19 @@ impl<M: Module> IntoGroups for &M {
 }
 
 /// Updates parameters from their gradients. See the [module](self).
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hyper, Recipe, SGD};
+/// use hardpan_nn::Param;
+/// let w = Param::new(Tensor::ones([1]));
+/// let mut opt = SGD::new(0.1).build(vec![w.clone()]);
+/// opt.set_hyper(Hyper::Lr, 0.5);
+/// (w.value() * w.value()).sum(..).backward();
+/// opt.step_and_zero_grad();
+/// assert_eq!((w.value().item::<f32>(), opt.lr(), opt.steps_taken()), (0.0, 0.5, 1));
+/// assert!(w.grad().is_none());
+/// ```
 pub struct Optimizer {
     groups: Vec<Group>,
     steps: Vec<Step>,
@@ -211,14 +244,8 @@ impl Optimizer {
                         continue;
                     }
                     let state = self.states.entry(param.id()).or_default();
-                    state.set_steps(state.steps() + 1);
-                    let mut update = Update {
-                        value: param.value(),
-                        grad,
-                        state,
-                        hypers: &group.hypers,
-                        decay: member.decay,
-                    };
+                    let mut update = Update::new(param.value(), grad, state, &group.hypers);
+                    update.decay = member.decay;
                     for step in &self.steps {
                         step(&mut update);
                     }
@@ -249,7 +276,17 @@ impl Optimizer {
     }
 
     /// Adds a group; what it does not say itself it takes from `hypers` of the first group. Counterpart: `add_param_group`.
+    ///
+    /// # Panics
+    /// If one of its parameters is in a group already.
+    #[track_caller]
     pub fn add_group(&mut self, mut group: Group) {
+        for p in group.params() {
+            assert!(
+                self.params().all(|old| old.id() != p.id()),
+                "Optimizer: the parameter {p:?} is in a group already; it would be updated twice"
+            );
+        }
         if let Some(first) = self.groups.first() {
             for (h, v) in first.hypers.iter() {
                 if group.hypers.find(h).is_none() {
@@ -375,6 +412,16 @@ impl Optimizer {
 
 /// All parameters of normalization layers, and every bias: what usually gets no weight decay.
 /// Counterpart: fastai's `norm_bias_params`.
+///
+/// ```
+/// use hardpan_nn::optim::{AdamW, Recipe, norm_and_bias_params};
+/// use hardpan_nn::{BatchNorm1d, Linear, seq};
+/// let model = seq![Linear::new(4, 3), BatchNorm1d::new(3)];
+/// let exempt = norm_and_bias_params(&model);
+/// assert_eq!(exempt.len(), 3); // weight and bias of the norm, bias of the linear layer
+/// let mut opt = AdamW::new(1e-3).build(&model);
+/// opt.exempt_from_decay(&exempt);
+/// ```
 pub fn norm_and_bias_params(model: &dyn Module) -> Vec<Param> {
     let mut out = norm_params(model);
     let mut seen: std::collections::HashSet<u64> = out.iter().map(Param::id).collect();
@@ -387,12 +434,19 @@ pub fn norm_and_bias_params(model: &dyn Module) -> Vec<Param> {
     out
 }
 
-/// All parameters of normalization layers (modules whose type name contains `Norm`).
+/// All parameters of normalization layers: modules whose [role](Module::role) is a norm's.
+///
+/// ```
+/// use hardpan_nn::optim::norm_params;
+/// use hardpan_nn::{LayerNorm, Linear, seq};
+/// let model = seq![Linear::new(4, 3), LayerNorm::new(3)];
+/// assert_eq!(norm_params(&model).len(), 2);
+/// ```
 pub fn norm_params(model: &dyn Module) -> Vec<Param> {
     let mut out = Vec::new();
     let mut seen = std::collections::HashSet::new();
     model.for_each_module(&mut |_, m| {
-        if m.type_name().contains("Norm") {
+        if m.role().is_norm() {
             out.extend(m.parameters().into_iter().filter(|p| seen.insert(p.id())));
         }
     });

@@ -10,6 +10,16 @@ use std::sync::Arc;
 settings! {
     /// The sign of a mix of momentum and gradient: one number of memory for each parameter. Chen et al., <https://arxiv.org/abs/2302.06675>.
     /// Needs a learning rate 3 to 10 times smaller than Adam's, and a weight decay as much larger.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::optim::{Lion, Recipe};
+    /// use hardpan_nn::Param;
+    /// let w = Param::new(Tensor::ones([1]));
+    /// w.set_grad(Some(Tensor::ones([1])));
+    /// Lion::new(0.1).build(vec![w.clone()]).step();
+    /// assert!((w.value().item::<f32>() - 0.9).abs() < 1e-4);
+    /// ```
     Lion {
         /// Learning rate. Default 0.0001.
         lr: f64 = 1e-4,
@@ -40,6 +50,18 @@ settings! {
     /// Momentum made orthogonal, for the matrices inside a network: <https://kellerjordan.github.io/posts/muon>. Parameters that are not matrices
     /// (biases, norms, convolutions) are stepped by Adam with `betas`; give embeddings and the last layer a group of another optimizer, as its
     /// author advises. Counterpart: `torch.optim.Muon` (which takes matrices only, and orthogonalizes in bf16 where this does in f32).
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::optim::{Muon, Recipe};
+    /// use hardpan_nn::Param;
+    /// let w = Param::new(Tensor::zeros([2, 2]));
+    /// w.set_grad(Some(Tensor::from_slice(&[3f32, 0.0, 0.0, 0.1], [2, 2])));
+    /// Muon::new(0.1).build(vec![w.clone()]).step();
+    /// let w = w.value().to_vec::<f32>();
+    /// // Both directions move about as far, though one gradient is 30 times the other.
+    /// assert!((0.05..0.15).contains(&-w[0]) && (0.05..0.15).contains(&-w[3]));
+    /// ```
     Muon {
         /// Learning rate. Default 0.001.
         lr: f64 = 1e-3,

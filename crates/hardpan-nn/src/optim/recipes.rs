@@ -5,6 +5,31 @@ use super::{Hyper, Hypers, IntoGroups, Optimizer, Step, Update};
 use std::sync::Arc;
 
 /// Settings that stand for a list of steps and their hyperparameters.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hyper, Hypers, Recipe, Step, Update};
+/// use hardpan_nn::optim::steps::sgd_step;
+/// use hardpan_nn::Param;
+/// use std::sync::Arc;
+/// /// Steps of the gradient's sign.
+/// struct SignSgd(f64);
+///
+/// impl Recipe for SignSgd {
+///     fn steps(&self) -> Vec<Step> {
+///         let sign = |u: &mut Update<'_>| u.grad = u.grad.sign();
+///         vec![Arc::new(sign), Arc::new(sgd_step)]
+///     }
+///     fn hypers(&self) -> Hypers {
+///         Hypers::new(&[(Hyper::Lr, self.0)])
+///     }
+/// }
+///
+/// let w = Param::new(Tensor::ones([1]));
+/// w.set_grad(Some(Tensor::ones([1]) * 7.0));
+/// SignSgd(0.1).build(vec![w.clone()]).step();
+/// assert!((w.value().item::<f32>() - 0.9).abs() < 1e-6);
+/// ```
 pub trait Recipe {
     /// The step functions, in order.
     fn steps(&self) -> Vec<Step>;
@@ -29,6 +54,11 @@ pub(super) fn list(steps: &[Option<fn(&mut Update<'_>)>]) -> Vec<Step> {
 /// `Some(f)` if `condition`.
 pub(super) fn when(condition: bool, f: fn(&mut Update<'_>)) -> Option<fn(&mut Update<'_>)> {
     condition.then_some(f)
+}
+
+/// True weight decay or an L2 term.
+fn decay(decoupled: bool) -> fn(&mut Update<'_>) {
+    if decoupled { weight_decay } else { l2_reg }
 }
 
 /// Settings as a struct with a setter for each, so that they can be written in a row.
@@ -65,6 +95,16 @@ pub(super) use settings;
 
 settings! {
     /// Stochastic gradient descent, with momentum if asked for. Counterpart: `torch.optim.SGD`.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::optim::{Recipe, SGD};
+    /// use hardpan_nn::Param;
+    /// let w = Param::new(Tensor::ones([1]));
+    /// w.set_grad(Some(Tensor::ones([1])));
+    /// SGD::new(0.1).build(vec![w.clone()]).step();
+    /// assert!((w.value().item::<f32>() - 0.9).abs() < 1e-4);
+    /// ```
     SGD {
         /// Learning rate. Default 0.001.
         lr: f64 = 1e-3,
@@ -94,7 +134,7 @@ impl Recipe for SGD {
         );
         list(&[
             when(self.maximize, maximize),
-            Some(if self.decoupled { weight_decay } else { l2_reg }),
+            Some(decay(self.decoupled)),
             Some(if self.nesterov { nesterov_momentum } else { momentum }),
             Some(sgd_step),
         ])
@@ -111,6 +151,17 @@ impl Recipe for SGD {
 
 settings! {
     /// Adam, <https://arxiv.org/abs/1412.6980>. Counterpart: `torch.optim.Adam`.
+    /// The first step is the learning rate, whatever the size of the gradient:
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::optim::{Adam, Recipe};
+    /// use hardpan_nn::Param;
+    /// let w = Param::new(Tensor::ones([1]));
+    /// w.set_grad(Some(Tensor::ones([1])));
+    /// Adam::new(0.1).build(vec![w.clone()]).step();
+    /// assert!((w.value().item::<f32>() - 0.9).abs() < 1e-4);
+    /// ```
     Adam {
         /// Learning rate. Default 0.001.
         lr: f64 = 1e-3,
@@ -150,7 +201,7 @@ impl Recipe for Adam {
     fn steps(&self) -> Vec<Step> {
         list(&[
             when(self.maximize, maximize),
-            Some(if self.decoupled { weight_decay } else { l2_reg }),
+            Some(decay(self.decoupled)),
             Some(average_grad),
             Some(average_sqr_grad),
             when(self.amsgrad, max_sqr_grad),
@@ -164,6 +215,16 @@ impl Recipe for Adam {
 
 settings! {
     /// Adam with true weight decay, <https://arxiv.org/abs/1711.05101>. Counterpart: `torch.optim.AdamW`.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::optim::{AdamW, Recipe};
+    /// use hardpan_nn::Param;
+    /// let w = Param::new(Tensor::ones([1]));
+    /// w.set_grad(Some(Tensor::ones([1])));
+    /// AdamW::new(0.1).weight_decay(0.5).build(vec![w.clone()]).step();
+    /// assert!((w.value().item::<f32>() - (0.95 - 0.1)).abs() < 1e-4);
+    /// ```
     AdamW {
         /// Learning rate. Default 0.001.
         lr: f64 = 1e-3,
@@ -198,6 +259,16 @@ impl Recipe for AdamW {
 
 settings! {
     /// Gradients divided by the root of their mean square. Counterpart: `torch.optim.RMSprop`.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::optim::{RMSprop, Recipe};
+    /// use hardpan_nn::Param;
+    /// let w = Param::new(Tensor::ones([1]));
+    /// w.set_grad(Some(Tensor::ones([1])));
+    /// RMSprop::new(0.01).alpha(0.99).build(vec![w.clone()]).step();
+    /// assert!((w.value().item::<f32>() - 0.9).abs() < 1e-4);
+    /// ```
     RMSprop {
         /// Learning rate. Default 0.01.
         lr: f64 = 1e-2,
@@ -205,8 +276,10 @@ settings! {
         alpha: f64 = 0.99,
         /// Added to the root. Default 1e-8.
         eps: f64 = 1e-8,
-        /// Weight decay (L2). Default 0.
+        /// Weight decay. Default 0.
         weight_decay: f64 = 0.0,
+        /// Whether the decay is decoupled from the gradient (true weight decay, as fastai's) rather than an L2 term. Default no.
+        decoupled: bool = false,
         /// Momentum. Default 0.
         momentum: f64 = 0.0,
         /// Take the mean off before squaring. Default no.
@@ -220,7 +293,7 @@ impl Recipe for RMSprop {
     fn steps(&self) -> Vec<Step> {
         list(&[
             when(self.maximize, maximize),
-            Some(l2_reg),
+            Some(decay(self.decoupled)),
             Some(if self.centered { rms_normalize_centered } else { rms_normalize }),
             Some(momentum),
             Some(sgd_step),
@@ -240,13 +313,25 @@ impl Recipe for RMSprop {
 
 settings! {
     /// Gradients divided by the root of the sum of their squares. Counterpart: `torch.optim.Adagrad`.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::optim::{Adagrad, Recipe};
+    /// use hardpan_nn::Param;
+    /// let w = Param::new(Tensor::ones([1]));
+    /// w.set_grad(Some(Tensor::ones([1])));
+    /// Adagrad::new(0.1).build(vec![w.clone()]).step();
+    /// assert!((w.value().item::<f32>() - 0.9).abs() < 1e-4);
+    /// ```
     Adagrad {
         /// Learning rate. Default 0.01.
         lr: f64 = 1e-2,
         /// Decay of the learning rate with the step. Default 0.
         lr_decay: f64 = 0.0,
-        /// Weight decay (L2). Default 0.
+        /// Weight decay. Default 0.
         weight_decay: f64 = 0.0,
+        /// Whether the decay is decoupled from the gradient (true weight decay, as fastai's) rather than an L2 term. Default no.
+        decoupled: bool = false,
         /// What the sum starts from. Default 0.
         initial_accumulator_value: f64 = 0.0,
         /// Added to the root. Default 1e-10.
@@ -258,7 +343,7 @@ settings! {
 
 impl Recipe for Adagrad {
     fn steps(&self) -> Vec<Step> {
-        list(&[when(self.maximize, maximize), Some(l2_reg), Some(adagrad_step)])
+        list(&[when(self.maximize, maximize), Some(decay(self.decoupled)), Some(adagrad_step)])
     }
     fn hypers(&self) -> Hypers {
         Hypers::new(&[
@@ -273,6 +358,16 @@ impl Recipe for Adagrad {
 
 settings! {
     /// Steps in units of earlier steps, <https://arxiv.org/abs/1212.5701>. Counterpart: `torch.optim.Adadelta`.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::optim::{Adadelta, Recipe};
+    /// use hardpan_nn::Param;
+    /// let w = Param::new(Tensor::ones([1]));
+    /// w.set_grad(Some(Tensor::ones([1])));
+    /// Adadelta::new(1.0).build(vec![w.clone()]).step();
+    /// assert!((w.value().item::<f32>() - 0.9968).abs() < 1e-4);
+    /// ```
     Adadelta {
         /// Learning rate. Default 1.
         lr: f64 = 1.0,
@@ -280,8 +375,10 @@ settings! {
         rho: f64 = 0.9,
         /// Added inside the roots. Default 1e-6.
         eps: f64 = 1e-6,
-        /// Weight decay (L2). Default 0.
+        /// Weight decay. Default 0.
         weight_decay: f64 = 0.0,
+        /// Whether the decay is decoupled from the gradient (true weight decay, as fastai's) rather than an L2 term. Default no.
+        decoupled: bool = false,
         /// Ascend. Default no.
         maximize: bool = false,
     }
@@ -289,7 +386,7 @@ settings! {
 
 impl Recipe for Adadelta {
     fn steps(&self) -> Vec<Step> {
-        list(&[when(self.maximize, maximize), Some(l2_reg), Some(adadelta_step)])
+        list(&[when(self.maximize, maximize), Some(decay(self.decoupled)), Some(adadelta_step)])
     }
     fn hypers(&self) -> Hypers {
         Hypers::new(&[
@@ -303,6 +400,16 @@ impl Recipe for Adadelta {
 
 settings! {
     /// Adam with the largest gradient in place of the mean square. Counterpart: `torch.optim.Adamax`.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::optim::{Adamax, Recipe};
+    /// use hardpan_nn::Param;
+    /// let w = Param::new(Tensor::ones([1]));
+    /// w.set_grad(Some(Tensor::ones([1])));
+    /// Adamax::new(0.1).build(vec![w.clone()]).step();
+    /// assert!((w.value().item::<f32>() - 0.9).abs() < 1e-4);
+    /// ```
     Adamax {
         /// Learning rate. Default 0.002.
         lr: f64 = 2e-3,
@@ -310,8 +417,10 @@ settings! {
         betas: (f64, f64) = (0.9, 0.999),
         /// Added to the size of a gradient. Default 1e-8.
         eps: f64 = 1e-8,
-        /// Weight decay (L2). Default 0.
+        /// Weight decay. Default 0.
         weight_decay: f64 = 0.0,
+        /// Whether the decay is decoupled from the gradient (true weight decay, as fastai's) rather than an L2 term. Default no.
+        decoupled: bool = false,
         /// Ascend. Default no.
         maximize: bool = false,
     }
@@ -319,7 +428,12 @@ settings! {
 
 impl Recipe for Adamax {
     fn steps(&self) -> Vec<Step> {
-        list(&[when(self.maximize, maximize), Some(l2_reg), Some(average_grad), Some(adamax_step)])
+        list(&[
+            when(self.maximize, maximize),
+            Some(decay(self.decoupled)),
+            Some(average_grad),
+            Some(adamax_step),
+        ])
     }
     fn hypers(&self) -> Hypers {
         adam_hypers(self.lr, self.betas, self.eps, self.weight_decay)
@@ -328,6 +442,16 @@ impl Recipe for Adamax {
 
 settings! {
     /// Adam with Nesterov's momentum. Counterpart: `torch.optim.NAdam`.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::optim::{NAdam, Recipe};
+    /// use hardpan_nn::Param;
+    /// let w = Param::new(Tensor::ones([1]));
+    /// w.set_grad(Some(Tensor::ones([1])));
+    /// NAdam::new(0.1).build(vec![w.clone()]).step();
+    /// assert!((w.value().item::<f32>() - 0.8944).abs() < 1e-4);
+    /// ```
     NAdam {
         /// Learning rate. Default 0.002.
         lr: f64 = 2e-3,
@@ -350,7 +474,7 @@ impl Recipe for NAdam {
     fn steps(&self) -> Vec<Step> {
         list(&[
             when(self.maximize, maximize),
-            Some(if self.decoupled { weight_decay } else { l2_reg }),
+            Some(decay(self.decoupled)),
             Some(average_grad),
             Some(average_sqr_grad),
             Some(nadam_step),
@@ -365,6 +489,16 @@ impl Recipe for NAdam {
 
 settings! {
     /// Rectified Adam, <https://arxiv.org/abs/1908.03265>. Counterpart: `torch.optim.RAdam`.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::optim::{RAdam, Recipe};
+    /// use hardpan_nn::Param;
+    /// let w = Param::new(Tensor::ones([1]));
+    /// w.set_grad(Some(Tensor::ones([1])));
+    /// RAdam::new(0.1).build(vec![w.clone()]).step();
+    /// assert!((w.value().item::<f32>() - 0.9).abs() < 1e-4);
+    /// ```
     RAdam {
         /// Learning rate. Default 0.001.
         lr: f64 = 1e-3,
@@ -385,7 +519,7 @@ impl Recipe for RAdam {
     fn steps(&self) -> Vec<Step> {
         list(&[
             when(self.maximize, maximize),
-            Some(if self.decoupled { weight_decay } else { l2_reg }),
+            Some(decay(self.decoupled)),
             Some(average_grad),
             Some(average_sqr_grad),
             Some(radam_step),
@@ -398,6 +532,16 @@ impl Recipe for RAdam {
 
 settings! {
     /// Averaged SGD. The average is `ax` in the [state](Optimizer::state). Counterpart: `torch.optim.ASGD`.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::optim::{ASGD, Recipe};
+    /// use hardpan_nn::Param;
+    /// let w = Param::new(Tensor::ones([1]));
+    /// w.set_grad(Some(Tensor::ones([1])));
+    /// ASGD::new(0.1).build(vec![w.clone()]).step();
+    /// assert!((w.value().item::<f32>() - 0.9).abs() < 1e-4);
+    /// ```
     ASGD {
         /// Learning rate. Default 0.01.
         lr: f64 = 1e-2,
@@ -407,8 +551,10 @@ settings! {
         alpha: f64 = 0.75,
         /// Step at which averaging starts. Default 1e6.
         t0: f64 = 1e6,
-        /// Weight decay (L2). Default 0.
+        /// Weight decay. Default 0.
         weight_decay: f64 = 0.0,
+        /// Whether the decay is decoupled from the gradient (true weight decay, as fastai's) rather than an L2 term. Default no.
+        decoupled: bool = false,
         /// Ascend. Default no.
         maximize: bool = false,
     }
@@ -416,7 +562,7 @@ settings! {
 
 impl Recipe for ASGD {
     fn steps(&self) -> Vec<Step> {
-        list(&[when(self.maximize, maximize), Some(l2_reg), Some(asgd_step)])
+        list(&[when(self.maximize, maximize), Some(decay(self.decoupled)), Some(asgd_step)])
     }
     fn hypers(&self) -> Hypers {
         Hypers::new(&[
@@ -431,6 +577,16 @@ impl Recipe for ASGD {
 
 settings! {
     /// Resilient backpropagation, for whole-set gradients. Counterpart: `torch.optim.Rprop`.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::optim::{Recipe, Rprop};
+    /// use hardpan_nn::Param;
+    /// let w = Param::new(Tensor::ones([1]));
+    /// w.set_grad(Some(Tensor::ones([1])));
+    /// Rprop::new(0.1).build(vec![w.clone()]).step();
+    /// assert!((w.value().item::<f32>() - 0.9).abs() < 1e-4);
+    /// ```
     Rprop {
         /// The first step size. Default 0.01.
         lr: f64 = 1e-2,
@@ -460,6 +616,16 @@ impl Recipe for Rprop {
 
 settings! {
     /// Adam in little memory, <https://arxiv.org/abs/1804.04235>. Counterpart: `torch.optim.Adafactor`.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::optim::{Adafactor, Recipe};
+    /// use hardpan_nn::Param;
+    /// let w = Param::new(Tensor::ones([1]));
+    /// w.set_grad(Some(Tensor::ones([1])));
+    /// Adafactor::new(0.01).build(vec![w.clone()]).step();
+    /// assert!((w.value().item::<f32>() - 0.99).abs() < 1e-4);
+    /// ```
     Adafactor {
         /// Largest relative learning rate. Default 0.01.
         lr: f64 = 1e-2,
@@ -493,7 +659,18 @@ impl Recipe for Adafactor {
 }
 
 settings! {
-    /// Adam with steps scaled to the size of each parameter, for large batches. Counterpart: fastai's `Lamb`.
+    /// Adam with steps scaled to the size of each parameter, for large batches: You et al., <https://arxiv.org/abs/1904.00962>.
+    /// Counterpart: fastai's `Lamb`, whose decay comes first and is not rescaled (in the paper it is).
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::optim::{Lamb, Recipe};
+    /// use hardpan_nn::Param;
+    /// let w = Param::new(Tensor::ones([1]));
+    /// w.set_grad(Some(Tensor::ones([1])));
+    /// Lamb::new(0.1).build(vec![w.clone()]).step();
+    /// assert!((w.value().item::<f32>() - 0.9).abs() < 1e-4);
+    /// ```
     Lamb {
         /// Learning rate. Default 0.001.
         lr: f64 = 1e-3,
@@ -503,12 +680,19 @@ settings! {
         eps: f64 = 1e-5,
         /// Weight decay. Default 0.
         weight_decay: f64 = 0.0,
+        /// Whether the decay is decoupled from the gradient (true weight decay, as fastai's) rather than an L2 term. Default yes.
+        decoupled: bool = true,
     }
 }
 
 impl Recipe for Lamb {
     fn steps(&self) -> Vec<Step> {
-        list(&[Some(average_grad), Some(average_sqr_grad), Some(lamb_step)])
+        list(&[
+            Some(decay(self.decoupled)),
+            Some(average_grad),
+            Some(average_sqr_grad),
+            Some(lamb_step),
+        ])
     }
     fn hypers(&self) -> Hypers {
         adam_hypers(self.lr, self.betas, self.eps, self.weight_decay)
@@ -516,15 +700,28 @@ impl Recipe for Lamb {
 }
 
 settings! {
-    /// SGD with gradients rescaled by layer: LARS, <https://arxiv.org/abs/1708.03888>, or with `clip` (the default) LARC. fastai's `Larc` is the
-    /// same but for the momentum, which there averages gradients that are not rescaled.
+    /// SGD with a rate for each parameter, in proportion to the ratio of its norm and its gradient's: LARS, You et al.,
+    /// <https://arxiv.org/abs/1708.03888>, or with `clip` (the default) LARC. Counterpart: fastai's `Larc`, whose momentum averages gradients
+    /// before they are rescaled. Parameters of zeros move as in SGD; fastai's would stay.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::optim::{LARS, Recipe};
+    /// use hardpan_nn::Param;
+    /// let w = Param::new(Tensor::ones([1]));
+    /// w.set_grad(Some(Tensor::ones([1])));
+    /// LARS::new(0.1).trust_coeff(0.5).build(vec![w.clone()]).step();
+    /// assert!((w.value().item::<f32>() - 0.95).abs() < 1e-4);
+    /// ```
     LARS {
         /// Learning rate. Default 0.001.
         lr: f64 = 1e-3,
         /// Momentum. Default 0.9.
         momentum: f64 = 0.9,
-        /// Weight decay (L2). Default 0.
+        /// Weight decay. Default 0.
         weight_decay: f64 = 0.0,
+        /// Whether the decay is decoupled from the gradient (true weight decay, as fastai's) rather than an L2 term. Default yes.
+        decoupled: bool = true,
         /// Trust coefficient. Default 0.02.
         trust_coeff: f64 = 0.02,
         /// Added to the norms. Default 1e-8.
@@ -536,7 +733,7 @@ settings! {
 
 impl Recipe for LARS {
     fn steps(&self) -> Vec<Step> {
-        list(&[Some(if self.clip { larc } else { lars }), Some(momentum), Some(sgd_step)])
+        list(&[Some(decay(self.decoupled)), Some(if self.clip { larc_step } else { lars_step })])
     }
     fn hypers(&self) -> Hypers {
         Hypers::new(&[
@@ -552,6 +749,16 @@ impl Recipe for LARS {
 
 settings! {
     /// Quasi-hyperbolic Adam, <https://arxiv.org/abs/1810.06801>. Counterpart: fastai's `QHAdam`.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::optim::{QHAdam, Recipe};
+    /// use hardpan_nn::Param;
+    /// let w = Param::new(Tensor::ones([1]));
+    /// w.set_grad(Some(Tensor::ones([1])));
+    /// QHAdam::new(0.1).build(vec![w.clone()]).step();
+    /// assert!((w.value().item::<f32>() - 0.9).abs() < 1e-4);
+    /// ```
     QHAdam {
         /// Learning rate. Default 0.001.
         lr: f64 = 1e-3,
@@ -561,14 +768,21 @@ settings! {
         nus: (f64, f64) = (0.7, 1.0),
         /// Added to the root of the second moment. Default 1e-8.
         eps: f64 = 1e-8,
-        /// Weight decay (decoupled). Default 0.
+        /// Weight decay. Default 0.
         weight_decay: f64 = 0.0,
+        /// Whether the decay is decoupled from the gradient (true weight decay, as fastai's) rather than an L2 term. Default yes.
+        decoupled: bool = true,
     }
 }
 
 impl Recipe for QHAdam {
     fn steps(&self) -> Vec<Step> {
-        list(&[Some(weight_decay), Some(average_grad), Some(average_sqr_grad), Some(qhadam_step)])
+        list(&[
+            Some(decay(self.decoupled)),
+            Some(average_grad),
+            Some(average_sqr_grad),
+            Some(qhadam_step),
+        ])
     }
     fn hypers(&self) -> Hypers {
         let mut h = adam_hypers(self.lr, self.betas, self.eps, self.weight_decay);
@@ -579,6 +793,19 @@ impl Recipe for QHAdam {
 }
 
 /// Any optimizer with slow weights beside the fast ones, <https://arxiv.org/abs/1907.08610>. Counterpart: fastai's `Lookahead`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Lookahead, Recipe, SGD};
+/// use hardpan_nn::Param;
+/// let w = Param::new(Tensor::ones([1]));
+/// let mut opt = Lookahead::new(SGD::new(0.1)).build(vec![w.clone()]);
+/// for _ in 0..6 {
+///     w.set_grad(Some(Tensor::ones([1])));
+///     opt.step();
+/// }
+/// assert!((w.value().item::<f32>() - 0.7).abs() < 1e-6); // half way to 0.4
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lookahead<R> {
     /// What moves the fast weights.
@@ -598,6 +825,16 @@ impl<R: Recipe> Lookahead<R> {
 
 /// [`RAdam`] with [`Lookahead`] and fastai's settings: betas (0.95, 0.99), eps 1e-6, decoupled weight decay 0.01.
 /// Counterpart: fastai's `ranger`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Recipe, ranger};
+/// use hardpan_nn::Param;
+/// let w = Param::new(Tensor::ones([1]));
+/// w.set_grad(Some(Tensor::ones([1])));
+/// ranger(0.1).build(vec![w.clone()]).step();
+/// assert!((w.value().item::<f32>() - 0.899).abs() < 1e-4);
+/// ```
 pub fn ranger(lr: f64) -> Lookahead<RAdam> {
     let inner = RAdam::new(lr).betas((0.95, 0.99)).eps(1e-6).weight_decay(0.01).decoupled(true);
     Lookahead::new(inner)

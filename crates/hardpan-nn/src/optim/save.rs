@@ -5,6 +5,18 @@ use crate::StateDict;
 use hardpan_engine::Tensor;
 
 /// A saved state that does not fit the optimizer.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Adam, Recipe};
+/// use hardpan_nn::{Forward, Linear, Module};
+/// let (small, large) = (Linear::new(2, 2), Linear::new(4, 4));
+/// large.forward(&Tensor::ones([1, 4])).sum(..).backward();
+/// let mut opt = Adam::new(0.1).build(&large);
+/// opt.step();
+/// let wrong = Adam::new(0.1).build(&small).load_state_dict(&opt.state_dict()).unwrap_err();
+/// assert!(wrong.to_string().contains("it has shape [4, 4], the parameter [2, 2]"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OptimizerStateError {
     /// A name that is none of this optimizer's.

@@ -32,6 +32,35 @@ use super::{Hyper, Optimizer};
 use std::f64::consts::PI;
 
 /// Moves the hyperparameters of an optimizer as steps go by.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hyper, Optimizer, Recipe, SGD};
+/// use hardpan_nn::optim::scheduler::Scheduler;
+/// use hardpan_nn::Param;
+/// /// Halves the rate at every step.
+/// struct Halving(i64);
+///
+/// impl Scheduler for Halving {
+///     fn apply(&mut self, opt: &mut Optimizer) {
+///         let lr = opt.lr();
+///         opt.set_hyper(Hyper::Lr, lr * 0.5);
+///     }
+///     fn advance(&mut self) {
+///         self.0 += 1;
+///     }
+///     fn position(&self) -> i64 {
+///         self.0
+///     }
+///     fn set_position(&mut self, position: i64) {
+///         self.0 = position;
+///     }
+/// }
+///
+/// let mut opt = SGD::new(0.4).build(vec![Param::new(Tensor::ones([1]))]);
+/// Halving(0).step(&mut opt);
+/// assert_eq!(opt.lr(), 0.2);
+/// ```
 pub trait Scheduler: Send {
     /// After a step of the optimizer (or an epoch, if that is the measure).
     fn step(&mut self, opt: &mut Optimizer) {
@@ -131,11 +160,37 @@ fn floor_div(a: i64, b: usize) -> i64 {
 
 schedules! {
     /// Multiplies the rate by `gamma` every `step_size` steps (PyTorch's default gamma is 0.1). Counterpart: `StepLR`.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::optim::{Recipe, SGD};
+    /// use hardpan_nn::optim::scheduler::{Scheduler, StepLR};
+    /// use hardpan_nn::Param;
+    /// let mut opt = SGD::new(1.0).build(vec![Param::new(Tensor::ones([1]))]);
+    /// let mut schedule = StepLR::new(&mut opt, 2, 0.5);
+    /// for rate in [1.0, 1.0, 0.5, 0.5] {
+    ///     assert!((opt.lr() - rate).abs() < 1e-12);
+    ///     schedule.step(&mut opt);
+    /// }
+    /// ```
     StepLR(step_size: usize, gamma: f64) {
         next: |s, t, base, lr| if t != 0 && t % s.step_size.max(1) as i64 == 0 { lr * s.gamma } else { lr },
         closed: |s, t, base| Some(base * s.gamma.powi(floor_div(t, s.step_size) as i32)),
     }
     /// Multiplies the rate by `gamma` at each milestone (PyTorch's default gamma is 0.1). Counterpart: `MultiStepLR`.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::optim::{Recipe, SGD};
+    /// use hardpan_nn::optim::scheduler::{MultiStepLR, Scheduler};
+    /// use hardpan_nn::Param;
+    /// let mut opt = SGD::new(1.0).build(vec![Param::new(Tensor::ones([1]))]);
+    /// let mut schedule = MultiStepLR::new(&mut opt, vec![1, 3], 0.5);
+    /// for rate in [1.0, 0.5, 0.5, 0.25] {
+    ///     assert!((opt.lr() - rate).abs() < 1e-12);
+    ///     schedule.step(&mut opt);
+    /// }
+    /// ```
     MultiStepLR(milestones: Vec<usize>, gamma: f64) {
         next: |s, t, base, lr| {
             let hits = s.milestones.iter().filter(|m| **m as i64 == t).count();
@@ -147,6 +202,19 @@ schedules! {
         },
     }
     /// A fraction of the rate for the first `total` steps (PyTorch's defaults: 1/3, 5). Counterpart: `ConstantLR`.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::optim::{Recipe, SGD};
+    /// use hardpan_nn::optim::scheduler::{ConstantLR, Scheduler};
+    /// use hardpan_nn::Param;
+    /// let mut opt = SGD::new(1.0).build(vec![Param::new(Tensor::ones([1]))]);
+    /// let mut schedule = ConstantLR::new(&mut opt, 0.5, 2);
+    /// for rate in [0.5, 0.5, 1.0, 1.0] {
+    ///     assert!((opt.lr() - rate).abs() < 1e-12);
+    ///     schedule.step(&mut opt);
+    /// }
+    /// ```
     ConstantLR(factor: f64, total: usize) {
         next: |s, t, base, lr| {
             if t == 0 {
@@ -160,6 +228,19 @@ schedules! {
         closed: |s, t, base| Some(base * if t >= s.total as i64 { 1.0 } else { s.factor }),
     }
     /// From a fraction of the rate to another over `total` steps (PyTorch's defaults: 1/3, 1, 5). Counterpart: `LinearLR`.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::optim::{Recipe, SGD};
+    /// use hardpan_nn::optim::scheduler::{LinearLR, Scheduler};
+    /// use hardpan_nn::Param;
+    /// let mut opt = SGD::new(1.0).build(vec![Param::new(Tensor::ones([1]))]);
+    /// let mut schedule = LinearLR::new(&mut opt, 0.5, 1.0, 2);
+    /// for rate in [0.5, 0.75, 1.0, 1.0] {
+    ///     assert!((opt.lr() - rate).abs() < 1e-12);
+    ///     schedule.step(&mut opt);
+    /// }
+    /// ```
     LinearLR(start: f64, end: f64, total: usize) {
         next: |s, t, base, lr| {
             let total = s.total as f64;
@@ -177,11 +258,37 @@ schedules! {
         },
     }
     /// Multiplies the rate by `gamma` at every step. Counterpart: `ExponentialLR`.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::optim::{Recipe, SGD};
+    /// use hardpan_nn::optim::scheduler::{ExponentialLR, Scheduler};
+    /// use hardpan_nn::Param;
+    /// let mut opt = SGD::new(1.0).build(vec![Param::new(Tensor::ones([1]))]);
+    /// let mut schedule = ExponentialLR::new(&mut opt, 0.5);
+    /// for rate in [1.0, 0.5, 0.25, 0.125] {
+    ///     assert!((opt.lr() - rate).abs() < 1e-12);
+    ///     schedule.step(&mut opt);
+    /// }
+    /// ```
     ExponentialLR(gamma: f64) {
         next: |s, t, base, lr| if t == 0 { lr } else { lr * s.gamma },
         closed: |s, t, base| Some(base * s.gamma.powi(t as i32)),
     }
     /// `(1 - t / total)^power` of the rate (PyTorch's defaults: 5, 1). Counterpart: `PolynomialLR`.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::optim::{Recipe, SGD};
+    /// use hardpan_nn::optim::scheduler::{PolynomialLR, Scheduler};
+    /// use hardpan_nn::Param;
+    /// let mut opt = SGD::new(1.0).build(vec![Param::new(Tensor::ones([1]))]);
+    /// let mut schedule = PolynomialLR::new(&mut opt, 4, 1.0);
+    /// for rate in [1.0, 0.75, 0.5, 0.25] {
+    ///     assert!((opt.lr() - rate).abs() < 1e-12);
+    ///     schedule.step(&mut opt);
+    /// }
+    /// ```
     PolynomialLR(total: usize, power: f64) {
         next: |s, t, base, lr| {
             if t == 0 || t > s.total as i64 {
@@ -198,6 +305,19 @@ schedules! {
     }
     /// Half a cosine from the rate down to `eta_min` over `t_max` steps, and up again. Counterpart: `CosineAnnealingLR`;
     /// <https://arxiv.org/abs/1608.03983> without its restarts.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::optim::{Recipe, SGD};
+    /// use hardpan_nn::optim::scheduler::{CosineAnnealingLR, Scheduler};
+    /// use hardpan_nn::Param;
+    /// let mut opt = SGD::new(1.0).build(vec![Param::new(Tensor::ones([1]))]);
+    /// let mut schedule = CosineAnnealingLR::new(&mut opt, 2, 0.0);
+    /// for rate in [1.0, 0.5, 0.0, 0.5] {
+    ///     assert!((opt.lr() - rate).abs() < 1e-12);
+    ///     schedule.step(&mut opt);
+    /// }
+    /// ```
     CosineAnnealingLR(t_max: usize, eta_min: f64) {
         next: |s, t, base, lr| {
             let n = s.t_max as f64;
@@ -217,6 +337,19 @@ schedules! {
     }
     /// Cosines from the rate down to `eta_min`, each starting over: the first of `t_0` steps, every next one `t_mult` times as long
     /// (PyTorch's defaults: t_mult 1, eta_min 0). Counterpart: `CosineAnnealingWarmRestarts`; <https://arxiv.org/abs/1608.03983>, eq. 5.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::optim::{Recipe, SGD};
+    /// use hardpan_nn::optim::scheduler::{CosineAnnealingWarmRestarts, Scheduler};
+    /// use hardpan_nn::Param;
+    /// let mut opt = SGD::new(1.0).build(vec![Param::new(Tensor::ones([1]))]);
+    /// let mut schedule = CosineAnnealingWarmRestarts::new(&mut opt, 2, 1, 0.0);
+    /// for rate in [1.0, 0.5, 1.0, 0.5] {
+    ///     assert!((opt.lr() - rate).abs() < 1e-12);
+    ///     schedule.step(&mut opt);
+    /// }
+    /// ```
     CosineAnnealingWarmRestarts(t_0: usize, t_mult: usize, eta_min: f64) {
         next: |s, t, base, _lr| {
             let (mut at, mut length) = (t as f64, s.t_0.max(1) as f64);
@@ -231,6 +364,19 @@ schedules! {
 }
 
 /// The rate times a function of the step. Counterpart: `LambdaLR`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Recipe, SGD};
+/// use hardpan_nn::optim::scheduler::{LambdaLR, Scheduler};
+/// use hardpan_nn::Param;
+/// let mut opt = SGD::new(1.0).build(vec![Param::new(Tensor::ones([1]))]);
+/// let mut schedule = LambdaLR::new(&mut opt, |step| 1.0 / (1 + step) as f64);
+/// for rate in [1.0, 1.0 / 2.0, 1.0 / 3.0] {
+///     assert!((opt.lr() - rate).abs() < 1e-12);
+///     schedule.step(&mut opt);
+/// }
+/// ```
 pub struct LambdaLR {
     f: Box<dyn Fn(i64) -> f64 + Send>,
     base: Vec<f64>,
@@ -263,6 +409,19 @@ impl Scheduler for LambdaLR {
 }
 
 /// The present rate times a function of the step. Counterpart: `MultiplicativeLR`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Recipe, SGD};
+/// use hardpan_nn::optim::scheduler::{MultiplicativeLR, Scheduler};
+/// use hardpan_nn::Param;
+/// let mut opt = SGD::new(1.0).build(vec![Param::new(Tensor::ones([1]))]);
+/// let mut schedule = MultiplicativeLR::new(&mut opt, |_| 0.5);
+/// for rate in [1.0, 0.5, 0.25] {
+///     assert!((opt.lr() - rate).abs() < 1e-12);
+///     schedule.step(&mut opt);
+/// }
+/// ```
 pub struct MultiplicativeLR {
     f: Box<dyn Fn(i64) -> f64 + Send>,
     position: i64,
@@ -295,6 +454,21 @@ impl Scheduler for MultiplicativeLR {
 }
 
 /// Several schedules at once, each on the result of the one before. Counterpart: `ChainedScheduler`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Recipe, SGD};
+/// use hardpan_nn::optim::scheduler::{ChainedScheduler, ConstantLR, ExponentialLR, Scheduler};
+/// use hardpan_nn::Param;
+/// let mut opt = SGD::new(1.0).build(vec![Param::new(Tensor::ones([1]))]);
+/// let warm: Box<dyn Scheduler> = Box::new(ConstantLR::new(&mut opt, 0.5, 2));
+/// let falling = Box::new(ExponentialLR::new(&mut opt, 0.5));
+/// let mut schedule = ChainedScheduler::new(vec![warm, falling]);
+/// for rate in [0.5, 0.25, 0.25, 0.125] {
+///     assert_eq!(opt.lr(), rate);
+///     schedule.step(&mut opt);
+/// }
+/// ```
 pub struct ChainedScheduler {
     schedulers: Vec<Box<dyn Scheduler>>,
 }
@@ -322,6 +496,21 @@ impl Scheduler for ChainedScheduler {
 }
 
 /// One schedule after another, each from its milestone on. Counterpart: `SequentialLR`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Recipe, SGD};
+/// use hardpan_nn::optim::scheduler::{ConstantLR, ExponentialLR, Scheduler, SequentialLR};
+/// use hardpan_nn::Param;
+/// let mut opt = SGD::new(1.0).build(vec![Param::new(Tensor::ones([1]))]);
+/// let warm: Box<dyn Scheduler> = Box::new(ConstantLR::new(&mut opt, 0.5, 9));
+/// let falling = Box::new(ExponentialLR::new(&mut opt, 0.5));
+/// let mut schedule = SequentialLR::new(&mut opt, vec![warm, falling], vec![2]);
+/// for rate in [0.5, 0.5, 1.0, 0.5] {
+///     assert_eq!(opt.lr(), rate);
+///     schedule.step(&mut opt);
+/// }
+/// ```
 pub struct SequentialLR {
     schedulers: Vec<Box<dyn Scheduler>>,
     milestones: Vec<usize>,

@@ -51,6 +51,16 @@ impl Recipe for SparseAdam {
 }
 
 /// Adam's step in the rows whose gradient is not all zeros. See [`SparseAdam`].
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hyper, Hypers, ParamState, Update, sparse_adam_step};
+/// let hypers = Hypers::new(&[(Hyper::Lr, 0.1), (Hyper::Mom, 0.9), (Hyper::SqrMom, 0.99), (Hyper::Eps, 1e-8)]);
+/// let mut state = ParamState::default();
+/// let mut u = Update::new(Tensor::ones([1]), Tensor::ones([1]), &mut state, &hypers);
+/// sparse_adam_step(&mut u);
+/// assert!((u.value.item::<f32>() - 0.9).abs() < 1e-4);
+/// ```
 pub fn sparse_adam_step(u: &mut Update<'_>) {
     let (beta1, beta2) = (u.hyper(Hyper::Mom), u.hyper(Hyper::SqrMom));
     let inner: Vec<isize> = (1..u.grad.rank() as isize).collect();

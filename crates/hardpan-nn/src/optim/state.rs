@@ -5,6 +5,19 @@ use hardpan_engine::Tensor;
 use std::borrow::Cow;
 
 /// What an optimizer remembers of one parameter between steps: averages (tensors), counters and products (numbers).
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Recipe, SGD};
+/// use hardpan_nn::Param;
+/// let w = Param::new(Tensor::ones([2]));
+/// w.set_grad(Some(Tensor::ones([2])));
+/// let mut opt = SGD::new(0.1).momentum(0.9).build(vec![w.clone()]);
+/// opt.step();
+/// let state = opt.state(&w).unwrap();
+/// assert_eq!(state.steps(), 1);
+/// assert_eq!(state.get("momentum_buffer").unwrap().to_vec::<f32>(), [1.0, 1.0]);
+/// ```
 #[derive(Clone, Default)]
 pub struct ParamState {
     steps: u64,
@@ -69,6 +82,19 @@ impl ParamState {
 ///
 /// Everything is lazy: the functions of all parameters together become one plan. Numbers (learning rate, step count) enter it as
 /// constants, so that a schedule never makes a new plan.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::steps::{l2_reg, sgd_step};
+/// use hardpan_nn::optim::{Hyper, Hypers, ParamState, Update};
+/// let hypers = Hypers::new(&[(Hyper::Lr, 0.1), (Hyper::Wd, 0.5)]);
+/// let mut state = ParamState::default();
+/// let mut u = Update::new(Tensor::ones([1]), Tensor::ones([1]), &mut state, &hypers);
+/// l2_reg(&mut u);
+/// assert_eq!(u.grad.item::<f32>(), 1.5);
+/// sgd_step(&mut u);
+/// assert!((u.value.item::<f32>() - 0.85).abs() < 1e-6);
+/// ```
 pub struct Update<'a> {
     /// The value so far.
     pub value: Tensor,
@@ -80,7 +106,19 @@ pub struct Update<'a> {
     pub(super) decay: bool,
 }
 
-impl Update<'_> {
+impl<'a> Update<'a> {
+    /// The next step of a parameter of this value and gradient, with what is remembered of it: for trying step functions on one parameter.
+    /// In training [`Optimizer`](super::Optimizer) makes them.
+    pub fn new(
+        value: Tensor,
+        grad: Tensor,
+        state: &'a mut ParamState,
+        hypers: &'a Hypers,
+    ) -> Update<'a> {
+        state.steps += 1;
+        Update { value, grad, state, hypers, decay: true }
+    }
+
     /// The hyperparameter of this parameter's group.
     ///
     /// # Panics

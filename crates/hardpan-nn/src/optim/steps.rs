@@ -12,11 +12,33 @@ pub(super) fn lerp(average: &Tensor, x: &Tensor, weight: f64) -> Tensor {
 }
 
 /// Ascends instead of descending.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hypers, ParamState, Update};
+/// use hardpan_nn::optim::steps::maximize;
+/// let hypers = Hypers::default();
+/// let mut state = ParamState::default();
+/// let mut u = Update::new(Tensor::ones([1]), Tensor::ones([1]), &mut state, &hypers);
+/// maximize(&mut u);
+/// assert!((u.grad.item::<f32>() + 1.0).abs() < 1e-4);
+/// ```
 pub fn maximize(u: &mut Update<'_>) {
     u.grad = -&u.grad;
 }
 
 /// Adds `wd` times the value to the gradient: the decay of an L2 penalty in the loss.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hyper, Hypers, ParamState, Update};
+/// use hardpan_nn::optim::steps::l2_reg;
+/// let hypers = Hypers::new(&[(Hyper::Wd, 0.5)]);
+/// let mut state = ParamState::default();
+/// let mut u = Update::new(Tensor::ones([1]), Tensor::ones([1]), &mut state, &hypers);
+/// l2_reg(&mut u);
+/// assert!((u.grad.item::<f32>() - 1.5).abs() < 1e-4);
+/// ```
 pub fn l2_reg(u: &mut Update<'_>) {
     let wd = u.wd();
     if wd != 0.0 {
@@ -25,6 +47,17 @@ pub fn l2_reg(u: &mut Update<'_>) {
 }
 
 /// Shrinks the value by `lr wd` of itself: true (decoupled) weight decay, <https://arxiv.org/abs/1711.05101>.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hyper, Hypers, ParamState, Update};
+/// use hardpan_nn::optim::steps::weight_decay;
+/// let hypers = Hypers::new(&[(Hyper::Lr, 0.1), (Hyper::Wd, 0.5)]);
+/// let mut state = ParamState::default();
+/// let mut u = Update::new(Tensor::ones([1]), Tensor::ones([1]), &mut state, &hypers);
+/// weight_decay(&mut u);
+/// assert!((u.value.item::<f32>() - 0.95).abs() < 1e-4);
+/// ```
 pub fn weight_decay(u: &mut Update<'_>) {
     let wd = u.wd();
     if wd != 0.0 {
@@ -33,11 +66,34 @@ pub fn weight_decay(u: &mut Update<'_>) {
 }
 
 /// Steps down the gradient.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hyper, Hypers, ParamState, Update};
+/// use hardpan_nn::optim::steps::sgd_step;
+/// let hypers = Hypers::new(&[(Hyper::Lr, 0.1)]);
+/// let mut state = ParamState::default();
+/// let mut u = Update::new(Tensor::ones([1]), Tensor::ones([1]), &mut state, &hypers);
+/// sgd_step(&mut u);
+/// assert!((u.value.item::<f32>() - 0.9).abs() < 1e-4);
+/// ```
 pub fn sgd_step(u: &mut Update<'_>) {
     u.value = &u.value - &u.grad * u.lr();
 }
 
 /// Momentum of SGD: the gradient becomes `mom buffer + (1 - dampening) grad`; the first one enters whole.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hyper, Hypers, ParamState, Update};
+/// use hardpan_nn::optim::steps::momentum;
+/// let hypers = Hypers::new(&[(Hyper::Mom, 0.9), (Hyper::Dampening, 0.0)]);
+/// let mut state = ParamState::default();
+/// let mut u = Update::new(Tensor::ones([1]), Tensor::ones([1]), &mut state, &hypers);
+/// momentum(&mut u);
+/// momentum(&mut u);
+/// assert!((u.grad.item::<f32>() - 1.9).abs() < 1e-4);
+/// ```
 pub fn momentum(u: &mut Update<'_>) {
     let (mom, damp) = (u.hyper(Hyper::Mom), u.hyper(Hyper::Dampening));
     if mom == 0.0 {
@@ -51,6 +107,17 @@ pub fn momentum(u: &mut Update<'_>) {
 }
 
 /// Nesterov's momentum: looks ahead by one more step of the buffer.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hyper, Hypers, ParamState, Update};
+/// use hardpan_nn::optim::steps::nesterov_momentum;
+/// let hypers = Hypers::new(&[(Hyper::Mom, 0.9), (Hyper::Dampening, 0.0)]);
+/// let mut state = ParamState::default();
+/// let mut u = Update::new(Tensor::ones([1]), Tensor::ones([1]), &mut state, &hypers);
+/// nesterov_momentum(&mut u);
+/// assert!((u.grad.item::<f32>() - 1.9).abs() < 1e-4);
+/// ```
 pub fn nesterov_momentum(u: &mut Update<'_>) {
     let (mom, damp) = (u.hyper(Hyper::Mom), u.hyper(Hyper::Dampening));
     let fresh = u.grad.clone();
@@ -60,17 +127,50 @@ pub fn nesterov_momentum(u: &mut Update<'_>) {
 }
 
 /// Keeps the decaying average of gradients in the state as `exp_avg`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hyper, Hypers, ParamState, Update};
+/// use hardpan_nn::optim::steps::average_grad;
+/// let hypers = Hypers::new(&[(Hyper::Mom, 0.9)]);
+/// let mut state = ParamState::default();
+/// let mut u = Update::new(Tensor::ones([1]), Tensor::ones([1]), &mut state, &hypers);
+/// average_grad(&mut u);
+/// assert!((state.get("exp_avg").unwrap().item::<f32>() - 0.1).abs() < 1e-4);
+/// ```
 pub fn average_grad(u: &mut Update<'_>) {
     average_grad_by(u, u.hyper(Hyper::Mom));
 }
 
 /// As [`average_grad`] with this decay.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hypers, ParamState, Update};
+/// use hardpan_nn::optim::steps::average_grad_by;
+/// let hypers = Hypers::default();
+/// let mut state = ParamState::default();
+/// let mut u = Update::new(Tensor::ones([1]), Tensor::ones([1]), &mut state, &hypers);
+/// average_grad_by(&mut u, 0.8);
+/// assert!((state.get("exp_avg").unwrap().item::<f32>() - 0.2).abs() < 1e-4);
+/// ```
 pub fn average_grad_by(u: &mut Update<'_>, mom: f64) {
     let old = u.take_or_zeros("exp_avg");
     u.state.set("exp_avg", old * mom + &u.grad * (1.0 - mom));
 }
 
 /// Keeps the decaying average of squared gradients in the state as `exp_avg_sq`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hyper, Hypers, ParamState, Update};
+/// use hardpan_nn::optim::steps::average_sqr_grad;
+/// let hypers = Hypers::new(&[(Hyper::SqrMom, 0.99)]);
+/// let mut state = ParamState::default();
+/// let mut u = Update::new(Tensor::ones([1]), Tensor::ones([1]), &mut state, &hypers);
+/// average_sqr_grad(&mut u);
+/// assert!((state.get("exp_avg_sq").unwrap().item::<f32>() - 0.01).abs() < 1e-4);
+/// ```
 pub fn average_sqr_grad(u: &mut Update<'_>) {
     let mom = u.hyper(Hyper::SqrMom);
     let old = u.take_or_zeros("exp_avg_sq");
@@ -78,6 +178,18 @@ pub fn average_sqr_grad(u: &mut Update<'_>) {
 }
 
 /// Keeps the largest `exp_avg_sq` so far as `max_exp_avg_sq`: <https://openreview.net/forum?id=ryQu7f-RZ>.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hyper, Hypers, ParamState, Update};
+/// use hardpan_nn::optim::steps::{average_sqr_grad, max_sqr_grad};
+/// let hypers = Hypers::new(&[(Hyper::SqrMom, 0.99)]);
+/// let mut state = ParamState::default();
+/// let mut u = Update::new(Tensor::ones([1]), Tensor::ones([1]), &mut state, &hypers);
+/// average_sqr_grad(&mut u);
+/// max_sqr_grad(&mut u);
+/// assert!((state.get("max_exp_avg_sq").unwrap().item::<f32>() - 0.01).abs() < 1e-4);
+/// ```
 pub fn max_sqr_grad(u: &mut Update<'_>) {
     let old = u.take_or_zeros("max_exp_avg_sq");
     let new = old.maximum(state(u, "exp_avg_sq"));
@@ -91,11 +203,37 @@ fn state<'u>(u: &'u Update<'_>, name: &str) -> &'u Tensor {
 }
 
 /// Adam's step from `exp_avg` and `exp_avg_sq` (or its maximum, if that is kept): <https://arxiv.org/abs/1412.6980>, algorithm 1.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hyper, Hypers, ParamState, Update};
+/// use hardpan_nn::optim::steps::{adam_step, average_grad, average_sqr_grad};
+/// let hypers = Hypers::new(&[(Hyper::Lr, 0.1), (Hyper::Mom, 0.9), (Hyper::SqrMom, 0.99), (Hyper::Eps, 1e-8)]);
+/// let mut state = ParamState::default();
+/// let mut u = Update::new(Tensor::ones([1]), Tensor::ones([1]), &mut state, &hypers);
+/// average_grad(&mut u);
+/// average_sqr_grad(&mut u);
+/// adam_step(&mut u);
+/// assert!((u.value.item::<f32>() - 0.9).abs() < 1e-4);
+/// ```
 pub fn adam_step(u: &mut Update<'_>) {
     adam_step_by(u, u.hyper(Hyper::Mom));
 }
 
 /// As [`adam_step`] where `exp_avg` decays by `mom`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hyper, Hypers, ParamState, Update};
+/// use hardpan_nn::optim::steps::{adam_step_by, average_grad_by, average_sqr_grad};
+/// let hypers = Hypers::new(&[(Hyper::Lr, 0.1), (Hyper::SqrMom, 0.99), (Hyper::Eps, 1e-8)]);
+/// let mut state = ParamState::default();
+/// let mut u = Update::new(Tensor::ones([1]), Tensor::ones([1]), &mut state, &hypers);
+/// average_grad_by(&mut u, 0.8);
+/// average_sqr_grad(&mut u);
+/// adam_step_by(&mut u, 0.8);
+/// assert!((u.value.item::<f32>() - 0.9).abs() < 1e-4);
+/// ```
 pub fn adam_step_by(u: &mut Update<'_>, mom: f64) {
     let debias = 1.0 - u.power(mom);
     let denom = adam_denominator(u);
@@ -109,6 +247,19 @@ fn adam_denominator(u: &Update<'_>) -> Tensor {
 }
 
 /// Adam with Nesterov's momentum: Dozat 2016, with the momentum schedule of Sutskever.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hyper, Hypers, ParamState, Update};
+/// use hardpan_nn::optim::steps::{average_grad, average_sqr_grad, nadam_step};
+/// let hypers = Hypers::new(&[(Hyper::Lr, 0.1), (Hyper::Mom, 0.9), (Hyper::SqrMom, 0.99), (Hyper::Eps, 1e-8), (Hyper::MomDecay, 0.004)]);
+/// let mut state = ParamState::default();
+/// let mut u = Update::new(Tensor::ones([1]), Tensor::ones([1]), &mut state, &hypers);
+/// average_grad(&mut u);
+/// average_sqr_grad(&mut u);
+/// nadam_step(&mut u);
+/// assert!((u.value.item::<f32>() - 0.8944).abs() < 1e-4);
+/// ```
 pub fn nadam_step(u: &mut Update<'_>) {
     let (beta, decay) = (u.hyper(Hyper::Mom), u.hyper(Hyper::MomDecay));
     let t = u.step() as f64;
@@ -124,6 +275,19 @@ pub fn nadam_step(u: &mut Update<'_>) {
 }
 
 /// Adam that trusts its second moment only once there is enough of it: <https://arxiv.org/abs/1908.03265>, algorithm 2.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hyper, Hypers, ParamState, Update};
+/// use hardpan_nn::optim::steps::{average_grad, average_sqr_grad, radam_step};
+/// let hypers = Hypers::new(&[(Hyper::Lr, 0.1), (Hyper::Mom, 0.9), (Hyper::SqrMom, 0.99), (Hyper::Eps, 1e-8)]);
+/// let mut state = ParamState::default();
+/// let mut u = Update::new(Tensor::ones([1]), Tensor::ones([1]), &mut state, &hypers);
+/// average_grad(&mut u);
+/// average_sqr_grad(&mut u);
+/// radam_step(&mut u);
+/// assert!((u.value.item::<f32>() - 0.9).abs() < 1e-4);
+/// ```
 pub fn radam_step(u: &mut Update<'_>) {
     let beta2 = u.hyper(Hyper::SqrMom);
     let t = u.step() as f64;
@@ -146,6 +310,18 @@ pub fn radam_step(u: &mut Update<'_>) {
 }
 
 /// Adam with the largest gradient in place of the mean square: <https://arxiv.org/abs/1412.6980>, algorithm 2.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hyper, Hypers, ParamState, Update};
+/// use hardpan_nn::optim::steps::{adamax_step, average_grad};
+/// let hypers = Hypers::new(&[(Hyper::Lr, 0.1), (Hyper::Mom, 0.9), (Hyper::SqrMom, 0.99), (Hyper::Eps, 1e-8)]);
+/// let mut state = ParamState::default();
+/// let mut u = Update::new(Tensor::ones([1]), Tensor::ones([1]), &mut state, &hypers);
+/// average_grad(&mut u);
+/// adamax_step(&mut u);
+/// assert!((u.value.item::<f32>() - 0.9).abs() < 1e-4);
+/// ```
 pub fn adamax_step(u: &mut Update<'_>) {
     let debias = 1.0 - u.power(u.hyper(Hyper::Mom));
     let old = u.take_or_zeros("exp_inf");
@@ -155,6 +331,17 @@ pub fn adamax_step(u: &mut Update<'_>) {
 }
 
 /// Divides the gradient by the root of its mean square (Hinton's lecture 6e).
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hyper, Hypers, ParamState, Update};
+/// use hardpan_nn::optim::steps::rms_normalize;
+/// let hypers = Hypers::new(&[(Hyper::SqrMom, 0.99), (Hyper::Eps, 0.0)]);
+/// let mut state = ParamState::default();
+/// let mut u = Update::new(Tensor::ones([1]), Tensor::ones([1]), &mut state, &hypers);
+/// rms_normalize(&mut u);
+/// assert!((u.grad.item::<f32>() - 10.0).abs() < 1e-4);
+/// ```
 pub fn rms_normalize(u: &mut Update<'_>) {
     let mom = u.hyper(Hyper::SqrMom);
     let square = u.take_or_zeros("square_avg") * mom + &u.grad * &u.grad * (1.0 - mom);
@@ -163,6 +350,17 @@ pub fn rms_normalize(u: &mut Update<'_>) {
 }
 
 /// As [`rms_normalize`] with the variance: the mean gradient is taken off (Graves, <https://arxiv.org/abs/1308.0850>).
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hyper, Hypers, ParamState, Update};
+/// use hardpan_nn::optim::steps::rms_normalize_centered;
+/// let hypers = Hypers::new(&[(Hyper::SqrMom, 0.99), (Hyper::Eps, 0.0)]);
+/// let mut state = ParamState::default();
+/// let mut u = Update::new(Tensor::ones([1]), Tensor::ones([1]), &mut state, &hypers);
+/// rms_normalize_centered(&mut u);
+/// assert!((u.grad.item::<f32>() - 10.0504).abs() < 1e-4);
+/// ```
 pub fn rms_normalize_centered(u: &mut Update<'_>) {
     let mom = u.hyper(Hyper::SqrMom);
     let square = u.take_or_zeros("square_avg") * mom + &u.grad * &u.grad * (1.0 - mom);
@@ -173,6 +371,17 @@ pub fn rms_normalize_centered(u: &mut Update<'_>) {
 }
 
 /// Divides the gradient by the root of the sum of all its squares, and decays the learning rate with the step: Duchi 2011.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hyper, Hypers, ParamState, Update};
+/// use hardpan_nn::optim::steps::adagrad_step;
+/// let hypers = Hypers::new(&[(Hyper::Lr, 0.1), (Hyper::LrDecay, 0.0), (Hyper::InitialAccumulator, 0.0), (Hyper::Eps, 1e-10)]);
+/// let mut state = ParamState::default();
+/// let mut u = Update::new(Tensor::ones([1]), Tensor::ones([1]), &mut state, &hypers);
+/// adagrad_step(&mut u);
+/// assert!((u.value.item::<f32>() - 0.9).abs() < 1e-4);
+/// ```
 pub fn adagrad_step(u: &mut Update<'_>) {
     let start = u.hyper(Hyper::InitialAccumulator);
     let old = u.state.take("sum").unwrap_or_else(|| u.value.full_like(start));
@@ -183,6 +392,17 @@ pub fn adagrad_step(u: &mut Update<'_>) {
 }
 
 /// Steps in units of earlier steps: <https://arxiv.org/abs/1212.5701>, algorithm 1.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hyper, Hypers, ParamState, Update};
+/// use hardpan_nn::optim::steps::adadelta_step;
+/// let hypers = Hypers::new(&[(Hyper::Lr, 1.0), (Hyper::SqrMom, 0.9), (Hyper::Eps, 1e-6)]);
+/// let mut state = ParamState::default();
+/// let mut u = Update::new(Tensor::ones([1]), Tensor::ones([1]), &mut state, &hypers);
+/// adadelta_step(&mut u);
+/// assert!((u.value.item::<f32>() - 0.9968).abs() < 1e-4);
+/// ```
 pub fn adadelta_step(u: &mut Update<'_>) {
     let (rho, eps) = (u.hyper(Hyper::SqrMom), u.hyper(Hyper::Eps));
     let square = u.take_or_zeros("square_avg") * rho + &u.grad * &u.grad * (1.0 - rho);
@@ -194,6 +414,17 @@ pub fn adadelta_step(u: &mut Update<'_>) {
 }
 
 /// Averaged SGD: Polyak and Juditsky 1992. The average is kept in the state as `ax`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hyper, Hypers, ParamState, Update};
+/// use hardpan_nn::optim::steps::asgd_step;
+/// let hypers = Hypers::new(&[(Hyper::Lr, 0.1), (Hyper::Lambda, 1e-4), (Hyper::Alpha, 0.75), (Hyper::T0, 1e6)]);
+/// let mut state = ParamState::default();
+/// let mut u = Update::new(Tensor::ones([1]), Tensor::ones([1]), &mut state, &hypers);
+/// asgd_step(&mut u);
+/// assert!((u.value.item::<f32>() - 0.9).abs() < 1e-4);
+/// ```
 pub fn asgd_step(u: &mut Update<'_>) {
     let (lr, lambda) = (u.lr(), u.hyper(Hyper::Lambda));
     let eta = u.state.number("eta").unwrap_or(lr);
@@ -207,6 +438,17 @@ pub fn asgd_step(u: &mut Update<'_>) {
 }
 
 /// Resilient backpropagation: the sign of the gradient only, with a step size for each element. Riedmiller and Braun 1993.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hyper, Hypers, ParamState, Update};
+/// use hardpan_nn::optim::steps::rprop_step;
+/// let hypers = Hypers::new(&[(Hyper::Lr, 0.1), (Hyper::EtaMinus, 0.5), (Hyper::EtaPlus, 1.2), (Hyper::StepMin, 1e-6), (Hyper::StepMax, 50.0)]);
+/// let mut state = ParamState::default();
+/// let mut u = Update::new(Tensor::ones([1]), Tensor::ones([1]), &mut state, &hypers);
+/// rprop_step(&mut u);
+/// assert!((u.value.item::<f32>() - 0.9).abs() < 1e-4);
+/// ```
 pub fn rprop_step(u: &mut Update<'_>) {
     let lr = u.lr();
     let previous = u.take_or_zeros("prev");
@@ -226,6 +468,17 @@ pub fn rprop_step(u: &mut Update<'_>) {
 }
 
 /// Adam in little memory, the second moment as a product of row and column means: <https://arxiv.org/abs/1804.04235>. Decays the weight too.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hyper, Hypers, ParamState, Update};
+/// use hardpan_nn::optim::steps::adafactor_step;
+/// let hypers = Hypers::new(&[(Hyper::Lr, 0.01), (Hyper::Beta2Decay, -0.8), (Hyper::Eps, 0.0), (Hyper::Eps2, 1e-3), (Hyper::Clip, 1.0)]);
+/// let mut state = ParamState::default();
+/// let mut u = Update::new(Tensor::ones([1]), Tensor::ones([1]), &mut state, &hypers);
+/// adafactor_step(&mut u);
+/// assert!((u.value.item::<f32>() - 0.99).abs() < 1e-4);
+/// ```
 pub fn adafactor_step(u: &mut Update<'_>) {
     let t = u.step() as f64;
     let fresh = t.powf(u.hyper(Hyper::Beta2Decay));
@@ -265,6 +518,19 @@ pub fn adafactor_step(u: &mut Update<'_>) {
 
 /// Quasi-hyperbolic Adam: a mix of plain and averaged gradients: <https://arxiv.org/abs/1810.06801>, with the shares `nu` of the averages.
 /// Counterpart: fastai's `qhadam_step`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hyper, Hypers, ParamState, Update};
+/// use hardpan_nn::optim::steps::{average_grad, average_sqr_grad, qhadam_step};
+/// let hypers = Hypers::new(&[(Hyper::Lr, 0.1), (Hyper::Mom, 0.9), (Hyper::SqrMom, 0.99), (Hyper::Eps, 1e-8), (Hyper::Nu1, 0.7), (Hyper::Nu2, 1.0)]);
+/// let mut state = ParamState::default();
+/// let mut u = Update::new(Tensor::ones([1]), Tensor::ones([1]), &mut state, &hypers);
+/// average_grad(&mut u);
+/// average_sqr_grad(&mut u);
+/// qhadam_step(&mut u);
+/// assert!((u.value.item::<f32>() - 0.9).abs() < 1e-4);
+/// ```
 pub fn qhadam_step(u: &mut Update<'_>) {
     let (nu1, nu2) = (u.hyper(Hyper::Nu1), u.hyper(Hyper::Nu2));
     let debias1 = 1.0 - u.power(u.hyper(Hyper::Mom));
@@ -276,6 +542,18 @@ pub fn qhadam_step(u: &mut Update<'_>) {
 }
 
 /// The first half of Lookahead, before all other steps: keeps the value as `slow`, once.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hyper, Hypers, ParamState, Update};
+/// use hardpan_nn::optim::steps::{remember_slow, sgd_step};
+/// let hypers = Hypers::new(&[(Hyper::Lr, 0.1)]);
+/// let mut state = ParamState::default();
+/// let mut u = Update::new(Tensor::ones([1]), Tensor::ones([1]), &mut state, &hypers);
+/// remember_slow(&mut u);
+/// sgd_step(&mut u);
+/// assert!((state.get("slow").unwrap().item::<f32>() - 1.0).abs() < 1e-4);
+/// ```
 pub fn remember_slow(u: &mut Update<'_>) {
     if u.state.get("slow").is_none() {
         u.state.set("slow", u.value.clone());
@@ -284,6 +562,19 @@ pub fn remember_slow(u: &mut Update<'_>) {
 
 /// The second half of Lookahead, after all other steps: every `k` of them the slow value moves a share `alpha` of the way to the
 /// fast one, which starts over from there. <https://arxiv.org/abs/1907.08610>, algorithm 1.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hyper, Hypers, ParamState, Update};
+/// use hardpan_nn::optim::steps::{lookahead, remember_slow, sgd_step};
+/// let hypers = Hypers::new(&[(Hyper::Lr, 0.1)]);
+/// let mut state = ParamState::default();
+/// let mut u = Update::new(Tensor::ones([1]), Tensor::ones([1]), &mut state, &hypers);
+/// remember_slow(&mut u);
+/// sgd_step(&mut u);
+/// lookahead(1, 0.5)(&mut u);
+/// assert!((u.value.item::<f32>() - 0.95).abs() < 1e-4);
+/// ```
 pub fn lookahead(k: u64, alpha: f64) -> impl Fn(&mut Update<'_>) + Send + Sync {
     move |u| {
         if u.step().is_multiple_of(k.max(1)) {
@@ -294,15 +585,25 @@ pub fn lookahead(k: u64, alpha: f64) -> impl Fn(&mut Update<'_>) + Send + Sync {
     }
 }
 
-/// LAMB: Adam's step, rescaled for each parameter by the ratio of norms: <https://arxiv.org/abs/1904.00962>, algorithm 2.
-/// The weight decay is part of the rescaled step.
+/// LAMB: Adam's step, rescaled for each parameter by the ratio of the root mean squares of value and step, at most 10:
+/// <https://arxiv.org/abs/1904.00962>, algorithm 2. The decay is a step of its own, as in fastai; in the paper it is part of what is rescaled.
+/// Counterpart: fastai's `lamb_step`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hyper, Hypers, ParamState, Update};
+/// use hardpan_nn::optim::steps::{average_grad, average_sqr_grad, lamb_step};
+/// let hypers = Hypers::new(&[(Hyper::Lr, 0.1), (Hyper::Mom, 0.9), (Hyper::SqrMom, 0.99), (Hyper::Eps, 1e-8)]);
+/// let mut state = ParamState::default();
+/// let mut u = Update::new(Tensor::ones([1]), Tensor::ones([1]), &mut state, &hypers);
+/// average_grad(&mut u);
+/// average_sqr_grad(&mut u);
+/// lamb_step(&mut u);
+/// assert!((u.value.item::<f32>() - 0.9).abs() < 1e-4);
+/// ```
 pub fn lamb_step(u: &mut Update<'_>) {
     let debias = 1.0 - u.power(u.hyper(Hyper::Mom));
-    let mut step = state(u, "exp_avg") / adam_denominator(u) * (1.0 / debias);
-    let wd = u.wd();
-    if wd != 0.0 {
-        step += &u.value * wd;
-    }
+    let step = state(u, "exp_avg") / adam_denominator(u) * (1.0 / debias);
     let (r1, r2) = ((&u.value * &u.value).mean(..).sqrt(), (&step * &step).mean(..).sqrt());
     let both = r1.gt(0.0).to_dtype(step.dtype()) * r2.gt(0.0).to_dtype(step.dtype());
     let ratio = (&r1 / &r2).minimum(10.0).where_(&both.gt(0.0), r1.ones_like());
@@ -311,6 +612,17 @@ pub fn lamb_step(u: &mut Update<'_>) {
 
 /// Lion: a step of the sign of `mom exp_avg + (1 - mom) grad`, then `exp_avg` follows by `sqr_mom`: <https://arxiv.org/abs/2302.06675>,
 /// algorithm 2.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hyper, Hypers, ParamState, Update};
+/// use hardpan_nn::optim::steps::lion_step;
+/// let hypers = Hypers::new(&[(Hyper::Lr, 0.1), (Hyper::Mom, 0.9), (Hyper::SqrMom, 0.99)]);
+/// let mut state = ParamState::default();
+/// let mut u = Update::new(Tensor::ones([1]), Tensor::ones([1]), &mut state, &hypers);
+/// lion_step(&mut u);
+/// assert!((u.value.item::<f32>() - 0.9).abs() < 1e-4);
+/// ```
 pub fn lion_step(u: &mut Update<'_>) {
     let (mix, mom) = (u.hyper(Hyper::Mom), u.hyper(Hyper::SqrMom));
     let average = u.take_or_zeros("exp_avg");
@@ -345,26 +657,47 @@ pub(super) fn muon_step(u: &mut Update<'_>, settings: &super::Muon) {
     u.value = &u.value - x * (u.lr() * ratio);
 }
 
-/// LARC: the gradient and its L2 term, rescaled by `trust_coeff |p| / (|g| + wd |p|)` over the learning rate, at most 1: no parameter takes
-/// a step larger than plain SGD would. Comes before the momentum. Counterpart: NVIDIA apex's `LARC`.
-pub fn larc(u: &mut Update<'_>) {
-    let lr = u.lr();
-    rescale_by_layer(u, |local| (local * (1.0 / lr)).minimum(1.0));
+/// LARS: the step of SGD with [`momentum`], rescaled for each parameter by `trust_coeff |p| / (|g| + wd |p| + eps)`:
+/// <https://arxiv.org/abs/1708.03888>, algorithm 1. Where value or gradient are all zeros the factor is 1, so that biases leave 0.
+/// Counterpart: fastai's `larc_layer_lr` without its clip, and `larc_step`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hyper, Hypers, ParamState, Update};
+/// use hardpan_nn::optim::steps::lars_step;
+/// let hypers = Hypers::new(&[(Hyper::Lr, 0.1), (Hyper::Mom, 0.0), (Hyper::Dampening, 0.0), (Hyper::Eps, 0.0), (Hyper::Trust, 5.0)]);
+/// let mut state = ParamState::default();
+/// let mut u = Update::new(Tensor::ones([1]), Tensor::ones([1]), &mut state, &hypers);
+/// lars_step(&mut u);
+/// assert!((u.value.item::<f32>() - 0.5).abs() < 1e-4);
+/// ```
+pub fn lars_step(u: &mut Update<'_>) {
+    step_by_layer(u, |ratio| ratio);
 }
 
-/// LARS: the gradient and its L2 term, rescaled by `trust_coeff |p| / (|g| + wd |p|)`: <https://arxiv.org/abs/1708.03888>, algorithm 1.
-/// Comes before the momentum.
-pub fn lars(u: &mut Update<'_>) {
-    rescale_by_layer(u, |local| local);
+/// LARC: [`lars_step`] with factors of at most 1, so that no parameter takes a step larger than SGD would.
+/// Counterpart: fastai's `larc_layer_lr` and `larc_step`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Hyper, Hypers, ParamState, Update};
+/// use hardpan_nn::optim::steps::larc_step;
+/// let hypers = Hypers::new(&[(Hyper::Lr, 0.1), (Hyper::Mom, 0.0), (Hyper::Dampening, 0.0), (Hyper::Eps, 0.0), (Hyper::Trust, 5.0)]);
+/// let mut state = ParamState::default();
+/// let mut u = Update::new(Tensor::ones([1]), Tensor::ones([1]), &mut state, &hypers);
+/// larc_step(&mut u);
+/// assert!((u.value.item::<f32>() - 0.9).abs() < 1e-4);
+/// ```
+pub fn larc_step(u: &mut Update<'_>) {
+    step_by_layer(u, |ratio| ratio.minimum(1.0));
 }
 
-fn rescale_by_layer(u: &mut Update<'_>, ratio: impl Fn(Tensor) -> Tensor) {
+fn step_by_layer(u: &mut Update<'_>, bound: impl Fn(Tensor) -> Tensor) {
     let norm = |x: &Tensor| (x * x).sum(..).sqrt();
-    let wd = u.wd();
     let (p, g) = (norm(&u.value), norm(&u.grad));
-    let local = &p * u.hyper(Hyper::Trust) / (&g + &p * wd + u.hyper(Hyper::Eps));
+    let ratio = &p * u.hyper(Hyper::Trust) / (&g + &p * u.wd() + u.hyper(Hyper::Eps));
     let both = p.gt(0.0).to_dtype(p.dtype()) * g.gt(0.0).to_dtype(p.dtype());
-    let ratio = ratio(local).where_(&both.gt(0.0), p.ones_like());
-    l2_reg(u);
-    u.grad = &u.grad * ratio;
+    let ratio = bound(ratio).where_(&both.gt(0.0), p.ones_like());
+    momentum(u);
+    u.value = &u.value - &u.grad * (ratio * u.lr());
 }

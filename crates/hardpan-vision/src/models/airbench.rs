@@ -165,6 +165,7 @@ const BIAS_GAIN: f64 = 8.0;
 
 /// Batch norm with a bias in place of weight and bias.
 #[derive(Module)]
+#[module(role = BatchNorm)]
 struct ShiftNorm {
     norm: BatchNorm2d,
     /// `[C, 1, 1]`, an eighth of what is added

@@ -3,7 +3,7 @@
 use hardpan_engine::{Tensor, functional as f};
 use hardpan_nn::init::Init;
 use hardpan_nn::{
-    AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Forward, Linear, Mode, Module, Param, Sequential, seq,
+    AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Forward, Linear, Module, Param, Sequential, seq,
 };
 use serde::{Deserialize, Serialize};
 
@@ -97,43 +97,9 @@ impl Forward for SqueezeExcitation {
     }
 }
 
-/// Leaves out whole items of a batch with probability `p` in training, and scales the rest by `1 / (1 - p)`.
-/// Counterpart: `torchvision.ops.StochasticDepth` in mode `row`; Huang et al., <https://arxiv.org/abs/1603.09382>.
-#[derive(Module)]
-pub struct StochasticDepth {
-    p: f64,
-    /// Whether anything is left out.
-    pub training: Mode,
-}
-
-impl StochasticDepth {
-    /// With this probability.
-    ///
-    /// # Panics
-    /// If `p` is not in `0..1`.
-    #[track_caller]
-    pub fn new(p: f64) -> StochasticDepth {
-        assert!((0.0..1.0).contains(&p), "StochasticDepth: the probability {p} is not in 0..1");
-        StochasticDepth { p, training: Mode::new() }
-    }
-}
-
-impl Forward for StochasticDepth {
-    type Output = Tensor;
-    #[track_caller]
-    fn forward(&self, x: &Tensor) -> Tensor {
-        if self.p == 0.0 || !self.training.is_training() {
-            return x.clone();
-        }
-        let mut shape = vec![1; x.rank()];
-        shape[0] = x.size(0);
-        let kept = Tensor::rand(&shape[..]).ge(self.p).to_dtype(x.dtype());
-        x * (kept / (1.0 - self.p))
-    }
-}
-
 /// Layer norm over the channels of `[N, C, H, W]`. Keys `weight [C]`, `bias [C]`. Counterpart: torchvision's `LayerNorm2d`.
 #[derive(Module)]
+#[module(role = Norm)]
 pub struct LayerNorm2d {
     /// `[C]`, ones at first.
     pub weight: Param,
@@ -186,21 +152,6 @@ pub(crate) fn classifier(inputs: usize, classes: usize) -> Linear {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hardpan_engine::manual_seed;
-
-    #[test]
-    fn whole_items_are_left_out_and_the_mean_stays() {
-        manual_seed(3);
-        let depth = StochasticDepth::new(0.25);
-        let y = depth.forward(&Tensor::ones([4000, 2])).to_vec::<f32>();
-        assert!(
-            y.chunks(2).all(|r| r[0] == r[1] && (r[0] == 0.0 || (r[0] - 4.0 / 3.0).abs() < 1e-6))
-        );
-        let mean = y.iter().sum::<f32>() / y.len() as f32;
-        assert!((mean - 1.0).abs() < 0.05, "{mean}");
-        depth.eval();
-        assert_eq!(depth.forward(&Tensor::ones([3, 2])).to_vec::<f32>(), [1.0; 6]);
-    }
 
     #[test]
     fn maxima_come_before_means() {

@@ -1,11 +1,11 @@
 //! ConvNeXt as torchvision has it: Liu et al., <https://arxiv.org/abs/2201.03545>.
 
-use super::blocks::{Activation, LayerNorm2d, StochasticDepth};
+use super::blocks::{Activation, LayerNorm2d};
 use super::{ModelOptions, Parts, Stages};
 use hardpan_engine::Tensor;
 use hardpan_nn::{
     AdaptiveAvgPool2d, Conv2d, Flatten, Forward, LayerNorm, Linear, Module, Param, Sequential,
-    init::Init, seq,
+    StochasticDepth, init::Init, seq,
 };
 
 const START: Init = Init::TruncatedNormal { std: 0.02 };

@@ -30,7 +30,7 @@ mod vit;
 mod xresnet;
 
 pub use airbench::whiten;
-pub use blocks::{Activation, ConcatPool2d, LayerNorm2d, SqueezeExcitation, StochasticDepth};
+pub use blocks::{Activation, ConcatPool2d, LayerNorm2d, SqueezeExcitation};
 pub use head::HeadOptions;
 pub use resnet::{BasicBlock, Bottleneck};
 pub use stages::Stages;

@@ -84,12 +84,37 @@ macro_rules! cells {
 cells! {
     /// One step of [`RNN`](super::RNN): `forward(&x)` or `forward(&(x, h))` gives the new `h`. Keys: `weight_ih`, `weight_hh`, `bias_ih`,
     /// `bias_hh`. Counterpart: `torch.nn.RNNCell`.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{Forward, RNNCell};
+    /// let cell = RNNCell::new(4, 8);
+    /// let h = cell.forward(&Tensor::ones([2, 4]));
+    /// assert_eq!(cell.forward(&(Tensor::ones([2, 4]), h)).shape(), [2, 8]);
+    /// ```
     RNNCell = Kind::Tanh;
     /// One step of [`LSTM`](super::LSTM): `forward(&x)` or `forward(&(x, (h, c)))` gives the new `(h, c)`. Keys: `weight_ih`, `weight_hh`,
     /// `bias_ih`, `bias_hh`. Counterpart: `torch.nn.LSTMCell`.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{Forward, LSTMCell};
+    /// let cell = LSTMCell::new(4, 8);
+    /// let state = cell.forward(&Tensor::ones([2, 4]));
+    /// let (h, c) = cell.forward(&(Tensor::ones([2, 4]), state));
+    /// assert_eq!((h.shape(), c.shape()), (&[2, 8][..], &[2, 8][..]));
+    /// ```
     LSTMCell = Kind::Lstm;
     /// One step of [`GRU`](super::GRU): `forward(&x)` or `forward(&(x, h))` gives the new `h`. Keys: `weight_ih`, `weight_hh`, `bias_ih`,
     /// `bias_hh`. Counterpart: `torch.nn.GRUCell`.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{Forward, GRUCell};
+    /// let cell = GRUCell::new(4, 8);
+    /// let h = cell.forward(&Tensor::ones([2, 4]));
+    /// assert_eq!(cell.forward(&(Tensor::ones([2, 4]), h)).shape(), [2, 8]);
+    /// ```
     GRUCell = Kind::Gru;
 }
 

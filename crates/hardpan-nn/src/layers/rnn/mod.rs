@@ -41,7 +41,7 @@ impl Stack {
             dropout: 0.0,
             bidirectional: false,
             proj: 0,
-            training: Mode::new(),
+            training: Mode::for_dropout(),
             weights: Vec::new(),
         };
         out.remake();
@@ -243,6 +243,14 @@ stacks! {
     ///
     /// `forward(&x)` or `forward(&(x, h))` with `x: [T, B, input]` and `h: [layers directions, B, hidden]` gives the output
     /// `[T, B, directions hidden]` and the last `h`.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{Forward, RNN};
+    /// let (y, h) = RNN::new(4, 8).relu(true).forward(&Tensor::ones([5, 2, 4]));
+    /// assert_eq!((y.shape(), h.shape()), (&[5, 2, 8][..], &[1, 2, 8][..]));
+    /// assert_eq!(y.select(0, -1).to_vec::<f32>(), h.select(0, 0).to_vec::<f32>());
+    /// ```
     RNN = Kind::Tanh;
     /// Long short-term memory: gates in the order i, f, g, o. Counterpart: `torch.nn.LSTM`; Hochreiter and Schmidhuber 1997.
     ///
@@ -261,6 +269,13 @@ stacks! {
     ///
     /// `forward(&x)` or `forward(&(x, h))` with `x: [T, B, input]` and `h: [layers directions, B, hidden]` gives the output
     /// `[T, B, directions hidden]` and the last `h`.
+    ///
+    /// ```
+    /// use hardpan_engine::Tensor;
+    /// use hardpan_nn::{Forward, GRU};
+    /// let (y, h) = GRU::new(4, 8).bidirectional(true).layers(2).forward(&Tensor::ones([5, 2, 4]));
+    /// assert_eq!((y.shape(), h.shape()), (&[5, 2, 16][..], &[4, 2, 8][..]));
+    /// ```
     GRU = Kind::Gru;
 }
 

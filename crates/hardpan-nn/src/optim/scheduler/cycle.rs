@@ -5,6 +5,19 @@ use crate::optim::{Hyper, Optimizer};
 use std::f64::consts::PI;
 
 /// How one rate turns into the next.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Recipe, SGD};
+/// use hardpan_nn::optim::scheduler::{Anneal, OneCycleLR, Scheduler};
+/// use hardpan_nn::Param;
+/// let mut opt = SGD::new(1.0).build(vec![Param::new(Tensor::ones([1]))]);
+/// let mut schedule = OneCycleLR::new(1.0, 10).anneal(Anneal::Linear).start(&mut opt);
+/// for rate in [0.04, 0.52, 1.0] {
+///     assert!((opt.lr() - rate).abs() < 1e-12);
+///     schedule.step(&mut opt);
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Anneal {
     /// Along half a cosine.
@@ -25,6 +38,19 @@ impl Anneal {
 
 /// The one-cycle policy: up to the largest rate, then down to almost nothing, momentum the other way round.
 /// Counterpart: `OneCycleLR`; Smith and Topin, <https://arxiv.org/abs/1708.07120>.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Recipe, SGD};
+/// use hardpan_nn::optim::scheduler::{OneCycleLR, Scheduler};
+/// use hardpan_nn::Param;
+/// let mut opt = SGD::new(1.0).build(vec![Param::new(Tensor::ones([1]))]);
+/// let mut schedule = OneCycleLR::new(1.0, 10).start(&mut opt);
+/// for rate in [0.04, 0.52, 1.0] {
+///     assert!((opt.lr() - rate).abs() < 1e-12);
+///     schedule.step(&mut opt);
+/// }
+/// ```
 pub struct OneCycleLR {
     max_lr: Vec<f64>,
     total: usize,
@@ -170,6 +196,19 @@ impl Scheduler for OneCycleLR {
 }
 
 /// How the height of a [`CyclicLR`] changes.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Recipe, SGD};
+/// use hardpan_nn::optim::scheduler::{CyclicLR, CyclicMode, Scheduler};
+/// use hardpan_nn::Param;
+/// let mut opt = SGD::new(1.0).build(vec![Param::new(Tensor::ones([1]))]);
+/// let mut schedule = CyclicLR::new(0.0, 1.0).steps(1, 1).mode(CyclicMode::Triangular2).start(&mut opt);
+/// for rate in [0.0, 1.0, 0.0, 0.5] {
+///     assert!((opt.lr() - rate).abs() < 1e-12);
+///     schedule.step(&mut opt);
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum CyclicMode {
     /// Stays.
@@ -183,6 +222,19 @@ pub enum CyclicMode {
 
 /// Up and down between two rates in straight lines, momentum the other way round. Counterpart: `CyclicLR`;
 /// Smith, <https://arxiv.org/abs/1506.01186>.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Recipe, SGD};
+/// use hardpan_nn::optim::scheduler::{CyclicLR, Scheduler};
+/// use hardpan_nn::Param;
+/// let mut opt = SGD::new(1.0).build(vec![Param::new(Tensor::ones([1]))]);
+/// let mut schedule = CyclicLR::new(0.25, 1.25).steps(2, 2).start(&mut opt);
+/// for rate in [0.25, 0.75, 1.25, 0.75] {
+///     assert!((opt.lr() - rate).abs() < 1e-12);
+///     schedule.step(&mut opt);
+/// }
+/// ```
 pub struct CyclicLR {
     base: Vec<f64>,
     max: Vec<f64>,

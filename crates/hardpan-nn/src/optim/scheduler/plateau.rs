@@ -3,6 +3,17 @@
 use crate::optim::{Hyper, Optimizer};
 
 /// Which way is better.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Recipe, SGD};
+/// use hardpan_nn::optim::scheduler::{PlateauMode, ReduceLROnPlateau};
+/// use hardpan_nn::Param;
+/// let mut opt = SGD::new(1.0).build(vec![Param::new(Tensor::ones([1]))]);
+/// let mut schedule = ReduceLROnPlateau::new().mode(PlateauMode::Max).patience(0);
+/// assert!(!schedule.step(&mut opt, 0.7) && !schedule.step(&mut opt, 0.8)); // an accuracy that grows
+/// assert!(schedule.step(&mut opt, 0.8));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PlateauMode {
     /// Smaller, as for a loss.
@@ -13,6 +24,17 @@ pub enum PlateauMode {
 }
 
 /// What the threshold is measured in.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Recipe, SGD};
+/// use hardpan_nn::optim::scheduler::{ReduceLROnPlateau, ThresholdMode};
+/// use hardpan_nn::Param;
+/// let mut opt = SGD::new(1.0).build(vec![Param::new(Tensor::ones([1]))]);
+/// let mut schedule = ReduceLROnPlateau::new().threshold(0.5, ThresholdMode::Absolute).patience(0);
+/// assert!(!schedule.step(&mut opt, 9.0) && !schedule.step(&mut opt, 8.4));
+/// assert!(schedule.step(&mut opt, 8.0)); // less than 0.5 better
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ThresholdMode {
     /// A share of the best value.
@@ -23,6 +45,18 @@ pub enum ThresholdMode {
 }
 
 /// Multiplies the rate by a factor when a metric has not improved for some steps. Counterpart: `ReduceLROnPlateau`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_nn::optim::{Recipe, SGD};
+/// use hardpan_nn::optim::scheduler::ReduceLROnPlateau;
+/// use hardpan_nn::Param;
+/// let mut opt = SGD::new(1.0).build(vec![Param::new(Tensor::ones([1]))]);
+/// let mut schedule = ReduceLROnPlateau::new().patience(1).factor(0.5);
+/// assert!(!schedule.step(&mut opt, 2.0) && !schedule.step(&mut opt, 2.0));
+/// assert!(schedule.step(&mut opt, 2.0));
+/// assert_eq!(opt.lr(), 0.5);
+/// ```
 #[derive(Clone, Debug)]
 pub struct ReduceLROnPlateau {
     mode: PlateauMode,
