@@ -281,6 +281,34 @@ fn what_is_wrong_is_said_with_status_1() {
 }
 
 #[test]
+fn the_coach_talks_of_options() {
+    let dir = bars(200, 60);
+    let train = ["train", "./bars", "--epochs", "2", "--bs", "16", "--coach", "--lr"];
+    // A rate with which nothing is learned.
+    let o = hardpan(dir.path(), &[&train[..], &["0.000001"]].concat());
+    done(&o);
+    let page = text(&o.stdout);
+    let page = &page[page.find("\nNext: ").expect("what comes next")..];
+    assert!(page.contains("learning rate is too low"), "{page}");
+    assert!(page.contains(": --lr "), "{page}");
+    for item in ["fit_one_cycle", "lr_find", "GradientClip::"] {
+        assert!(!page.contains(item) || page.contains("(in a program: "), "{item} in {page}");
+    }
+    assert!(page.contains("Looked at, and well:") && page.contains("gradients: "), "{page}");
+    // For programs: both, and a training that is well.
+    let o = hardpan(dir.path(), &[&train[..], &["0.01", "--json"]].concat());
+    done(&o);
+    let events = objects(&o);
+    let coach = events.last().unwrap();
+    assert_eq!(coach["event"], "coach");
+    let diagnosis = &coach["diagnosis"];
+    assert!(diagnosis["stage"].is_string(), "{diagnosis}");
+    let findings = diagnosis["findings"].as_array().unwrap();
+    assert!(findings.iter().all(|f| f["kind"] != "learning_rate_too_low"), "{diagnosis}");
+    assert!(diagnosis["passed"].as_array().unwrap().len() >= 6, "{diagnosis}");
+}
+
+#[test]
 fn a_share_of_the_training_data_can_be_kept_for_validation() {
     let dir = bars(100, 9);
     let args = [

@@ -1,21 +1,29 @@
-//! Seeing inside: pictures of what a training did ([`Learner::plot_losses`], [`Learner::plot_schedule`], [`LrFind::plot`]), and of what
-//! the layers gave meanwhile ([`ActivationStats`]). All are [`Figure`]s: SVG, PNG, or in the terminal.
+//! Seeing inside: what the layers give while a model is trained ([`ActivationStats`]), as [`Figure`]s: SVG, PNG, or in the terminal.
+//! Pictures of the training itself: [`Learner::plot_losses`](crate::learner::Learner::plot_losses),
+//! [`plot_schedule`](crate::learner::Learner::plot_schedule), [`LrFind::plot`](crate::lr_find::LrFind::plot).
 
 use crate::callback::{Callback, Flow};
-use crate::learner::{Context, EpochRecord, History, Learner, Task};
-use crate::lr_find::LrFind;
+use crate::learner::{Context, Task};
+use crate::lock::lock;
 use hardpan_engine::{DType, Tensor};
+use hardpan_nn::Module;
 use hardpan_nn::hook::Captured;
-use hardpan_nn::{Forward, Module};
+use hardpan_plot::Figure;
 use hardpan_plot::figures::{self, LayerCurves};
-use hardpan_plot::{Figure, Series, palette};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 /// Bins of the histograms, which reach from 0 to [`TOP`]: as fastai's.
 const BINS: usize = 40;
 const TOP: f32 = 10.0;
 /// Outputs up to this count as near zero: as fastai's.
 const NEAR_ZERO: f32 = 0.05;
+
+/// The mean of some numbers, and the sum of the squares of their distances from it. In f64, in which the sums of many f32 lose nothing
+/// that matters.
+pub(crate) fn moments(values: &[f32]) -> (f64, f64) {
+    let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / values.len().max(1) as f64;
+    (mean, values.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum())
+}
 
 type Chosen = Arc<dyn Fn(&str, &dyn Module) -> bool + Send + Sync>;
 
@@ -97,8 +105,7 @@ impl ActivationStats {
     fn add(&self, path: &str, output: &Tensor) {
         let values = output.to_dtype(DType::F32).to_vec::<f32>();
         let n = values.len().max(1) as f64;
-        let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
-        let square = values.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>();
+        let (mean, square) = moments(&values);
         let mut bins = vec![0.0; BINS];
         for &v in values.iter().filter(|v| (0.0..=TOP).contains(*v)) {
             bins[((v / TOP * BINS as f32) as usize).min(BINS - 1)] += 1.0;
@@ -118,6 +125,11 @@ impl ActivationStats {
 }
 
 impl<T: Task> Callback<T> for ActivationStats {
+    /// Before all others, as fastai's.
+    fn order(&self) -> i32 {
+        -20
+    }
+
     fn watches_only(&self) -> bool {
         true
     }
@@ -151,90 +163,5 @@ impl<T: Task> Callback<T> for ActivationStats {
         }
         seen.iter().for_each(|(path, output)| self.add(path, output));
         Flow::Continue
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|e| e.into_inner())
-}
-
-impl History {
-    /// Training loss step by step and validation loss after each epoch. Counterpart: fastai's `recorder.plot_loss`.
-    pub fn plot_losses(&self) -> Figure {
-        let valid = |at: fn(&(usize, &EpochRecord)) -> f64| -> Vec<(f64, f64)> {
-            let known = self.epochs.iter().enumerate();
-            known.filter_map(|e| Some((at(&e), e.1.valid_loss?))).collect()
-        };
-        // A history read from a file has epochs only.
-        if self.losses.is_empty() {
-            let train = self.epochs.iter().enumerate();
-            let train: Vec<(f64, f64)> =
-                train.filter_map(|(i, e)| Some(((i + 1) as f64, e.train_loss?))).collect();
-            return hardpan_plot::Axes::new("Loss")
-                .x_label("epoch")
-                .y_label("loss")
-                .with(Series::line(train).color(palette(0)).label("training"))
-                .with(
-                    Series::line(valid(|e| e.0 as f64 + 1.0)).color(palette(1)).label("validation"),
-                )
-                .into();
-        }
-        figures::losses(&self.raw_losses, &self.losses, &valid(|e| e.1.steps as f64))
-    }
-
-    /// Metrics epoch by epoch. Counterpart: fastai's `ShowGraphCallback`.
-    pub fn plot_metrics(&self) -> Figure {
-        let names = self.epochs.first().map(|e| e.metrics.iter().map(|m| m.0.clone()));
-        let column = |name: String| {
-            let values = self.epochs.iter().map(|e| e.get(&name)).collect();
-            (name, values)
-        };
-        figures::metrics(&names.into_iter().flatten().map(column).collect::<Vec<_>>())
-    }
-
-    /// The learning rate, and the momentum where there is one, step by step. Counterpart: fastai's `recorder.plot_sched`.
-    pub fn plot_schedule(&self) -> Figure {
-        let mut curves = vec![("learning rate".to_owned(), self.lrs.clone())];
-        if self.moms.iter().any(|m| *m != 0.0) {
-            curves.push(("momentum".into(), self.moms.clone()));
-        }
-        figures::schedules(&curves)
-    }
-}
-
-impl LrFind {
-    /// The loss over the rate, with the suggestions marked. Counterpart: the plot of fastai's `lr_find`.
-    pub fn plot(&self) -> Figure {
-        let named = [
-            ("valley", self.valley),
-            ("slide", self.slide),
-            ("steep", self.steep),
-            ("minimum", self.minimum),
-        ];
-        let known: Vec<(&str, f64)> =
-            named.into_iter().filter_map(|(name, rate)| Some((name, rate?))).collect();
-        figures::lr_find(&self.points, &known)
-    }
-}
-
-impl<M, X, Y> Learner<M, X, Y>
-where
-    M: Module + Forward<X, Output: 'static>,
-    X: 'static,
-    Y: 'static,
-{
-    /// Losses of the last fit: see [`History::plot_losses`].
-    pub fn plot_losses(&self) -> Figure {
-        self.history().plot_losses()
-    }
-
-    /// Metrics of the last fit: see [`History::plot_metrics`].
-    pub fn plot_metrics(&self) -> Figure {
-        self.history().plot_metrics()
-    }
-
-    /// The schedule of the last fit: see [`History::plot_schedule`].
-    pub fn plot_schedule(&self) -> Figure {
-        self.history().plot_schedule()
     }
 }

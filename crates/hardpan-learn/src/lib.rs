@@ -40,6 +40,7 @@ pub mod file;
 pub mod insight;
 pub mod interpret;
 pub mod learner;
+mod lock;
 pub mod lr_find;
 pub mod metric;
 pub mod progress;

@@ -2,8 +2,10 @@
 
 use crate::callback::{Callback, Flow};
 use crate::learner::{Context, Task};
+use crate::lock::lock;
 use crate::schedule::Anneal;
 use hardpan_nn::optim::Hyper;
+use hardpan_plot::{Figure, figures};
 use std::sync::{Arc, Mutex};
 
 type Points = Arc<Mutex<Vec<(f64, f64)>>>;
@@ -14,13 +16,40 @@ pub(crate) struct LrFinder {
     start: f64,
     end: f64,
     steps: usize,
+    stop_div: bool,
     best: f64,
     points: Points,
 }
 
 impl LrFinder {
-    pub(crate) fn new(start: f64, end: f64, steps: usize, points: Points) -> LrFinder {
-        LrFinder { start, end, steps, best: f64::INFINITY, points }
+    pub(crate) fn new(search: LrSearch, points: Points) -> LrFinder {
+        let LrSearch { start_lr: start, end_lr: end, steps, stop_div } = search;
+        LrFinder { start, end, steps, stop_div, best: f64::INFINITY, points }
+    }
+}
+
+/// The settings of [`Learner::lr_find_with`](crate::learner::Learner::lr_find_with), with fastai's defaults.
+///
+/// ```
+/// use hardpan_learn::lr_find::LrSearch;
+/// let fine = LrSearch { steps: 300, ..LrSearch::default() };
+/// assert_eq!((fine.start_lr, fine.end_lr, fine.stop_div), (1e-7, 10.0, true));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LrSearch {
+    /// The first rate. 1e-7.
+    pub start_lr: f64,
+    /// The last rate. 10.
+    pub end_lr: f64,
+    /// Steps from the first to the last, at least six. 100.
+    pub steps: usize,
+    /// Stops as soon as the loss is four times its best. Yes. If not, only a loss that is not a number ends the search early.
+    pub stop_div: bool,
+}
+
+impl Default for LrSearch {
+    fn default() -> LrSearch {
+        LrSearch { start_lr: 1e-7, end_lr: 10.0, steps: 100, stop_div: true }
     }
 }
 
@@ -41,10 +70,11 @@ impl<T: Task> Callback<T> for LrFinder {
         let (true, Some(&loss)) = (ctx.training, ctx.history.losses.last()) else {
             return Flow::Continue;
         };
-        self.points.lock().unwrap_or_else(|e| e.into_inner()).push((ctx.opt.lr(), loss));
+        lock(&self.points).push((ctx.opt.lr(), loss));
         self.best = self.best.min(loss);
         // After a NaN nothing but NaN would follow.
-        if loss.is_nan() || loss > 4.0 * self.best || ctx.train_iter >= self.steps {
+        let diverged = self.stop_div && loss > 4.0 * self.best;
+        if loss.is_nan() || diverged || ctx.train_iter >= self.steps {
             return Flow::CancelFit;
         }
         Flow::Continue
@@ -56,6 +86,16 @@ impl<T: Task> Callback<T> for LrFinder {
 }
 
 /// Rates that were tried with the smoothed loss at each, and what they suggest.
+///
+/// ```
+/// use hardpan_learn::lr_find::LrFind;
+/// // A loss that falls until the rate is 0.1, and rises after it.
+/// let points = (0..60).map(|i| 1e-5 * 1.2f64.powi(i)).map(|lr| (lr, (lr.log10() + 1.0).powi(2)));
+/// let found = LrFind::of(points.collect());
+/// let lowest = found.minimum.unwrap() * 10.0;
+/// assert!((0.08..0.12).contains(&lowest));
+/// assert!(found.suggestion().unwrap() < lowest);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct LrFind {
     /// Rate and smoothed loss of each step that counts: without the first tenth, when the smoothing has little to go by, and the last
@@ -99,6 +139,21 @@ impl LrFind {
     }
 }
 
+impl LrFind {
+    /// The loss over the rate, with the suggestions marked. Counterpart: the plot of fastai's `lr_find`.
+    pub fn plot(&self) -> Figure {
+        let named = [
+            ("valley", self.valley),
+            ("slide", self.slide),
+            ("steep", self.steep),
+            ("minimum", self.minimum),
+        ];
+        let known: Vec<(&str, f64)> =
+            named.into_iter().filter_map(|(name, rate)| Some((name, rate?))).collect();
+        figures::lr_find(&self.points, &known)
+    }
+}
+
 /// Finds the longest falling subsequence of losses and goes into it by half its length (a third and a half of a third).
 /// Counterpart: fastai's `valley`, the default suggestion.
 pub fn valley(points: &[(f64, f64)]) -> Option<f64> {
@@ -126,6 +181,12 @@ pub fn valley(points: &[(f64, f64)]) -> Option<f64> {
 }
 
 /// The rate at which the loss falls steepest over the logarithm of the rate. Counterpart: fastai's `steep`.
+///
+/// ```
+/// use hardpan_learn::lr_find::steep;
+/// // From 0.1 on the loss falls by most.
+/// assert_eq!(steep(&[(0.01, 2.0), (0.1, 1.9), (1.0, 0.5)]), Some(0.1));
+/// ```
 pub fn steep(points: &[(f64, f64)]) -> Option<f64> {
     let slope = |w: &[(f64, f64)]| (w[1].1 - w[0].1) / (w[1].0.ln() - w[0].0.ln());
     let best = points.windows(2).min_by(|a, b| slope(a).total_cmp(&slope(b)))?;
@@ -133,6 +194,11 @@ pub fn steep(points: &[(f64, f64)]) -> Option<f64> {
 }
 
 /// A tenth of the rate with the lowest loss. Counterpart: fastai's `minimum`.
+///
+/// ```
+/// use hardpan_learn::lr_find::minimum;
+/// assert_eq!(minimum(&[(0.01, 2.0), (0.1, 1.0), (1.0, 5.0)]), Some(0.01));
+/// ```
 pub fn minimum(points: &[(f64, f64)]) -> Option<f64> {
     points.iter().min_by(|a, b| a.1.total_cmp(&b.1)).map(|p| p.0 / 10.0)
 }

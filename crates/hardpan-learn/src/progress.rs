@@ -13,6 +13,14 @@ use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 /// Formats the table: a header, then a row for each epoch, with columns that line up.
+///
+/// ```
+/// use hardpan_learn::progress::EpochTable;
+/// use std::time::Duration;
+/// let table = EpochTable::new(["train_loss", "valid_loss"]);
+/// println!("{}", table.header());
+/// println!("{}", table.row(0, &[Some(0.5), None], Duration::from_secs(3)));
+/// ```
 #[derive(Clone, Debug)]
 pub struct EpochTable {
     widths: Vec<usize>,
@@ -70,6 +78,12 @@ fn number(v: f64) -> String {
 }
 
 /// `mm:ss`, or `h:mm:ss` from an hour on.
+///
+/// ```
+/// use hardpan_learn::progress::clock;
+/// use std::time::Duration;
+/// println!("{}", clock(Duration::from_secs(75))); // 01:15
+/// ```
 pub fn clock(d: Duration) -> String {
     // Rounded, so that 59.7 s does not read 00:59.
     let s = d.as_secs_f64().round() as u64;

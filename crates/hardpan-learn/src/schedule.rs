@@ -18,6 +18,15 @@ use std::f64::consts::PI;
 pub type Schedule = Box<dyn Fn(f64) -> f64 + Send>;
 
 /// The curve from a start to an end.
+///
+/// ```
+/// use hardpan_learn::schedule::Anneal;
+/// let halfway = |a: Anneal| a.at(1.0, 0.01, 0.5);
+/// assert_eq!(halfway(Anneal::Linear), 0.505);
+/// assert!((halfway(Anneal::Cosine) - 0.505).abs() < 1e-12);
+/// assert!((halfway(Anneal::Exponential) - 0.1).abs() < 1e-12);
+/// assert_eq!(halfway(Anneal::No), 1.0);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Anneal {
     /// A straight line.
@@ -52,6 +61,16 @@ impl Anneal {
 
 /// The schedules one after the other, each for its share of the time.
 ///
+/// ```
+/// use hardpan_learn::schedule::{Anneal, combine};
+/// // A tenth of the time up, then down to nothing.
+/// let schedule = combine(vec![
+///     (0.1, Anneal::Linear.from_to(0.0, 1.0)),
+///     (0.9, Anneal::Cosine.from_to(1.0, 0.0)),
+/// ]);
+/// assert_eq!((schedule(0.05), schedule(1.0)), (0.5, 0.0));
+/// ```
+///
 /// # Panics
 /// If the shares are negative, do not add up to 1, or are not as many as the schedules.
 #[track_caller]
@@ -76,6 +95,13 @@ pub fn combine(parts: Vec<(f64, Schedule)>) -> Schedule {
 }
 
 /// From `start` to `middle` in the first `share` of the time, then to `end`, both along cosines.
+///
+/// ```
+/// use hardpan_learn::schedule::combined_cos;
+/// let schedule = combined_cos(0.25, 0.1, 1.0, 0.0);
+/// assert_eq!((schedule(0.0), schedule(0.25)), (0.1, 1.0));
+/// assert!((schedule(0.625) - 0.5).abs() < 1e-12);
+/// ```
 #[track_caller]
 pub fn combined_cos(share: f64, start: f64, middle: f64, end: f64) -> Schedule {
     combine(vec![
@@ -85,6 +111,15 @@ pub fn combined_cos(share: f64, start: f64, middle: f64, end: f64) -> Schedule {
 }
 
 /// The settings of one-cycle training (Smith, "Super-Convergence", 2018), with fastai's defaults.
+///
+/// ```
+/// use hardpan_learn::schedule::OneCycle;
+/// let rates = OneCycle::default().rates(0.01);
+/// assert!((rates(0.0) - 0.01 / 25.0).abs() < 1e-12); // starts low,
+/// assert!((rates(0.25) - 0.01).abs() < 1e-12); // is highest after a quarter,
+/// assert!((rates(1.0) - 0.01 / 1e5).abs() < 1e-12); // and ends near nothing
+/// assert_eq!(OneCycle::default().momentum()(0.25), 0.85);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OneCycle {
     /// Training starts at the highest rate divided by this: 25.
@@ -117,6 +152,13 @@ impl OneCycle {
 }
 
 /// The settings of training at a constant rate that falls along a cosine at the end, with fastai's defaults (`fit_flat_cos`).
+///
+/// ```
+/// use hardpan_learn::schedule::FlatCos;
+/// let rates = FlatCos::default().rates(0.1);
+/// assert!((rates(0.5) - 0.1).abs() < 1e-12);
+/// assert!((rates(1.0) - 1e-6).abs() < 1e-12);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FlatCos {
     /// Training ends at the rate divided by this: 1e5.
@@ -141,6 +183,14 @@ impl FlatCos {
 /// Stochastic gradient descent with warm restarts (Loshchilov and Hutter, <https://arxiv.org/abs/1608.03983>): `cycles` cosines from
 /// `lr` to 0, each `mult` times as long as the one before. Counterpart: the schedule of fastai's `fit_sgdr`.
 ///
+/// ```
+/// use hardpan_learn::schedule::sgdr;
+/// // Two cycles, the second twice as long: it begins after a third of the time.
+/// let rates = sgdr(2, 2, 0.1);
+/// assert!((rates(0.0) - 0.1).abs() < 1e-12 && rates(0.333) < 1e-3);
+/// assert!((rates(0.334) - 0.1).abs() < 1e-3);
+/// ```
+///
 /// # Panics
 /// If `cycles` or `mult` is 0.
 #[track_caller]
@@ -161,6 +211,12 @@ pub(crate) fn sgdr_length(cycles: usize, mult: usize) -> usize {
 }
 
 /// `factor` times as much after each of `steps` equal parts: a staircase from `start`. The last step is at `start * factor^(steps - 1)`.
+///
+/// ```
+/// use hardpan_learn::schedule::staircase;
+/// let rates = staircase(0.8, 0.5, 3);
+/// assert_eq!([0.0, 0.5, 1.0].map(|at| rates(at)), [0.8, 0.4, 0.2]);
+/// ```
 ///
 /// # Panics
 /// If `steps` is 0.

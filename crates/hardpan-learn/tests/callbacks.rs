@@ -40,7 +40,7 @@ fn near(a: &[f64], b: &[f64], tolerance: f64) -> bool {
 /// Does something at an event.
 struct At<F>(hardpan_learn::callback::Event, i32, F);
 
-impl<T: Task, F: FnMut(&mut Context<T>) + Send> Callback<T> for At<F> {
+impl<T: Task, F: FnMut(&mut Context<T>) + Send + 'static> Callback<T> for At<F> {
     fn order(&self) -> i32 {
         self.1
     }
@@ -100,6 +100,166 @@ fn plateaus_bring_the_rate_down() {
     let by_epoch: Vec<f64> = learn.history().epochs.iter().map(|e| e.lr).collect();
     let want = [0.1, 0.1, 0.1, 0.1, 0.025, 0.025, 0.00625, 0.00625, 0.005];
     assert!(near(&by_epoch, &want, 1e-12), "{by_epoch:?}");
+}
+
+/// Fits whose table says these validation losses, whatever was trained.
+fn told(losses: &'static [f64]) -> Learner<Linear> {
+    line_learner(8, 4).opt(SGD::new(0.1)).callback(At(
+        Event::AfterEpoch,
+        55,
+        move |ctx: &mut Context<(Linear, Tensor, Tensor)>| {
+            let loss = losses[ctx.epoch];
+            // An epoch that was left out has none.
+            let said = &mut ctx.history.epochs.last_mut().unwrap().valid_loss;
+            *said = said.map(|_| loss);
+        },
+    ))
+}
+
+#[test]
+fn what_counts_as_better() {
+    let _turn = turn();
+    // A little better is not enough, if that is said.
+    const FALLING: &[f64] = &[1.0, 0.95, 0.9, 0.85, 0.4, 0.39];
+    let epochs = |stop: EarlyStopping| {
+        let mut learn = told(FALLING).callback(stop);
+        learn.fit(6, 0.1).unwrap();
+        learn.history().epochs.len()
+    };
+    assert_eq!(epochs(EarlyStopping::new("valid_loss", 2)), 6);
+    assert_eq!(epochs(EarlyStopping::new("valid_loss", 2).min_delta(0.2)), 3);
+    // The rate falls with a column that rises, if lower is better; it does for errors by their names.
+    let rates = |plateau: ReduceLrOnPlateau, name: &'static str| {
+        let mut learn = line_learner(8, 4)
+            .opt(SGD::new(0.1))
+            .metric(hardpan_learn::metric::ValueMetric::new(name, || Some(1.0)));
+        learn.add_callback(At(
+            Event::AfterEpoch,
+            55,
+            move |ctx: &mut Context<(Linear, Tensor, Tensor)>| {
+                let epoch = ctx.epoch as f64;
+                ctx.history.epochs.last_mut().unwrap().metrics[0].1 = Some(10.0 - epoch);
+            },
+        ));
+        learn.add_callback(plateau);
+        learn.fit(3, 0.1).unwrap();
+        learn.history().epochs.last().unwrap().lr
+    };
+    use hardpan_learn::metric::Better;
+    assert_eq!(rates(ReduceLrOnPlateau::new("rmse", 1), "rmse"), 0.1, "it falls, which is better");
+    assert_eq!(rates(ReduceLrOnPlateau::new("perplexity", 1), "perplexity"), 0.1);
+    let higher = ReduceLrOnPlateau::new("rmse", 1).better(Better::Higher);
+    assert!((rates(higher, "rmse") - 0.01).abs() < 1e-12);
+    assert!((rates(ReduceLrOnPlateau::new("hits", 1), "hits") - 0.01).abs() < 1e-12);
+    let enough = ReduceLrOnPlateau::new("rmse", 1).min_delta(2.0);
+    assert!((rates(enough, "rmse") - 0.01).abs() < 1e-12);
+    for name in ["mse", "mae", "msle", "exp_rmspe", "error_rate", "train_loss", "Perplexity"] {
+        assert_eq!(Better::of(name), Better::Lower, "{name}");
+    }
+    for name in ["accuracy", "f1_score", "r2_score", "bleu", "image_score", "dice"] {
+        assert_eq!(Better::of(name), Better::Higher, "{name}");
+    }
+}
+
+#[test]
+fn a_later_fit_may_have_to_beat_the_earlier() {
+    let _turn = turn();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("best.hardpan");
+    const FIRST: &[f64] = &[0.5, 0.3, 0.9, 0.8, 0.9];
+    let saved = |reset: bool| {
+        let mut learn =
+            told(FIRST).callback(SaveModel::new("valid_loss", &path).reset_on_fit(reset));
+        learn.fit(2, 0.1).unwrap();
+        let best = bits(learn.model());
+        // From here on everything is worse: SkipToEpoch makes the table go on at its third line.
+        learn.fit_with(5, vec![Box::new(SkipToEpoch(2))]).unwrap();
+        bits(learn.model()) == best
+    };
+    assert!(saved(false), "the first fit's weights are put back after the second, too");
+    assert!(!saved(true), "each fit has its own best");
+    // Every epoch a file of its own; a better one must be so by more than a delta.
+    let mut learn = told(FIRST).callback(SaveModel::new("valid_loss", &path).every_epoch());
+    learn.fit(2, 0.1).unwrap();
+    assert!(
+        dir.path().join("best_0.hardpan").exists() && dir.path().join("best_1.hardpan").exists()
+    );
+    let mut learn = told(FIRST).callback(SaveModel::new("valid_loss", &path).min_delta(0.5));
+    let after_first = Arc::new(Mutex::new(Vec::new()));
+    let into = after_first.clone();
+    learn.add_callback(At(
+        Event::AfterEpoch,
+        0,
+        move |ctx: &mut Context<(Linear, Tensor, Tensor)>| {
+            into.lock().unwrap().push(bits(&ctx.model));
+        },
+    ));
+    learn.fit(2, 0.1).unwrap();
+    assert_eq!(bits(learn.model()), after_first.lock().unwrap()[0], "0.3 is not better by 0.5");
+}
+
+#[test]
+fn clipping_by_other_norms() {
+    let _turn = turn();
+    let gradients = |clip: Option<GradientClip>| {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let into = seen.clone();
+        let mut learn = line_learner(4, 4).opt(SGD::new(0.0)).callback(At(
+            Event::BeforeStep,
+            12,
+            move |ctx: &mut Context<(Linear, Tensor, Tensor)>| {
+                let all = ctx.opt.params().flat_map(|p| p.grad().unwrap().to_vec::<f64>());
+                *into.lock().unwrap() = all.collect::<Vec<f64>>();
+            },
+        ));
+        if let Some(clip) = clip {
+            learn.add_callback(clip);
+        }
+        learn.fit(1, 0.0).unwrap();
+        seen.lock().unwrap().clone()
+    };
+    let free = gradients(None);
+    let largest = free.iter().fold(0f64, |a, b| a.max(b.abs()));
+    let sum: f64 = free.iter().map(|g| g.abs()).sum();
+    for (order, norm) in [(f64::INFINITY, largest), (1.0, sum)] {
+        let clipped = gradients(Some(GradientClip::new(norm / 4.0).norm(order)));
+        let want: Vec<f64> = free.iter().map(|g| g / 4.0).collect();
+        assert!(near(&clipped, &want, 1e-4), "norm of order {order}: {clipped:?}, not {want:?}");
+    }
+}
+
+#[test]
+fn a_warm_up_and_a_cosine() {
+    let _turn = turn();
+    let mut learn = line_learner(40, 4).opt(SGD::new(0.1));
+    let schedule = hardpan_learn::callback::ParamScheduler::warm_up_cosine(0.2, 0.25);
+    learn.fit_with(2, vec![Box::new(schedule)]).unwrap();
+    let rates = lrs(&learn);
+    // 20 steps: up in a straight line in the first five, then down to (almost) nothing.
+    assert!((rates[0] - 2e-4).abs() < 1e-9 && (rates[5] - 0.2).abs() < 1e-9, "{rates:?}");
+    assert!((rates[2] - rates[1] - (rates[1] - rates[0])).abs() < 1e-9);
+    assert!(rates[19] < 0.01, "{rates:?}");
+    assert!(rates[5..].windows(2).all(|w| w[1] < w[0]));
+}
+
+#[test]
+fn validations_with_the_weights_themselves() {
+    let _turn = turn();
+    let run = |ema: Option<Ema>| {
+        let mut learn = line_learner(16, 4).opt(SGD::new(0.05));
+        if let Some(ema) = ema {
+            learn.add_callback(ema);
+        }
+        learn.fit(2, 0.05).unwrap();
+        let losses: Vec<f64> =
+            learn.history().epochs.iter().map(|e| e.valid_loss.unwrap()).collect();
+        (losses, bits(learn.model()))
+    };
+    let (plain, averages) = (run(None), run(Some(Ema::new(0.9))));
+    let weights = run(Some(Ema::new(0.9).validate_with_weights()));
+    assert_eq!(weights.0, plain.0, "the table is that of the weights");
+    assert_ne!(averages.0, plain.0);
+    assert_eq!(weights.1, averages.1, "and the end that of the averages");
 }
 
 #[test]
@@ -205,7 +365,7 @@ fn clipping_sees_gradients_without_the_scale() {
     let writes = norms.clone();
     let mut learn = classifier(64)
         .callback(MixedPrecision::f16().scale(LossScale::fixed(1024.0)))
-        .callback(GradientClip(0.01))
+        .callback(GradientClip::new(0.01))
         .callback(At(Event::BeforeStep, 12, move |ctx: &mut Context<(Linear, Tensor, Tensor)>| {
             let params: Vec<_> = ctx.opt.params().cloned().collect();
             let norm = hardpan_nn::optim::grad_norm(&params, 2.0).unwrap();
@@ -480,6 +640,48 @@ fn swa_brings_norms_up_to_date() {
     assert_ne!(run(Swa::new(0.5)), run(Swa::new(0.5).keep_norms()));
 }
 
+/// `update_bn` of PyTorch: the means over all batches of their means and (unbiased) variances, whatever the momentum.
+#[test]
+fn swa_estimates_batch_norms_anew() {
+    let _turn = turn();
+    manual_seed(4);
+    let model = || {
+        seq![
+            BatchNorm1d::new(3).momentum(0.01),
+            hardpan_nn::Linear::new(3, 4),
+            BatchNorm1d::new(4),
+            hardpan_nn::Linear::new(4, 1)
+        ]
+    };
+    let (n, bs) = (28, 8);
+    let data = line_data(1, n);
+    let x = data.x().to_vec::<f32>();
+    // In the order of the data set; the last batch has four items and counts as much as the others.
+    let loaders = DataLoaders::train_only(DataLoader::new(data, bs).unwrap());
+    let mut learn = Learner::new(loaders, model(), mse).callback(Swa::new(0.5)).silent();
+    learn.fit(2, 0.01).unwrap();
+    let buffers = learn.model().named_buffers();
+    let values =
+        |name: &str| buffers.iter().find(|b| b.0 == name).unwrap().1.value().to_vec::<f64>();
+    let (mut means, mut vars) = ([0.0; 3], [0.0; 3]);
+    let batches = n.div_ceil(bs) as f64;
+    for batch in x.chunks(bs * 3) {
+        let rows = (batch.len() / 3) as f64;
+        for c in 0..3 {
+            let column = || batch.iter().skip(c).step_by(3).map(|v| f64::from(*v));
+            let mean = column().sum::<f64>() / rows;
+            means[c] += mean / batches;
+            vars[c] += column().map(|v| (v - mean).powi(2)).sum::<f64>() / (rows - 1.0) / batches;
+        }
+    }
+    let close = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
+    assert!(close(&values("0.running_mean"), &means), "{:?} {means:?}", values("0.running_mean"));
+    assert!(close(&values("0.running_var"), &vars), "{:?} {vars:?}", values("0.running_var"));
+    assert_eq!(values("0.num_batches_tracked"), [batches]);
+    assert_eq!(values("2.num_batches_tracked"), [batches]);
+    assert!(values("2.running_mean").iter().any(|m| m.abs() > 1e-3));
+}
+
 #[test]
 fn frozen_norms_keep_their_statistics() {
     let run = |freeze: bool| {
@@ -511,6 +713,19 @@ fn short_and_skipped_epochs() {
     let mut learn = line_learner(80, 4).callback(ShortEpoch::new(0.0));
     learn.fit(2, 0.1).unwrap();
     assert_eq!(learn.history().losses.len(), 2, "one at least");
+
+    // Validations can be whole all the same.
+    let batches = |short: ShortEpoch| {
+        let seen = Arc::new(Mutex::new(0));
+        let into = seen.clone();
+        let count = At(Event::AfterPred, 0, move |ctx: &mut Context<(Linear, Tensor, Tensor)>| {
+            *into.lock().unwrap() += usize::from(!ctx.training);
+        });
+        line_learner(80, 4).callback(short).callback(count).fit(1, 0.1).unwrap();
+        *seen.lock().unwrap()
+    };
+    assert_eq!(batches(ShortEpoch::new(0.25)), 3, "of 10");
+    assert_eq!(batches(ShortEpoch::new(0.25).whole_validations()), 10);
 
     // The schedule of skipped epochs is skipped with them.
     let mut learn = line_learner(16, 4);
@@ -729,7 +944,7 @@ fn event_files() {
 
 #[test]
 fn lr_find_sees_what_changes_training_only() {
-    let mut learn = line_learner(256, 8).callback(GradientClip(0.1));
+    let mut learn = line_learner(256, 8).callback(GradientClip::new(0.1));
     let count = Arc::new(Mutex::new(0));
     let writes = count.clone();
     learn.add_callback(At(

@@ -5,7 +5,7 @@ use hardpan_learn::coach::{Coach, Diagnosis, Kind, Severity, Stage};
 use hardpan_learn::data::{DataLoader, DataLoaders, TensorDataset};
 use hardpan_learn::learner::{EpochRecord, Learner};
 use hardpan_nn::optim::SGD;
-use hardpan_nn::{Linear, Module, ReLU, Sequential, seq};
+use hardpan_nn::{BatchNorm1d, Linear, Module, ReLU, Sequential, seq};
 
 const WIDTH: usize = 10;
 const CLASSES: usize = 4;
@@ -213,6 +213,54 @@ fn weights_too_large_and_too_small() {
     assert!(is_severe(&none, Kind::NonFiniteWeights), "{none}");
 }
 
+/// Layers with an activation between them that lets hardly any gradient through, or far too much.
+fn deep(layers: usize, between: fn(&Tensor) -> Tensor) -> Sequential {
+    manual_seed(5);
+    let mut model = seq![Linear::new(WIDTH, 32)];
+    for _ in 0..layers {
+        model = model.append(between).append(Linear::new(32, 32));
+    }
+    model.append(between).append(Linear::new(32, CLASSES))
+}
+
+#[test]
+fn gradients_that_vanish_or_explode_on_their_way_back() {
+    // A sigmoid has a slope of a quarter at most.
+    let vanishing = deep(10, |x| x.sigmoid());
+    let diagnosis = diagnose(&mut learner(blobs(1, 400), blobs(2, 160), vanishing));
+    assert!(is_severe(&diagnosis, Kind::VanishingGradients), "{diagnosis}");
+    let finding = diagnosis.get(Kind::VanishingGradients).unwrap();
+    let (first, last) = (finding.evidence[0].value.unwrap(), finding.evidence[1].value.unwrap());
+    assert!(last > 1e4 * first && finding.what.contains("`0.weight`"), "{finding:?}");
+    // A steep sine: what comes out is between -1 and 1, but its slope is up to 30.
+    let exploding = deep(6, |x| (x * 30.0).sin());
+    let diagnosis = diagnose(&mut learner(blobs(1, 400), blobs(2, 160), exploding));
+    assert!(is_severe(&diagnosis, Kind::ExplodingGradients), "{diagnosis}");
+    assert!(!diagnosis.has(Kind::ExplodingActivations), "{diagnosis}");
+    // As deep, but with an activation that lets gradients through, and with norms.
+    manual_seed(5);
+    let mut sound = seq![Linear::new(WIDTH, 32)];
+    for _ in 0..6 {
+        sound = sound.append(BatchNorm1d::new(32)).append(ReLU).append(Linear::new(32, 32));
+    }
+    let sound = sound.append(ReLU).append(Linear::new(32, CLASSES));
+    let diagnosis = diagnose(&mut learner(blobs(1, 400), blobs(2, 160), sound));
+    let gradients = [Kind::VanishingGradients, Kind::ExplodingGradients];
+    assert!(!gradients.iter().any(|k| diagnosis.has(*k)), "{diagnosis}");
+    assert!(diagnosis.passed.iter().any(|p| p.starts_with("gradients:")), "{diagnosis}");
+}
+
+#[test]
+fn advice_names_the_item_or_the_option() {
+    let worse = [(1.0, 1.0), (0.6, 0.7), (0.4, 0.6), (0.2, 0.7), (0.1, 0.9), (0.05, 1.2)];
+    let diagnosis = diagnose(&mut with_curves(&worse));
+    let (program, command) = (diagnosis.to_string(), diagnosis.for_command_line().to_string());
+    assert!(program.contains("weight_decay(0.1)") && !program.contains("--wd"), "{program}");
+    assert!(command.contains("--wd 0.1") && !command.contains("weight_decay("), "{command}");
+    // What has no option names the item all the same.
+    assert!(command.contains("(in a program: SaveModel, EarlyStopping)"), "{command}");
+}
+
 #[test]
 fn units_that_are_dead() {
     let model = mlp();
@@ -268,7 +316,7 @@ fn overfitting_is_validation_loss_getting_worse() {
     let advice = &diagnosis.get(Kind::Overfitting).unwrap().advice;
     let order = ["more data", "augmentation", "architecture", "regularization", "only last"];
     assert!(
-        advice.len() == 5 && advice.iter().zip(order).all(|(a, o)| a.contains(o)),
+        advice.len() == 5 && advice.iter().zip(order).all(|(a, o)| a.what.contains(o)),
         "{advice:?}"
     );
     // Training loss far below validation loss, which has not got worse: no overfitting.

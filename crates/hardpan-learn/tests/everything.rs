@@ -5,12 +5,13 @@ mod support;
 
 use hardpan_engine::{Tensor, flush_all, live_bytes, live_nodes, manual_seed, plan_stats};
 use hardpan_learn::callback::{
-    BnFreeze, Callback, Checkpoint, CsvLogger, EarlyStopping, Ema, FetchPreds, Flow,
-    GradientAccumulation, GradientClip, LabelSmoothing, LrScheduler, McDropout, MixUp,
-    MixedPrecision, ModelResetter, ParamScheduler, Progress, ReduceLrOnPlateau, SaveModel,
-    ShowGraph, Swa, TensorBoard,
+    BnFreeze, Callback, Checkpoint, CsvLogger, CutMix, EarlyStopping, Ema, FetchPreds, Flow,
+    GradientAccumulation, GradientClip, GradientClipValue, LabelSmoothing, LrScheduler, McDropout,
+    MixUp, MixedPrecision, ModelResetter, ParamScheduler, Progress, ReduceLrOnPlateau,
+    RnnRegularizer, SaveModel, ShortEpoch, ShowGraph, SkipToEpoch, Swa, TensorBoard, on_output,
 };
 use hardpan_learn::data::{DataLoader, DataLoaders, TensorDataset};
+use hardpan_learn::insight::ActivationStats;
 use hardpan_learn::learner::{Context, FitError, Learner, Task};
 use hardpan_learn::metric::{Mean, accuracy};
 use hardpan_learn::progress::Live;
@@ -67,7 +68,7 @@ fn learner(items: usize, dir: &Path) -> Learner<Sequential> {
     learn.add_callback(MixUp::default());
     learn.add_callback(LabelSmoothing::default());
     learn.add_callback(MixedPrecision::f16());
-    learn.add_callback(GradientClip(1.0));
+    learn.add_callback(GradientClip::new(1.0));
     learn.add_callback(GradientAccumulation::new(8));
     learn.add_callback(ModelResetter);
     learn.add_callback(BnFreeze);
@@ -104,6 +105,62 @@ fn ten_thousand_batches_leave_nothing_behind() {
     assert!(live_nodes() <= nodes + 64, "{nodes} nodes before, {} after", live_nodes());
     assert!(live_bytes() <= bytes + 65_536, "{bytes} bytes before, {} after", live_bytes());
     assert_eq!(learn.history().raw_losses.len(), 10_000);
+}
+
+/// A model of pictures that also gives its states, so that the callbacks which the other set has no use for have theirs.
+#[derive(hardpan_nn::Module)]
+struct Pictures {
+    body: Sequential,
+    head: Linear,
+}
+
+impl Forward for Pictures {
+    type Output = (Tensor, Tensor, Tensor);
+    fn forward(&self, x: &Tensor) -> Self::Output {
+        // [N, 8]
+        let features = self.body.forward(x);
+        let states = features.reshape([features.size(0), 2, 4]);
+        (self.head.forward(&features), states.clone(), states)
+    }
+}
+
+/// The callbacks that change what a batch or an epoch is, and a loader with workers.
+#[test]
+fn nothing_is_left_behind_by_the_others_either() {
+    let _turn = TURN.lock().unwrap_or_else(|e| e.into_inner());
+    let stats = ActivationStats::new().every(8);
+    let pictures = |n: usize| {
+        let x = support::tensor(6, &[n, 1, 4, 4]);
+        let y = x.sum([1, 2, 3]).gt(0.0).to_dtype(hardpan_engine::DType::I64);
+        TensorDataset::new(x, y.eval().clone()).unwrap()
+    };
+    // 600 batches an epoch, of which a half is trained on.
+    let train = DataLoader::new(pictures(2400), 4).unwrap().shuffle(7).workers(2);
+    let valid = DataLoader::new(pictures(24), 8).unwrap().workers(1);
+    let model = Pictures {
+        body: seq![hardpan_nn::Flatten::new(), Linear::new(16, 8), ReLU],
+        head: Linear::new(8, 2),
+    };
+    let mut learn =
+        Learner::new(DataLoaders::new(train, valid), model, on_output(cross_entropy)).silent();
+    learn.add_callback(CutMix::default());
+    learn.add_callback(stats.clone());
+    learn.add_callback(GradientClipValue(0.1));
+    learn.add_callback(RnnRegularizer::new(0.1, 0.1));
+    learn.add_callback(ShortEpoch::new(0.5));
+    learn.add_callback(SkipToEpoch(1));
+    learn.fit(3, 0.01).unwrap();
+    flush_all();
+    let (plans, nodes, bytes) = (plan_stats(), live_nodes(), live_bytes());
+    learn.fit(35, 0.01).unwrap();
+    flush_all();
+    let after = plan_stats();
+    // A rectangle that is cut to nothing, or to everything, is a plan of its own, or not; its place is not.
+    assert!(after.misses - plans.misses <= 24, "{} new plans", after.misses - plans.misses);
+    assert!(live_nodes() <= nodes + 64, "{nodes} nodes before, {} after", live_nodes());
+    assert!(live_bytes() <= bytes + 65_536, "{bytes} bytes before, {} after", live_bytes());
+    assert_eq!(learn.history().raw_losses.len(), 34 * 300);
+    assert_eq!(stats.layers()[0].means.len(), 34 * 300usize.div_ceil(8));
 }
 
 /// Fails the fit after this many batches: what was not written down is lost, as by a kill.

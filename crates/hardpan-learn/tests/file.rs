@@ -22,6 +22,7 @@ fn header() -> Header {
         classes: vec!["cat".into(), "dög".into()],
         input: None,
         pipeline: serde_json::json!({"fit": "crop"}),
+        model: None,
         provenance: Provenance {
             seed: Some(42),
             metrics: [("accuracy".to_owned(), 0.99)].into(),

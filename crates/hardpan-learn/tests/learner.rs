@@ -217,7 +217,7 @@ fn accumulating_gradients_is_a_larger_batch() {
 #[test]
 fn clipped_gradients_make_short_steps() {
     let run = |clip: f64| {
-        let mut learn = line_learner(4, 4).opt(SGD::new(1.0)).callback(GradientClip(clip));
+        let mut learn = line_learner(4, 4).opt(SGD::new(1.0)).callback(GradientClip::new(clip));
         let before = learn.model().state_dict();
         learn.fit(1, 1.0).unwrap();
         let after = learn.model().state_dict();

@@ -172,6 +172,46 @@ fn a_loader_that_panics_ends_the_run_likewise() {
 }
 
 #[test]
+fn a_worker_that_panics_ends_the_run_with_its_message_and_the_checkpoint_saved() {
+    struct Cursed(TensorDataset<Tensor, Tensor>, Arc<AtomicUsize>);
+    impl Dataset<Tensor, Tensor> for Cursed {
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+        fn batch(&self, items: &[usize]) -> Result<(Tensor, Tensor), DataError> {
+            // In whichever thread makes this batch.
+            assert!(self.1.fetch_sub(1, SeqCst) != 1, "item {} is cursed", items[0]);
+            self.0.batch(items)
+        }
+    }
+    let _turn = TURN.lock().unwrap_or_else(|e| e.into_inner());
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("run.checkpoint");
+    let make = |fuse: usize, checkpoint: bool| {
+        let data = Cursed(line_data(1, 24), Arc::new(AtomicUsize::new(fuse)));
+        let train = DataLoader::new(data, 4).unwrap().shuffle(7).workers(2);
+        let mut learn =
+            Learner::new(DataLoaders::train_only(train), Linear::new(3, 3, 1), mse).silent();
+        if checkpoint {
+            learn.add_callback(Checkpoint::new(&file).every(Duration::from_secs(3600)));
+        }
+        learn
+    };
+    let mut whole = make(0, false);
+    whole.fit(3, 0.1).unwrap();
+    // Six batches an epoch: the eleventh that is made belongs to the second epoch.
+    let mut broken = make(11, true);
+    let text = broken.fit(3, 0.1).unwrap_err().to_string();
+    assert!(text.contains("is cursed"), "{text}");
+    let done = broken.history().epochs.len();
+    assert!(done >= 1, "the first epoch was over");
+    let mut learn = make(0, false);
+    learn.resume(&file).unwrap();
+    learn.fit(3, 0.1).unwrap();
+    assert_eq!(bits(learn.model()), bits(whole.model()), "it goes on as if nothing had been");
+}
+
+#[test]
 fn data_that_cannot_be_read_leaves_a_checkpoint_too() {
     struct Broken(TensorDataset<Tensor, Tensor>, Arc<AtomicUsize>);
     impl Dataset<Tensor, Tensor> for Broken {

@@ -29,6 +29,15 @@ pub struct Axes {
 }
 
 /// Something drawn in [`Axes`].
+///
+/// ```
+/// use hardpan_plot::{Axes, Color, Figure, Series};
+/// let axes = Axes::new("Loss")
+///     .log_x()
+///     .with(Series::line([(1e-3, 2.0), (1e-2, 1.0)]).label("training"))
+///     .with(Series::vertical(5e-3).color(Color::BAD).label("chosen"));
+/// assert!(Figure::from(axes).to_text(60).contains("chosen"));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Series {
     pub(crate) kind: Kind,

@@ -5,6 +5,13 @@ use crate::scale::short;
 use crate::{Color, font, palette};
 
 /// Names with numbers, as bars that lie, so that long names can be read.
+///
+/// ```
+/// use hardpan_plot::{BarChart, Figure};
+/// let chart = BarChart::new("Accuracy").bar("cats", 0.9).bar("dogs", 0.7).limit(1.0);
+/// let text = Figure::from(chart).to_text(40);
+/// assert!(text.contains("cats") && text.contains("0.7"));
+/// ```
 #[derive(Clone, Debug)]
 pub struct BarChart {
     pub(crate) title: String,

@@ -1,6 +1,13 @@
 //! Colours: the palette of series, and the maps from numbers to colours.
 
 /// A colour: red, green, blue and opacity, 0 to 255 each.
+///
+/// ```
+/// use hardpan_plot::Color;
+/// let red = Color::rgb(200, 0, 0).alpha(0.5);
+/// assert_eq!((red.r, red.a), (200, 128));
+/// assert_eq!(Color::rgb(0, 0, 60).readable(), Color::rgb(255, 255, 255)); // ink on dark blue
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Color {
     /// Red.
@@ -78,11 +85,23 @@ pub const PALETTE: [Color; 8] = [
 ];
 
 /// Colour `i` of [`PALETTE`], which starts again at its end.
+///
+/// ```
+/// use hardpan_plot::{PALETTE, palette};
+/// assert_eq!(palette(0), PALETTE[0]);
+/// assert_eq!(palette(PALETTE.len()), PALETTE[0]); // goes round
+/// ```
 pub fn palette(i: usize) -> Color {
     PALETTE[i % PALETTE.len()]
 }
 
 /// A way from numbers in 0..=1 to colours.
+///
+/// ```
+/// use hardpan_plot::Colormap;
+/// let (low, high) = (Colormap::Blues.at(0.0), Colormap::Blues.at(1.0));
+/// assert!(low.r > high.r); // from white to dark
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Colormap {
     /// matplotlib's default: dark violet over green to yellow, evenly brighter.

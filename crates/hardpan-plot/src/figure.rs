@@ -66,6 +66,17 @@ impl Panel {
 }
 
 /// A figure of one or more panels. See the [crate](crate) for an example.
+///
+/// ```
+/// use hardpan_plot::{Axes, BarChart, Figure, Series};
+/// let figure = Figure::new("Two panels")
+///     .columns(2)
+///     .with(Axes::new("loss").with(Series::line([(0.0, 1.0), (1.0, 0.3)])))
+///     .with(BarChart::new("accuracy").bar("cats", 0.9));
+/// assert_eq!((figure.title(), figure.panels().len()), ("Two panels", 2));
+/// assert!(figure.to_svg()?.starts_with("<svg"));
+/// # Ok::<(), hardpan_plot::PlotError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Figure {
     title: String,

@@ -9,6 +9,13 @@ use crate::{
 ///
 /// `raw` is the loss of each step and `smooth` the same smoothed; `valid` are pairs of the number of steps taken and the loss. Each may be
 /// empty. Counterpart: fastai's `recorder.plot_loss`.
+///
+/// ```
+/// use hardpan_plot::figures;
+/// let raw = [2.0, 1.5, 1.2, 1.0];
+/// let figure = figures::losses(&raw, &raw, &[(2.0, 1.4), (4.0, 1.1)]);
+/// assert!(figure.to_text(60).contains("step"));
+/// ```
 pub fn losses(raw: &[f64], smooth: &[f64], valid: &[(f64, f64)]) -> Figure {
     let steps = |values: &[f64]| {
         thin(values).into_iter().map(|(i, v)| (i as f64 + 1.0, v)).collect::<Vec<_>>()
@@ -30,6 +37,13 @@ pub fn losses(raw: &[f64], smooth: &[f64], valid: &[(f64, f64)]) -> Figure {
 }
 
 /// Metrics epoch by epoch, one panel each. Epochs are counted from 1.
+///
+/// ```
+/// use hardpan_plot::figures;
+/// // An epoch without a validation leaves a gap.
+/// let accuracy = ("accuracy".to_owned(), vec![Some(0.5), None, Some(0.8)]);
+/// assert_eq!(figures::metrics(&[accuracy]).panels().len(), 1);
+/// ```
 pub fn metrics(metrics: &[(String, Vec<Option<f64>>)]) -> Figure {
     let mut figure = Figure::new("Metrics").columns(metrics.len().clamp(1, 2));
     for (i, (name, values)) in metrics.iter().enumerate() {
@@ -48,6 +62,12 @@ pub fn metrics(metrics: &[(String, Vec<Option<f64>>)]) -> Figure {
 }
 
 /// Hyperparameters step by step, one panel each. Counterpart: fastai's `recorder.plot_sched`.
+///
+/// ```
+/// use hardpan_plot::figures;
+/// let rates = ("learning rate".to_owned(), vec![0.01, 0.1, 0.01]);
+/// assert!(figures::schedules(&[rates]).to_text(60).contains("learning rate"));
+/// ```
 pub fn schedules(values: &[(String, Vec<f64>)]) -> Figure {
     let mut figure = Figure::new("Schedule").columns(values.len().clamp(1, 2));
     for (name, values) in values {
@@ -59,6 +79,13 @@ pub fn schedules(values: &[(String, Vec<f64>)]) -> Figure {
 }
 
 /// The loss over the learning rate, with suggestions by name. Counterpart: fastai's `lr_find`.
+///
+/// ```
+/// use hardpan_plot::figures;
+/// let points = [(1e-3, 2.0), (1e-2, 1.0), (1e-1, 4.0)];
+/// let figure = figures::lr_find(&points, &[("valley", 5e-3)]);
+/// assert!(figure.to_text(60).contains("valley"));
+/// ```
 pub fn lr_find(points: &[(f64, f64)], suggestions: &[(&str, f64)]) -> Figure {
     let mut axes = Axes::new("Learning rate finder")
         .x_label("learning rate")
@@ -146,6 +173,14 @@ pub fn color_dim(layers: &[LayerCurves]) -> Figure {
 /// How often each class was taken for which: `counts[actual * classes + predicted]`. Colours are shares of the row. With `normalize`
 /// the texts are shares too. Counterpart: fastai's `plot_confusion_matrix`.
 ///
+/// ```
+/// use hardpan_plot::figures;
+/// let classes = ["cat".to_owned(), "dog".to_owned()];
+/// // Rows are what things are, columns what they were taken for.
+/// let figure = figures::confusion_matrix(&classes, &[9, 1, 2, 8], false);
+/// assert!(figure.to_text(60).contains("dog"));
+/// ```
+///
 /// # Panics
 /// If the counts are not classes times classes many.
 #[track_caller]
@@ -169,12 +204,26 @@ pub fn confusion_matrix(classes: &[String], counts: &[usize], normalize: bool) -
 }
 
 /// Pictures with titles. Counterpart: fastai's `show_images`.
+///
+/// ```
+/// use hardpan_plot::{Picture, figures};
+/// let grey = Picture::new(2, 2, 1, &[0, 80, 160, 255]);
+/// let figure = figures::images("Batch", [(grey, "seven".to_owned())]);
+/// assert!(figure.to_text(40).contains("seven"));
+/// ```
 pub fn images(title: &str, images: impl IntoIterator<Item = (Picture, String)>) -> Figure {
     let grid = images.into_iter().fold(ImageGrid::new(title), |g, (p, t)| g.image(p, t));
     grid.into()
 }
 
 /// Pictures with what they were taken for; the wrong ones in another colour, and marked by a sign.
+///
+/// ```
+/// use hardpan_plot::{Picture, figures};
+/// let grey = Picture::new(2, 2, 1, &[0, 80, 160, 255]);
+/// let figure = figures::results("Taken for", [(grey, "seven".to_owned(), false)]);
+/// assert!(figure.to_text(40).contains("seven ×")); // a wrong one is marked
+/// ```
 pub fn results(title: &str, images: impl IntoIterator<Item = (Picture, String, bool)>) -> Figure {
     let add = |g: ImageGrid, (p, t, right): (Picture, String, bool)| match right {
         true => g.colored_image(p, t, Color::GOOD),
@@ -184,12 +233,26 @@ pub fn results(title: &str, images: impl IntoIterator<Item = (Picture, String, b
 }
 
 /// Numbers by name.
+///
+/// ```
+/// use hardpan_plot::figures;
+/// let figure = figures::bars("F1", [("cat", 0.9), ("dog", 0.7)]);
+/// assert!(figure.to_text(40).contains("cat"));
+/// ```
 pub fn bars<S: Into<String>>(title: &str, bars: impl IntoIterator<Item = (S, f64)>) -> Figure {
     BarChart::new(title).bars(bars).into()
 }
 
 /// Whether confidence is deserved: for each bin the mean confidence, the share that was right, and how many predictions there are. Below
 /// it, how many predictions each bin has. Counterpart: scikit-learn's `CalibrationDisplay`.
+///
+/// ```
+/// use hardpan_plot::figures;
+/// // Mean confidence, share that was right, predictions, for each bin.
+/// let figure = figures::calibration(&[(0.6, 0.5, 10), (0.9, 0.9, 40)], 0.02);
+/// assert!(figure.to_svg()?.contains("<svg"));
+/// # Ok::<(), hardpan_plot::PlotError>(())
+/// ```
 pub fn calibration(bins: &[(f64, f64, usize)], error: f64) -> Figure {
     let points: Vec<(f64, f64)> = bins.iter().filter(|b| b.2 > 0).map(|b| (b.0, b.1)).collect();
     let n = bins.len().max(1) as f64;

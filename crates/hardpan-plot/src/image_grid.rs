@@ -4,6 +4,14 @@ use crate::mark::{Anchor, Mark, Text};
 use crate::{Color, Picture, font};
 
 /// Pictures with titles: a batch, the worst predictions, filters.
+///
+/// ```
+/// use hardpan_plot::{Figure, ImageGrid, Picture};
+/// let grey = Picture::new(2, 2, 1, &[0, 80, 160, 255]);
+/// let grid = ImageGrid::new("Digits").columns(2).image(grey.clone(), "a").image(grey, "b");
+/// assert!(Figure::from(grid).to_svg()?.contains("<image"));
+/// # Ok::<(), hardpan_plot::PlotError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ImageGrid {
     pub(crate) title: String,

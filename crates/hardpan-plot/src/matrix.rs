@@ -4,6 +4,16 @@ use crate::mark::{Anchor, Mark, Text};
 use crate::{Color, Colormap, font};
 
 /// A table: a text in each cell and, if wanted, a colour behind it.
+///
+/// ```
+/// use hardpan_plot::{Colormap, Figure, Matrix};
+/// let names = || vec!["cat".to_owned(), "dog".to_owned()];
+/// let cells = ["9", "1", "2", "8"].map(String::from).to_vec();
+/// let table = Matrix::table("Confusion", names(), names(), cells)
+///     .shades(&[0.9, 0.1, 0.2, 0.8], Colormap::Blues)
+///     .axis_labels("actual", "predicted");
+/// assert!(Figure::from(table).to_text(40).contains("predicted across, actual down"));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Matrix {
     pub(crate) title: String,

@@ -3,6 +3,16 @@
 use crate::{Color, Colormap, PlotError};
 
 /// An opaque RGB picture.
+///
+/// ```
+/// use hardpan_plot::Picture;
+/// // Two rows of three grey pixels.
+/// let picture = Picture::new(3, 2, 1, &[0, 50, 100, 150, 200, 250]);
+/// assert_eq!((picture.width(), picture.height(), picture.rgb().len()), (3, 2, 18));
+/// assert_eq!(picture.resize(6, 4).width(), 6);
+/// assert!(picture.to_png()?.starts_with(b"\x89PNG"));
+/// # Ok::<(), hardpan_plot::PlotError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
     width: usize,

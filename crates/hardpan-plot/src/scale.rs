@@ -135,6 +135,12 @@ fn label(v: f64, step: f64, digits: usize) -> String {
 }
 
 /// A number in few letters, for people: `0.001`, `2.5e-5`, `12000`, `1.2e6`.
+///
+/// ```
+/// use hardpan_plot::short;
+/// assert_eq!(short(0.25), "0.25");
+/// println!("{} {}", short(1_234_567.0), short(0.000_012_3));
+/// ```
 pub fn short(v: f64) -> String {
     if v == 0.0 {
         return "0".into();

@@ -4,14 +4,16 @@ use crate::args::LrFind;
 use crate::output::Output;
 use crate::setup::{Prepared, Settings, prepare};
 use anyhow::{Result, bail};
+use hardpan::learn::lr_find::LrSearch;
 use serde_json::json;
 use std::io::IsTerminal;
 
 pub fn run(args: &LrFind, out: &Output) -> Result<()> {
     let mut settings = Settings::new(&args.setup)?;
+    let search = LrSearch { steps: args.steps, ..LrSearch::default() };
     let found = match prepare(&mut settings)? {
-        Prepared::Classes(mut ready) => ready.learn.lr_find_with(1e-7, 10.0, args.steps)?,
-        Prepared::Pixels(mut ready) => ready.learn.lr_find_with(1e-7, 10.0, args.steps)?,
+        Prepared::Classes(mut ready) => ready.learn.lr_find_with(search)?,
+        Prepared::Pixels(mut ready) => ready.learn.lr_find_with(search)?,
     };
     let Some(suggestion) = found.suggestion() else {
         bail!("{} steps are too few to suggest a rate; try --steps 100", args.steps);

@@ -160,7 +160,7 @@ impl Job {
         }
         learn.add_callback(Checkpoint::new(&checkpoint).every(self.every).stop_on(flag.clone()));
         if out.is_json() {
-            learn.remove_callbacks("Progress");
+            learn.remove_callback::<Progress>();
             learn.add_callback(Progress::bar_only());
             learn.add_callback(JsonLines { out: *out, head_epochs: run.freeze_epochs });
         }
@@ -217,7 +217,7 @@ impl Job {
             out.note("the coach looks into the training");
             let found = learn.diagnose()?;
             out.event(&serde_json::json!({"event": "coach", "diagnosis": found}));
-            out.line(format!("\n{found}"));
+            out.line(format!("\n{}", found.for_command_line()));
         }
         Ok(())
     }

@@ -1,10 +1,15 @@
 //! Averages of weights, which often are better than the weights: [`Ema`], [`Swa`].
 
 use super::{Callback, Flow};
+use crate::data::DataError;
 use crate::learner::{Context, Task};
+use crate::lock::lock;
 use hardpan_engine::{Tensor, flush_all, no_grad};
-use hardpan_nn::{Buffer, Module, Param, StateDict};
+use hardpan_nn::hook::Hooks;
+use hardpan_nn::{BatchNorm1d, BatchNorm2d, BatchNorm3d, Buffer, Module, Param, StateDict};
 use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 
 /// The cells of a model that can be averaged: parameters, and buffers of floating point numbers.
 #[derive(Default)]
@@ -65,7 +70,14 @@ impl Average {
 /// `ModelEma`.
 ///
 /// [`SaveModel`](super::SaveModel) saves the averages, since those are what was measured, and a
-/// [`Checkpoint`](super::Checkpoint) has both. Order 65, so that callbacks that look at a whole epoch see the averages.
+/// [`Checkpoint`](super::Checkpoint) has both: see [who has which weights](super#who-has-which-weights). Order 65, so that callbacks that
+/// look at a whole epoch see the averages.
+///
+/// ```
+/// use hardpan_learn::callback::Ema;
+/// let ema = Ema::new(0.99); // about the last hundred steps
+/// let plain = Ema::default().validate_with_weights(); // 0.999; the table shows the weights, not their averages
+/// ```
 pub struct Ema {
     decay: f64,
     validate: bool,
@@ -167,7 +179,15 @@ impl<T: Task> Callback<T> for Ema {
 /// Stochastic weight averaging: from some point on the weights at the end of each epoch are averaged, which the model has at the end of
 /// the fit. Izmailov et al., <https://arxiv.org/abs/1803.05407>. Counterpart: `torch.optim.swa_utils`.
 ///
-/// At the end one more pass over the training data brings the running statistics of norms up to date with the averaged weights.
+/// At the end one more pass over the training data estimates the running statistics of batch norms anew, for the averaged weights: they
+/// become the means over all batches, whatever the layer's momentum. Counterpart: `update_bn`. Other norms that keep statistics follow
+/// that pass as they follow any.
+///
+/// ```
+/// use hardpan_learn::callback::Swa;
+/// // Averages the weights of the last quarter of the epochs, trained at a constant 0.05.
+/// let swa = Swa::new(0.75).lr(0.05);
+/// ```
 pub struct Swa {
     start: f64,
     lr: Option<f64>,
@@ -272,20 +292,93 @@ impl<T: Task> Callback<T> for Swa {
     fn after_fit(&mut self, ctx: &mut Context<T>) -> Flow {
         if !self.average.0.is_empty() && !ctx.best_restored && !ctx.interrupted {
             self.cells.set(&self.average.0);
-            if self.update_norms && !self.cells.buffers.is_empty() {
-                ctx.model.train();
-                let loader = ctx.loaders.train.clone();
-                for batch in loader.batches(ctx.epochs) {
-                    match batch {
-                        Ok((x, _)) => drop(no_grad(|| T::forward(&ctx.model, &x))),
-                        Err(e) => return Flow::Fail(e.into()),
-                    }
-                    flush_all();
-                }
-                ctx.model.eval();
+            if self.update_norms
+                && !self.cells.buffers.is_empty()
+                && let Err(e) = update_batch_norms(ctx)
+            {
+                return Flow::Fail(e.into());
             }
         }
         (self.cells, self.average) = (Cells::default(), Average::default());
         Flow::Continue
     }
+}
+
+/// What one batch norm saw: the sums over batches of its batches' means and variances.
+struct Seen {
+    mean: Tensor,
+    var: Tensor,
+    batches: u64,
+}
+
+/// The running statistics of a batch norm: mean, variance, number of batches.
+fn statistics(module: &dyn Module) -> Option<(&Buffer, &Buffer, Option<&Buffer>)> {
+    macro_rules! any_of {
+        ($($t:ty),*) => {$(
+            if let Some(m) = module.downcast_ref::<$t>() {
+                let (mean, var) = (m.running_mean.as_ref()?, m.running_var.as_ref()?);
+                return Some((mean, var, m.num_batches_tracked.as_ref()));
+            }
+        )*};
+    }
+    any_of!(BatchNorm1d, BatchNorm2d, BatchNorm3d);
+    None
+}
+
+/// Applies the model to all training data, without training it, and sets the running statistics of its batch norms to the means over
+/// the batches. Counterpart: `torch.optim.swa_utils.update_bn`.
+fn update_batch_norms<T: Task>(ctx: &mut Context<T>) -> Result<(), DataError> {
+    let seen: Arc<Mutex<HashMap<u64, Seen>>> = Arc::default();
+    let hooks = Hooks::new();
+    let into = seen.clone();
+    hooks.before(
+        |_: &str, m: &dyn Module| statistics(m).is_some(),
+        move |call| {
+            let (Some((mean, ..)), Some(x)) = (statistics(call.module), call.inputs.first()) else {
+                return;
+            };
+            let key = mean.id();
+            let x = x.detach().to_dtype(mean.value().dtype());
+            // All dimensions but the channels.
+            let rest: Vec<usize> = (0..x.rank()).filter(|d| *d != 1).collect();
+            let n = (x.numel() / x.size(1).max(1)) as f64;
+            let mean = x.mean(rest.clone());
+            let mut kept = vec![1; x.rank()];
+            kept[1] = x.size(1);
+            let off = &x - mean.reshape(&kept);
+            // Unbiased, as running variances are.
+            let var = (&off * &off).sum(rest) / (n - 1.0).max(1.0);
+            let mut seen = lock(&into);
+            match seen.get_mut(&key) {
+                Some(s) => {
+                    (s.mean, s.var, s.batches) = (&s.mean + mean, &s.var + var, s.batches + 1)
+                }
+                None => drop(seen.insert(key, Seen { mean, var, batches: 1 })),
+            }
+        },
+    );
+    ctx.model.train();
+    let loader = ctx.loaders.train.clone();
+    let result = loader.batches(ctx.epochs).try_for_each(|batch| {
+        let (x, _) = batch?;
+        let _attached = hooks.attach(&ctx.model);
+        drop(no_grad(|| T::forward(&ctx.model, &x)));
+        // The sums, too, which are still held.
+        flush_all();
+        Ok(())
+    });
+    ctx.model.eval();
+    let seen = lock(&seen);
+    ctx.model.for_each_module(&mut |_, module| {
+        let Some((mean, var, batches)) = statistics(module) else { return };
+        let Some(s) = seen.get(&mean.id()) else { return };
+        let share = 1.0 / s.batches as f64;
+        mean.set(&s.mean * share);
+        var.set(&s.var * share);
+        if let Some(batches) = batches {
+            batches.set(Tensor::scalar(s.batches as i64));
+        }
+    });
+    flush_all();
+    result
 }

@@ -13,6 +13,16 @@ use std::time::{Duration, Instant};
 ///
 /// What a model carries from batch to batch is in it as far as [`Module::carried`](hardpan_nn::Module::carried) can save it: tensors, lists
 /// and pairs of them, numbers.
+///
+/// ```
+/// use hardpan_learn::callback::Checkpoint;
+/// use std::sync::Arc;
+/// use std::sync::atomic::AtomicBool;
+/// use std::time::Duration;
+/// let stop = Arc::new(AtomicBool::new(false)); // a handler of Ctrl-C sets it
+/// let checkpoint =
+///     Checkpoint::new("run.checkpoint").every(Duration::from_secs(300)).stop_on(stop.clone());
+/// ```
 pub struct Checkpoint {
     path: PathBuf,
     every: Duration,

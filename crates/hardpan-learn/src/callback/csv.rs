@@ -8,6 +8,11 @@ use std::io::Write;
 use std::path::PathBuf;
 
 /// Writes the table to a CSV file, a row at a time. Counterpart: fastai's `CSVLogger`.
+///
+/// ```
+/// use hardpan_learn::callback::CsvLogger;
+/// let log = CsvLogger::new("history.csv").append(); // epoch,train_loss,valid_loss,..,seconds
+/// ```
 #[derive(Clone, Debug)]
 pub struct CsvLogger {
     path: PathBuf,

@@ -82,6 +82,20 @@ impl fmt::Display for Event {
 ///
 /// After a cancel the callbacks that come later are not called for this event; the part that was cancelled ends with its
 /// `after_cancel_..` and `after_..` events. Counterpart: fastai's `Cancel..Exception`s.
+///
+/// ```
+/// use hardpan_learn::callback::{Callback, Flow};
+/// use hardpan_learn::learner::{Context, Task};
+///
+/// /// Leaves out every other batch.
+/// struct EveryOther;
+///
+/// impl<T: Task> Callback<T> for EveryOther {
+///     fn before_batch(&mut self, ctx: &mut Context<T>) -> Flow {
+///         if ctx.training && ctx.iter % 2 == 1 { Flow::CancelBatch } else { Flow::Continue }
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 #[must_use]
 pub enum Flow {
@@ -103,6 +117,13 @@ pub enum Flow {
     CancelFit,
     /// Stop the fit with an error, which `fit` returns.
     Fail(FitError),
+}
+
+/// Goes on.
+impl From<()> for Flow {
+    fn from((): ()) -> Flow {
+        Flow::Continue
+    }
 }
 
 /// `Ok` goes on, `Err` fails.

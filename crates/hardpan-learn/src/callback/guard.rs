@@ -9,6 +9,12 @@ use hardpan_nn::{Module, StateDict};
 ///
 /// Every so many steps it holds on to the weights as they were before the step; once the loss of that step is known to be
 /// finite, so are they. This costs memory for a second copy of the weights and no time.
+///
+/// ```
+/// use hardpan_learn::callback::TerminateOnNan;
+/// let usual = TerminateOnNan::default(); // goes back 50 steps at most
+/// let often = TerminateOnNan::every(5);
+/// ```
 pub struct TerminateOnNan {
     every: usize,
     good: Option<(usize, StateDict)>,

@@ -1,9 +1,9 @@
-//! [`MixUp`] and [`CutMix`]: training on mixtures of items.
+//! [`MixUp`] and [`CutMix`]: training on mixtures of items, and the [`MixHandler`] that they are made of.
 
 use super::{Callback, Flow};
-use crate::data::Rows;
+use crate::data::{Draw, Rows};
 use crate::learner::{Context, Task};
-use hardpan_engine::{Tensor, random_words};
+use hardpan_engine::Tensor;
 
 /// What can be mixed, item by item: a tensor whose first dimension counts items, or several side by side.
 ///
@@ -45,59 +45,41 @@ tuples! {
     (A 0, B 1, C 2, D 3)
 }
 
-/// Numbers from the process's random generator, at once.
-struct Draw;
-
-impl Draw {
-    /// Uniform in (0, 1).
-    fn uniform() -> f64 {
-        let w = random_words(2);
-        let bits = (u64::from(w[0]) << 32 | u64::from(w[1])) >> 11;
-        (bits as f64 + 0.5) / (1u64 << 53) as f64
-    }
-
-    fn normal() -> f64 {
-        let (u, v) = (Draw::uniform(), Draw::uniform());
-        (-2.0 * u.ln()).sqrt() * (2.0 * std::f64::consts::PI * v).cos()
-    }
-
-    /// By Marsaglia and Tsang, "A simple method for generating gamma variables" (2000).
-    fn gamma(shape: f64) -> f64 {
-        if shape < 1.0 {
-            return Draw::gamma(shape + 1.0) * Draw::uniform().powf(1.0 / shape);
-        }
-        let d = shape - 1.0 / 3.0;
-        let c = 1.0 / (9.0 * d).sqrt();
-        loop {
-            let x = Draw::normal();
-            let v = (1.0 + c * x).powi(3);
-            if v > 0.0 && Draw::uniform().ln() < 0.5 * x * x + d - d * v + d * v.ln() {
-                return d * v;
-            }
-        }
-    }
-
-    /// Beta(`alpha`, `alpha`).
-    fn beta(alpha: f64) -> f64 {
-        let (a, b) = (Draw::gamma(alpha), Draw::gamma(alpha));
-        // Both can underflow for a tiny alpha; the distribution is then all at its ends.
-        if a + b > 0.0 { a / (a + b) } else { (Draw::uniform() < 0.5) as u8 as f64 }
-    }
-
-    /// `0..n` in a random order.
-    fn order(n: usize) -> Vec<usize> {
-        let words = random_words(2 * n);
-        let mut out: Vec<usize> = (0..n).collect();
-        for i in (1..n).rev() {
-            let random = u64::from(words[2 * i]) << 32 | u64::from(words[2 * i + 1]);
-            out.swap(i, ((u128::from(random) * (i as u128 + 1)) >> 64) as usize);
-        }
-        out
-    }
-
-    fn below(n: usize) -> usize {
-        ((Draw::uniform() * n as f64) as usize).min(n - 1)
-    }
+/// What mixing callbacks have in common: the targets of a mixture, and its loss. Targets that are numbers are mixed; for classes, which
+/// have nothing in between, the loss is the mixture of the losses for both. Counterpart: fastai's `MixHandler`.
+///
+/// [`MixUp`] and [`CutMix`] are made of it, and a mixture of yours can be:
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::callback::{Callback, Flow, MixHandler};
+/// use hardpan_learn::data::Rows;
+/// use hardpan_learn::learner::{Context, Task};
+///
+/// /// Half of the features are those of the next item.
+/// struct HalfAndHalf(MixHandler<Tensor>);
+///
+/// impl<T: Task<X = Tensor, Y = Tensor, Pred = Tensor>> Callback<T> for HalfAndHalf {
+///     fn before_batch(&mut self, ctx: &mut Context<T>) -> Flow {
+///         self.0.clear();
+///         if ctx.training {
+///             let x = ctx.x().clone(); // [N, F]
+///             let (n, half) = (x.size(0), x.size(1) / 2);
+///             let partners: Vec<usize> = (0..n).map(|i| (i + 1) % n).collect();
+///             let other = x.take_rows(&partners);
+///             ctx.x = Some(Tensor::cat(&[x.narrow(1, 0, half), other.narrow(1, half, x.size(1) - half)], 1));
+///             self.0.mix_targets(ctx, &partners, &vec![0.5; n]);
+///         }
+///         Flow::Continue
+///     }
+///     fn after_loss(&mut self, ctx: &mut Context<T>) -> Flow {
+///         self.0.mix_loss(ctx);
+///         Flow::Continue
+///     }
+/// }
+/// ```
+pub struct MixHandler<Y = Tensor> {
+    mixed: Option<Mixed<Y>>,
 }
 
 /// What the targets were mixed with, for the loss.
@@ -108,20 +90,80 @@ struct Mixed<Y> {
     weights: Vec<f64>,
 }
 
-/// The loss of a mixture whose targets have nothing in between: the mixture of the losses for both targets.
-fn mix_loss<T: Task<Y: Blend, Pred: Rows>>(ctx: &mut Context<T>, mixed: &Mixed<T::Y>) {
-    let first = mixed.weights.first().copied().unwrap_or(1.0);
-    let loss = if mixed.weights.iter().all(|w| *w == first) {
-        let own = ctx.loss_grad.take().expect("a loss");
-        own * first + (ctx.loss_fn)(ctx.pred(), &mixed.other) * (1.0 - first)
-    } else {
-        let weight = tensor(&mixed.weights);
-        let own = ctx.losses_of(ctx.pred(), ctx.y());
-        let other = ctx.losses_of(ctx.pred(), &mixed.other);
-        let weight = weight.to_dtype(own.dtype());
-        (&other + (own - &other) * weight).mean(..)
-    };
-    ctx.set_loss(loss);
+impl<Y> Default for MixHandler<Y> {
+    fn default() -> MixHandler<Y> {
+        MixHandler::new()
+    }
+}
+
+impl<Y> MixHandler<Y> {
+    /// Nothing is mixed yet.
+    pub fn new() -> MixHandler<Y> {
+        MixHandler { mixed: None }
+    }
+
+    /// To be called at the start of `before_batch`: what was mixed before is over.
+    pub fn clear(&mut self) {
+        self.mixed = None;
+    }
+}
+
+impl<Y: Blend> MixHandler<Y> {
+    /// Whether each item may have a share of its own: where targets can be mixed, or the learner knows the
+    /// [losses of single items](crate::learner::Learner::item_losses). Otherwise all items of a batch have to have the same.
+    pub fn shares_may_differ<T: Task<Y = Y>>(ctx: &Context<T>) -> bool {
+        let mixable = |y: &Y| {
+            y.rows() > 0 && {
+                let one = y.take_rows(&[0]);
+                one.blend(&one, &tensor(&[1.0])).is_some()
+            }
+        };
+        ctx.item_losses.is_some() || ctx.y.as_ref().is_some_and(mixable)
+    }
+
+    /// Mixes the batch's targets with those of its items number `partners` (one for each item); `weights` says how much of each is its
+    /// own, from 0 to 1. Does nothing outside of a batch.
+    ///
+    /// # Panics
+    /// If there are not as many partners and weights as items.
+    #[track_caller]
+    pub fn mix_targets<T: Task<Y = Y>>(
+        &mut self,
+        ctx: &mut Context<T>,
+        partners: &[usize],
+        weights: &[f64],
+    ) {
+        let Some(y) = &ctx.y else { return };
+        let n = y.rows();
+        assert!(
+            partners.len() == n && weights.len() == n,
+            "mix_targets: {n} items, but {} partners and {} weights",
+            partners.len(),
+            weights.len()
+        );
+        let other = y.take_rows(partners);
+        match y.blend(&other, &tensor(weights)) {
+            Some(y) => ctx.y = Some(y),
+            None => self.mixed = Some(Mixed { other, weights: weights.to_vec() }),
+        }
+    }
+
+    /// To be called in `after_loss`: where targets could not be mixed, the loss becomes the mixture of the losses for both.
+    pub fn mix_loss<T: Task<Y = Y, Pred: Rows>>(&mut self, ctx: &mut Context<T>) {
+        let (true, Some(mixed)) = (ctx.training, self.mixed.take()) else { return };
+        let first = mixed.weights.first().copied().unwrap_or(1.0);
+        let loss = if mixed.weights.iter().all(|w| *w == first) {
+            let own = ctx.loss_grad.take().expect("a loss");
+            own * first + (ctx.loss_fn)(ctx.pred(), &mixed.other) * (1.0 - first)
+        } else {
+            let weight = tensor(&mixed.weights);
+            let own = ctx.losses_of(ctx.pred(), ctx.y());
+            let other = ctx.losses_of(ctx.pred(), &mixed.other);
+            let weight = weight.to_dtype(own.dtype());
+            (&other + (own - &other) * weight).mean(..)
+        };
+        ctx.set_loss(loss);
+    }
 }
 
 fn tensor(values: &[f64]) -> Tensor {
@@ -136,14 +178,21 @@ fn tensor(values: &[f64]) -> Tensor {
 /// its partner are not mixed to the same thing twice. Targets that are numbers are mixed; for classes the loss is the mixture of the losses
 /// for both. Where the learner knows the losses of single items ([`Learner::item_losses`](crate::learner::Learner::item_losses)) each
 /// item has a share of its own, otherwise there is one share for each batch, as in the paper. Only training batches are mixed.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::callback::MixUp;
+/// let usual: MixUp<Tensor> = MixUp::default(); // alpha 0.4
+/// let gentle: MixUp<Tensor> = MixUp::new(0.2);
+/// ```
 pub struct MixUp<Y = Tensor> {
     alpha: f64,
-    mixed: Option<Mixed<Y>>,
+    mix: MixHandler<Y>,
 }
 
 impl<Y> Default for MixUp<Y> {
     fn default() -> MixUp<Y> {
-        MixUp { alpha: 0.4, mixed: None }
+        MixUp { alpha: 0.4, mix: MixHandler::new() }
     }
 }
 
@@ -155,7 +204,7 @@ impl<Y> MixUp<Y> {
     #[track_caller]
     pub fn new(alpha: f64) -> MixUp<Y> {
         assert!(alpha > 0.0, "MixUp: alpha must be above 0, got {alpha}");
-        MixUp { alpha, mixed: None }
+        MixUp { alpha, mix: MixHandler::new() }
     }
 }
 
@@ -165,39 +214,32 @@ where
     T: Task<Y = Y, X: Blend, Pred: Rows>,
 {
     fn before_batch(&mut self, ctx: &mut Context<T>) -> Flow {
-        self.mixed = None;
+        self.mix.clear();
         let (true, Some(x), Some(y)) = (ctx.training, &ctx.x, &ctx.y) else {
             return Flow::Continue;
         };
         let n = y.rows();
-        let order = Draw::order(n);
-        let share = || {
-            let share = Draw::beta(self.alpha);
+        let mut draw = Draw::of_process();
+        let order = draw.order(n);
+        let mut share = || {
+            let share = draw.beta(self.alpha);
             share.max(1.0 - share)
         };
-        let other = y.take_rows(&order);
         // Numbers are mixed item by item; so are losses where they are known item by item.
-        let weights: Vec<f64> = (0..n).map(|_| share()).collect();
-        let blended = y.blend(&other, &tensor(&weights));
-        let weights = match blended.is_some() || ctx.item_losses.is_some() {
-            true => weights,
-            false => vec![weights.first().copied().unwrap_or(1.0); n],
+        let weights: Vec<f64> = match MixHandler::shares_may_differ(ctx) {
+            true => (0..n).map(|_| share()).collect(),
+            false => vec![share(); n],
         };
         let x = x.blend(&x.take_rows(&order), &tensor(&weights));
         let x =
             x.expect("MixUp: inputs must be floating point numbers; whole numbers cannot be mixed");
         ctx.x = Some(x);
-        match blended {
-            Some(y) => ctx.y = Some(y),
-            None => self.mixed = Some(Mixed { other, weights }),
-        }
+        self.mix.mix_targets(ctx, &order, &weights);
         Flow::Continue
     }
 
     fn after_loss(&mut self, ctx: &mut Context<T>) -> Flow {
-        if let (true, Some(mixed)) = (ctx.training, self.mixed.take()) {
-            mix_loss(ctx, &mixed);
-        }
+        self.mix.mix_loss(ctx);
         Flow::Continue
     }
 }
@@ -207,14 +249,20 @@ where
 ///
 /// Images are `[N, C, H, W]`. The area that is left of an image is drawn from Beta(alpha, alpha) (default alpha 1, as fastai's), one
 /// rectangle for each batch, its centre anywhere. Targets as in [`MixUp`]. Only training batches are mixed.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::callback::CutMix;
+/// let usual: CutMix<Tensor> = CutMix::default(); // alpha 1
+/// ```
 pub struct CutMix<Y = Tensor> {
     alpha: f64,
-    mixed: Option<Mixed<Y>>,
+    mix: MixHandler<Y>,
 }
 
 impl<Y> Default for CutMix<Y> {
     fn default() -> CutMix<Y> {
-        CutMix { alpha: 1.0, mixed: None }
+        CutMix { alpha: 1.0, mix: MixHandler::new() }
     }
 }
 
@@ -226,7 +274,7 @@ impl<Y> CutMix<Y> {
     #[track_caller]
     pub fn new(alpha: f64) -> CutMix<Y> {
         assert!(alpha > 0.0, "CutMix: alpha must be above 0, got {alpha}");
-        CutMix { alpha, mixed: None }
+        CutMix { alpha, mix: MixHandler::new() }
     }
 }
 
@@ -235,11 +283,12 @@ fn rectangle(
     height: usize,
     width: usize,
     share: f64,
+    draw: &mut Draw,
 ) -> (std::ops::Range<usize>, std::ops::Range<usize>) {
     let ratio = (1.0 - share).sqrt();
-    let side = |length: usize| {
+    let mut side = |length: usize| {
         let cut = (length as f64 * ratio).round() as usize;
-        let centre = Draw::below(length);
+        let centre = draw.below(length);
         centre.saturating_sub(cut / 2)..(centre + cut / 2).min(length)
     };
     let columns = side(width);
@@ -252,8 +301,8 @@ where
     T: Task<X = Tensor, Y = Y, Pred: Rows>,
 {
     fn before_batch(&mut self, ctx: &mut Context<T>) -> Flow {
-        self.mixed = None;
-        let (true, Some(x), Some(y)) = (ctx.training, &ctx.x, &ctx.y) else {
+        self.mix.clear();
+        let (true, Some(x), true) = (ctx.training, &ctx.x, ctx.y.is_some()) else {
             return Flow::Continue;
         };
         assert!(
@@ -262,8 +311,10 @@ where
             x.shape()
         );
         let (n, height, width) = (x.size(0), x.size(2), x.size(3));
-        let order = Draw::order(n);
-        let (rows, columns) = rectangle(height, width, Draw::beta(self.alpha));
+        let mut draw = Draw::of_process();
+        let order = draw.order(n);
+        let share = draw.beta(self.alpha);
+        let (rows, columns) = rectangle(height, width, share, &mut draw);
         let inside = |length: usize, range: &std::ops::Range<usize>| {
             let flags: Vec<bool> = (0..length).map(|i| range.contains(&i)).collect();
             Tensor::from_slice(&flags, [length])
@@ -273,18 +324,12 @@ where
             .logical_and(inside(width, &columns).reshape([1, width]));
         ctx.x = Some(x.take_rows(&order).where_(&mask, x));
         let own = 1.0 - (rows.len() * columns.len()) as f64 / (height * width) as f64;
-        let (other, weights) = (y.take_rows(&order), vec![own; n]);
-        match y.blend(&other, &tensor(&weights)) {
-            Some(y) => ctx.y = Some(y),
-            None => self.mixed = Some(Mixed { other, weights }),
-        }
+        self.mix.mix_targets(ctx, &order, &vec![own; n]);
         Flow::Continue
     }
 
     fn after_loss(&mut self, ctx: &mut Context<T>) -> Flow {
-        if let (true, Some(mixed)) = (ctx.training, self.mixed.take()) {
-            mix_loss(ctx, &mixed);
-        }
+        self.mix.mix_loss(ctx);
         Flow::Continue
     }
 }
@@ -295,6 +340,12 @@ where
 /// For outputs that are logits and a loss that is the mean of their cross entropy. Only the loss of training is smoothed, so
 /// validation losses can be compared with those of other runs; to smooth both use `CrossEntropyLoss::label_smoothing`. Works together
 /// with [`MixUp`] and [`CutMix`].
+///
+/// ```
+/// use hardpan_learn::callback::LabelSmoothing;
+/// let usual = LabelSmoothing::default(); // 0.1
+/// let of_tokens = LabelSmoothing::new(0.05).dim(2); // logits [B, T, V]
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct LabelSmoothing {
     share: f64,
@@ -348,36 +399,14 @@ impl<T: Task<Pred = Tensor>> Callback<T> for LabelSmoothing {
 mod tests {
     use super::*;
 
-    /// Mean and variance of Beta(a, a): 1/2 and 1 / (4 (2a + 1)).
-    #[test]
-    fn shares_are_beta() {
-        for alpha in [0.1, 0.4, 1.0, 3.0] {
-            let draws: Vec<f64> = (0..4000).map(|_| Draw::beta(alpha)).collect();
-            let mean = draws.iter().sum::<f64>() / draws.len() as f64;
-            let var = draws.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / draws.len() as f64;
-            let want = 0.25 / (2.0 * alpha + 1.0);
-            assert!((mean - 0.5).abs() < 0.04, "alpha {alpha}: mean {mean}");
-            assert!((var / want - 1.0).abs() < 0.12, "alpha {alpha}: variance {var}, not {want}");
-            assert!(draws.iter().all(|d| (0.0..=1.0).contains(d)));
-        }
-    }
-
-    #[test]
-    fn orders_are_permutations() {
-        for n in 1..20 {
-            let mut order = Draw::order(n);
-            order.sort_unstable();
-            assert_eq!(order, (0..n).collect::<Vec<_>>());
-        }
-    }
-
     #[test]
     fn rectangles_stay_inside() {
+        let mut draw = Draw::new(1, 2, 3);
         for i in 0..200 {
-            let (rows, columns) = rectangle(7, 11, i as f64 / 200.0);
+            let (rows, columns) = rectangle(7, 11, i as f64 / 200.0, &mut draw);
             assert!(rows.end <= 7 && columns.end <= 11);
         }
-        let (rows, columns) = rectangle(8, 8, 1.0);
+        let (rows, columns) = rectangle(8, 8, 1.0, &mut draw);
         assert!(rows.is_empty() && columns.is_empty(), "nothing is cut when all is kept");
     }
 

@@ -27,6 +27,7 @@
 //!
 //! | order | callback |
 //! |---|---|
+//! | -20 | [`ActivationStats`](crate::insight::ActivationStats) |
 //! | -10 | [`TrainEval`] |
 //! | -9 | [`BnFreeze`] |
 //! | 0 | yours, [`MixUp`], [`CutMix`], [`ModelResetter`], [`McDropout`], [`GatherPreds`], [`FetchPreds`], [`CollectData`] |
@@ -45,6 +46,26 @@
 //! | 66 | [`Swa`] |
 //! | 70 | [`Checkpoint`], [`SkipToEpoch`] |
 //! | 71 | [`ShortEpoch`] (0 in fastai, whose recorder does not see the last batch) |
+//!
+//! # Who has which weights
+//!
+//! Four callbacks hold on to weights, and their orders decide who sees which:
+//!
+//! | event | order | what happens |
+//! |---|---|---|
+//! | `before_validate` | 65 | [`Ema`] sets the weights aside and puts its averages in: the table shows what the averages are worth |
+//! | `after_epoch` | 61 | [`SaveModel`] saves what was measured: the averages, if there is an [`Ema`] |
+//! | | 65 | [`Ema`] puts the weights back |
+//! | | 66 | [`Swa`] adds the weights, not the averages, to its own average |
+//! | | 70 | [`Checkpoint`] asks for a file. It is written when all callbacks have seen the event, and holds the weights themselves, with the averages of [`Ema`] and [`Swa`] beside them; in the middle of a validation too |
+//! | `after_fit` | 61 | [`SaveModel`] puts the best weights back; then [`Ema`] and [`Swa`] leave them alone |
+//! | | 65 | otherwise [`Ema`] puts its averages in |
+//! | | 66 | and then [`Swa`] its own, so it has the last word, and estimates batch norms anew |
+//!
+//! A fit that is interrupted to go on later ends with the weights it has: none of them does anything at its end.
+//!
+//! A sampler that weighs items, fastai's `WeightedDL`, is no callback here: see
+//! [`DataLoader::weighted`](crate::data::DataLoader::weighted).
 
 mod average;
 mod checkpoint;
@@ -54,6 +75,7 @@ mod gradient;
 mod graph;
 mod guard;
 mod mix;
+mod on;
 mod plateau;
 mod precision;
 mod preds;
@@ -74,7 +96,8 @@ pub(crate) use event::{Span, Stop};
 pub use gradient::{GradientAccumulation, GradientClip, GradientClipValue};
 pub use graph::ShowGraph;
 pub use guard::TerminateOnNan;
-pub use mix::{Blend, CutMix, LabelSmoothing, MixUp};
+pub use mix::{Blend, CutMix, LabelSmoothing, MixHandler, MixUp};
+pub use on::OnEvent;
 pub use plateau::{LrScheduler, ReduceLrOnPlateau};
 pub use precision::{LossScale, MixedPrecision, ScaleWatch};
 pub use preds::{
@@ -86,13 +109,14 @@ pub use recorder::Recorder;
 pub use rnn::{HiddenStates, ModelResetter, RnnRegularizer, on_output};
 pub use scheduler::ParamScheduler;
 pub use tensorboard::TensorBoard;
-pub use track::{EarlyStopping, SaveModel};
+pub use track::{EarlyStopping, Patience, SaveModel, Tracker};
 pub use train_eval::TrainEval;
 pub use training::{BnFreeze, McDropout, ShortEpoch, SkipToEpoch};
 
 use crate::learner::{Context, Task};
 use hardpan_nn::StateDict;
 use serde_json::Value;
+use std::any::Any;
 
 macro_rules! methods {
     ($($method:ident $event:ident),* $(,)?) => {
@@ -102,7 +126,7 @@ macro_rules! methods {
         /// serves all, `impl Callback<(MyModel, Tensor, Tensor)> for Mine` for one that knows the types of model, input
         /// and target.
         #[allow(unused_variables)]
-        pub trait Callback<T: Task>: Send {
+        pub trait Callback<T: Task>: Send + Any {
             /// Lower numbers are called earlier.
             fn order(&self) -> i32 {
                 0

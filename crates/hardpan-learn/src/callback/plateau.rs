@@ -1,31 +1,40 @@
 //! Learning rates that follow what is measured, and PyTorch's schedulers: [`ReduceLrOnPlateau`], [`LrScheduler`].
 
-use super::track::Tracker;
-use super::{Callback, Flow};
+use super::track::watches;
+use super::{Callback, Flow, Patience, Tracker};
 use crate::learner::{Context, Task};
 use hardpan_nn::optim::scheduler::{self, Scheduler};
 use hardpan_nn::optim::{Hyper, Optimizer};
 use serde_json::{Value, json};
 
-/// Divides the learning rates when a column of the table has not become better for some epochs. Counterpart: fastai's
-/// `ReduceLROnPlateau`.
+/// Divides the learning rates when a column of the table has not become better for some epochs. Counterpart: fastai's callback
+/// `ReduceLROnPlateau` (and its defaults); order 62.
 ///
-/// For fits without another schedule of the rate, such as [`fit`](crate::learner::Learner::fit).
+/// For fits without another schedule of the rate, such as [`fit`](crate::learner::Learner::fit). It waits as
+/// [`EarlyStopping`](super::EarlyStopping) does ([`Patience`]). PyTorch's scheduler of nearly the same name, with its relative threshold
+/// and its cooldown, is `hardpan_nn::optim::scheduler::ReduceLROnPlateau`, used in a fit by [`LrScheduler::on`].
+///
+/// ```
+/// use hardpan_learn::callback::ReduceLrOnPlateau;
+/// use hardpan_learn::metric::Better;
+/// // Halves the rates after two epochs without a lower loss, down to 1e-5.
+/// let by_loss = ReduceLrOnPlateau::new("valid_loss", 2).factor(2.0).min_lr(1e-5);
+/// let by_own_metric = ReduceLrOnPlateau::new("seconds_off", 2).better(Better::Lower);
+/// ```
 #[derive(Clone, Debug)]
+#[doc(alias = "ReduceLROnPlateau")]
 pub struct ReduceLrOnPlateau {
-    tracker: Tracker,
-    patience: usize,
+    patience: Patience,
     factor: f64,
     min_lr: f64,
-    wait: usize,
 }
 
 impl ReduceLrOnPlateau {
     /// Watches `column` as [`EarlyStopping::new`](super::EarlyStopping::new) does. After `patience` epochs (fastai's default is 1) without
     /// a new best the rates are divided by 10.
     pub fn new(column: impl Into<String>, patience: usize) -> ReduceLrOnPlateau {
-        let tracker = Tracker::new(column.into());
-        ReduceLrOnPlateau { tracker, patience, factor: 10.0, min_lr: 0.0, wait: 0 }
+        let patience = Patience::new(Tracker::new(column), patience);
+        ReduceLrOnPlateau { patience, factor: 10.0, min_lr: 0.0 }
     }
 
     /// What the rates are divided by. Default 10.
@@ -41,14 +50,9 @@ impl ReduceLrOnPlateau {
         self.min_lr = lr;
         self
     }
-
-    /// Only counts as better what is better by more than this. Default 0.
-    #[must_use]
-    pub fn min_delta(mut self, delta: f64) -> ReduceLrOnPlateau {
-        self.tracker.min_delta = delta;
-        self
-    }
 }
+
+watches!(ReduceLrOnPlateau, patience, |self, change| self.patience.with(change));
 
 impl<T: Task> Callback<T> for ReduceLrOnPlateau {
     fn order(&self) -> i32 {
@@ -60,33 +64,27 @@ impl<T: Task> Callback<T> for ReduceLrOnPlateau {
     }
 
     fn state(&self) -> Value {
-        json!({"best": self.tracker.best, "wait": self.wait})
+        self.patience.state()
     }
 
     fn load_state(&mut self, state: Value) {
-        self.tracker.load(&state["best"]);
-        self.wait = state["wait"].as_u64().unwrap_or(0) as usize;
+        self.patience.load_state(&state);
     }
 
     fn before_fit(&mut self, ctx: &mut Context<T>) -> Flow {
-        if !ctx.resumed {
-            self.tracker.reset();
-            self.wait = 0;
-        }
+        self.patience.before_fit(ctx);
         Flow::Continue
     }
 
     fn after_epoch(&mut self, ctx: &mut Context<T>) -> Flow {
-        match self.tracker.improved(ctx) {
+        match self.patience.ran_out(ctx) {
             Err(e) => return Flow::Fail(e),
-            Ok(true) => self.wait = 0,
-            Ok(false) => self.wait += 1,
-        }
-        if self.wait >= self.patience.max(1) {
-            self.wait = 0;
-            for group in ctx.opt.groups_mut() {
-                let lr = group.hypers().get(Hyper::Lr);
-                group.set(Hyper::Lr, (lr / self.factor).max(self.min_lr.min(lr)));
+            Ok(false) => {}
+            Ok(true) => {
+                for group in ctx.opt.groups_mut() {
+                    let lr = group.hypers().get(Hyper::Lr);
+                    group.set(Hyper::Lr, (lr / self.factor).max(self.min_lr.min(lr)));
+                }
             }
         }
         Flow::Continue

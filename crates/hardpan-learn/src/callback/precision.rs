@@ -2,6 +2,7 @@
 
 use super::{Callback, Flow};
 use crate::learner::{Context, Task};
+use crate::lock::lock;
 use hardpan_engine::{DType, Tensor, no_grad, set_autocast};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
@@ -9,6 +10,13 @@ use std::sync::{Arc, Mutex};
 /// The factor that keeps small gradients from becoming zero in f16: the loss is multiplied by it, gradients are divided by it
 /// before the step. Found while training: a step whose gradients overflow is left out and the factor shrinks; after so many good steps it
 /// grows. Counterpart: `torch.amp.GradScaler`; Micikevicius et al., <https://arxiv.org/abs/1710.03740>.
+///
+/// ```
+/// use hardpan_learn::callback::LossScale;
+/// assert_eq!(LossScale::default().start, 65_536.0);
+/// let careful = LossScale { interval: 100, ..LossScale::default() };
+/// assert_eq!(LossScale::fixed(512.0).growth, 1.0);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LossScale {
     /// The first factor. 65536.
@@ -68,6 +76,13 @@ struct Scale {
 }
 
 /// Shows the loss scale of a [`MixedPrecision`] while and after it is used.
+///
+/// ```
+/// use hardpan_learn::callback::MixedPrecision;
+/// let half = MixedPrecision::f16();
+/// let watch = half.watch(); // goes on to work when `half` belongs to a learner
+/// assert_eq!((watch.factor(), watch.skipped()), (65_536.0, 0));
+/// ```
 #[derive(Clone)]
 pub struct ScaleWatch(Arc<Mutex<Scale>>);
 
@@ -83,7 +98,7 @@ impl ScaleWatch {
     }
 
     fn get(&self) -> Scale {
-        *self.0.lock().unwrap_or_else(|e| e.into_inner())
+        *lock(&self.0)
     }
 }
 
@@ -124,7 +139,7 @@ impl MixedPrecision {
     }
 
     fn publish(&self) {
-        *self.shared.lock().unwrap_or_else(|e| e.into_inner()) = self.scale;
+        *lock(&self.shared) = self.scale;
     }
 
     /// After a step that was taken or, because of an overflow, was not.

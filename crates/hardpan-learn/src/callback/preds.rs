@@ -3,11 +3,18 @@
 use super::{Callback, Flow};
 use crate::data::{DataLoader, Rows};
 use crate::learner::{Context, Task};
+use crate::lock::lock;
 use hardpan_engine::{Tensor, no_grad};
 use hardpan_nn::evaluating;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 /// What to gather beside outputs and targets.
+///
+/// ```
+/// use hardpan_learn::callback::Gather;
+/// let all = Gather { inputs: true, losses: true, decoded: true };
+/// assert_eq!(Gather::default(), Gather { inputs: false, losses: false, decoded: false });
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gather {
     /// The inputs.
@@ -45,10 +52,6 @@ impl<T: Task> Default for Parts<T> {
     fn default() -> Parts<T> {
         Parts { preds: Vec::new(), targets: Vec::new(), inputs: Vec::new(), losses: Vec::new() }
     }
-}
-
-fn lock<V>(mutex: &Mutex<V>) -> MutexGuard<'_, V> {
-    mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 /// Keeps what the model gives in a validation: what [`get_preds_with`](crate::learner::Learner::get_preds_with) is made of. Starts anew

@@ -9,6 +9,12 @@ type MakeLive = Box<dyn FnMut(&[String], usize) -> Live + Send>;
 
 /// Shows a table with a row for each epoch, and on a terminal a bar below it while an epoch runs. A default callback.
 /// Counterpart: fastai's `ProgressCallback`.
+///
+/// ```
+/// use hardpan_learn::callback::Progress;
+/// let table_and_bar = Progress::default();
+/// let bar = Progress::bar_only();
+/// ```
 pub struct Progress {
     make: MakeLive,
     live: Option<Live>,

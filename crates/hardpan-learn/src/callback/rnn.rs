@@ -71,6 +71,11 @@ pub fn on_output<A, Y>(
 /// AWD-LSTM language models.
 ///
 /// The penalty goes into the gradients, not into the loss that is reported.
+///
+/// ```
+/// use hardpan_learn::callback::RnnRegularizer;
+/// let awd_lstm = RnnRegularizer::new(2.0, 1.0);
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RnnRegularizer {
     alpha: f64,

@@ -11,6 +11,11 @@ use std::path::PathBuf;
 ///
 /// After each training batch the smoothed loss (`train_loss`) and each hyperparameter of each group (`lr_0`, `mom_0`, ...), after each
 /// epoch what was measured (`valid_loss`, `accuracy`, ...), and if asked for the distribution of each parameter.
+///
+/// ```
+/// use hardpan_learn::callback::TensorBoard;
+/// let board = TensorBoard::new("runs/1").every(20).histograms();
+/// ```
 pub struct TensorBoard {
     dir: PathBuf,
     every: usize,

@@ -1,7 +1,7 @@
-//! What watches a column of the table: [`EarlyStopping`], [`SaveModel`].
+//! What watches a column of the table: [`Tracker`], [`Patience`], [`EarlyStopping`], [`SaveModel`].
 
 use super::{Callback, Flow};
-use crate::file::{Header, ModelFile};
+use crate::file::{FileError, Header, ModelFile};
 use crate::learner::{Context, FitError, Task};
 use crate::metric::Better;
 use hardpan_nn::Module;
@@ -25,27 +25,100 @@ pub(super) fn column_value<T: Task>(
     Ok(record.get(column))
 }
 
-/// The best value of a column so far. Counterpart: fastai's `TrackerCallback`.
+/// The best value of a column so far: for callbacks of yours that act when something has, or has not, become better. Counterpart: fastai's
+/// `TrackerCallback`.
+///
+/// ```
+/// use hardpan_learn::callback::{Callback, Flow, Tracker};
+/// use hardpan_learn::learner::{Context, Task};
+///
+/// /// Says when an epoch was the best so far.
+/// struct Cheer(Tracker);
+///
+/// impl<T: Task> Callback<T> for Cheer {
+///     // After the recorder (50), which writes the column.
+///     fn order(&self) -> i32 {
+///         60
+///     }
+///     fn before_fit(&mut self, ctx: &mut Context<T>) -> Flow {
+///         self.0.before_fit(ctx);
+///         Flow::Continue
+///     }
+///     fn after_epoch(&mut self, ctx: &mut Context<T>) -> Flow {
+///         match self.0.improved(ctx) {
+///             Ok(true) => println!("best {} so far: {:?}", self.0.column(), self.0.best()),
+///             Ok(false) => {}
+///             Err(e) => return Flow::Fail(e),
+///         }
+///         Flow::Continue
+///     }
+/// }
+/// let cheer = Cheer(Tracker::new("accuracy").min_delta(0.01));
+/// assert_eq!((cheer.0.column(), cheer.0.best()), ("accuracy", None));
+/// ```
 #[derive(Clone, Debug)]
-pub(super) struct Tracker {
+pub struct Tracker {
     column: String,
     better: Better,
-    pub(super) min_delta: f64,
-    pub(super) best: f64,
+    min_delta: f64,
+    reset_on_fit: bool,
+    best: f64,
 }
 
 impl Tracker {
-    pub(super) fn new(column: String) -> Tracker {
+    /// Watches `column`: a metric, `valid_loss` or `train_loss`. Which way is better follows from the name ([`Better::of`]).
+    pub fn new(column: impl Into<String>) -> Tracker {
+        let column = column.into();
         let better = Better::of(&column);
-        Tracker { column, better, min_delta: 0.0, best: better.worst() }
+        Tracker { column, better, min_delta: 0.0, reset_on_fit: true, best: better.worst() }
     }
 
-    fn better(&mut self, better: Better) {
+    /// Which way is better, where the name does not tell.
+    #[must_use]
+    pub fn better(mut self, better: Better) -> Tracker {
         (self.better, self.best) = (better, better.worst());
+        self
     }
 
-    /// Whether this epoch is the best so far.
-    pub(super) fn improved<T: Task>(&mut self, ctx: &Context<T>) -> Result<bool, FitError> {
+    /// Only counts as better what is better by more than this. Default 0.
+    #[must_use]
+    pub fn min_delta(mut self, delta: f64) -> Tracker {
+        self.min_delta = delta;
+        self
+    }
+
+    /// Whether each fit starts anew; if not, it has to beat the fits before it. Default: yes. Counterpart: `reset_on_fit`.
+    #[must_use]
+    pub fn reset_on_fit(mut self, reset: bool) -> Tracker {
+        self.reset_on_fit = reset;
+        self
+    }
+
+    /// The column's name.
+    pub fn column(&self) -> &str {
+        &self.column
+    }
+
+    /// The best value so far; `None` if there was none.
+    pub fn best(&self) -> Option<f64> {
+        Some(self.best).filter(|v| v.is_finite())
+    }
+
+    /// To be called in `before_fit`: forgets the best value, unless an interrupted fit goes on or fits are to be compared with each
+    /// other. Whether it was forgotten.
+    pub fn before_fit<T: Task>(&mut self, ctx: &Context<T>) -> bool {
+        let reset = self.reset_on_fit && !ctx.resumed;
+        if reset {
+            self.best = self.better.worst();
+        }
+        reset
+    }
+
+    /// To be called in `after_epoch`: whether this epoch is the best so far. An epoch without a value, or with NaN, is not.
+    ///
+    /// # Errors
+    /// If there is no such column; the error lists those there are.
+    pub fn improved<T: Task>(&mut self, ctx: &Context<T>) -> Result<bool, FitError> {
         match column_value(ctx, &self.column)? {
             Some(v) if self.better.is_better(v, self.best, self.min_delta) => {
                 self.best = v;
@@ -55,44 +128,146 @@ impl Tracker {
         }
     }
 
-    pub(super) fn reset(&mut self) {
-        self.best = self.better.worst();
+    /// What a resumed run needs to know: for [`Callback::state`].
+    pub fn state(&self) -> Value {
+        json!({"best": self.best})
     }
 
-    pub(super) fn load(&mut self, best: &Value) {
-        self.best = best.as_f64().unwrap_or(self.better.worst());
+    /// Goes on from what [`state`](Tracker::state) gave.
+    pub fn load_state(&mut self, state: &Value) {
+        self.best = state["best"].as_f64().unwrap_or(self.better.worst());
     }
 }
 
-/// Stops the fit when a column has not become better for some epochs. Counterpart: fastai's `EarlyStoppingCallback`.
+/// Counts epochs without a new best: what [`EarlyStopping`] and [`ReduceLrOnPlateau`](super::ReduceLrOnPlateau) do their waiting with.
+///
+/// ```
+/// use hardpan_learn::callback::{Patience, Tracker};
+/// use hardpan_learn::metric::Better;
+/// let patience = Patience::new(Tracker::new("hits").better(Better::Higher), 3);
+/// assert_eq!((patience.epochs(), patience.waited()), (3, 0));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Patience {
+    tracker: Tracker,
+    epochs: usize,
+    waited: usize,
+}
+
+impl Patience {
+    /// With what this tracker watches, for so many epochs (at least one).
+    pub fn new(tracker: Tracker, epochs: usize) -> Patience {
+        Patience { tracker, epochs: epochs.max(1), waited: 0 }
+    }
+
+    /// What it watches.
+    pub fn tracker(&self) -> &Tracker {
+        &self.tracker
+    }
+
+    /// How long it waits.
+    pub fn epochs(&self) -> usize {
+        self.epochs
+    }
+
+    /// Epochs without a new best since the last one, or since patience ran out.
+    pub fn waited(&self) -> usize {
+        self.waited
+    }
+
+    /// To be called in `before_fit`.
+    pub fn before_fit<T: Task>(&mut self, ctx: &Context<T>) {
+        self.tracker.before_fit(ctx);
+        if !ctx.resumed {
+            self.waited = 0;
+        }
+    }
+
+    /// To be called in `after_epoch`: whether patience has run out, after which it starts anew.
+    ///
+    /// # Errors
+    /// If there is no such column.
+    pub fn ran_out<T: Task>(&mut self, ctx: &Context<T>) -> Result<bool, FitError> {
+        self.waited = if self.tracker.improved(ctx)? { 0 } else { self.waited + 1 };
+        let out = self.waited >= self.epochs;
+        if out {
+            self.waited = 0;
+        }
+        Ok(out)
+    }
+
+    /// What a resumed run needs to know: for [`Callback::state`].
+    pub fn state(&self) -> Value {
+        json!({"best": self.tracker.best, "wait": self.waited})
+    }
+
+    /// Goes on from what [`state`](Patience::state) gave.
+    pub fn load_state(&mut self, state: &Value) {
+        self.tracker.load_state(state);
+        self.waited = state["wait"].as_u64().unwrap_or(0) as usize;
+    }
+
+    pub(super) fn with(self, change: impl FnOnce(Tracker) -> Tracker) -> Patience {
+        Patience { tracker: change(self.tracker), ..self }
+    }
+}
+
+/// What is common to all callbacks that watch a column.
+macro_rules! watches {
+    ($name:ident, $field:ident, |$self:ident, $change:ident| $with:expr) => {
+        impl $name {
+            /// Only counts as better what is better by more than this. Default 0.
+            #[must_use]
+            pub fn min_delta(self, delta: f64) -> $name {
+                self.change(|t| t.min_delta(delta))
+            }
+
+            /// Which way is better, where the name does not tell. Default: see [`Better::of`](crate::metric::Better::of).
+            #[must_use]
+            pub fn better(self, better: $crate::metric::Better) -> $name {
+                self.change(|t| t.better(better))
+            }
+
+            /// Whether each fit starts anew, or has to beat the best of the fits before it. Default: starts anew. Counterpart:
+            /// fastai's `reset_on_fit`.
+            #[must_use]
+            pub fn reset_on_fit(self, reset: bool) -> $name {
+                self.change(|t| t.reset_on_fit(reset))
+            }
+
+            fn change(
+                mut $self,
+                $change: impl FnOnce($crate::callback::Tracker) -> $crate::callback::Tracker,
+            ) -> $name {
+                $self.$field = $with;
+                $self
+            }
+        }
+    };
+}
+pub(super) use watches;
+
+/// Stops the fit when a column has not become better for some epochs. Counterpart: fastai's `EarlyStoppingCallback`; order 63.
+///
+/// ```
+/// use hardpan_learn::callback::EarlyStopping;
+/// // After three epochs whose accuracy is not above the best so far by more than 0.001.
+/// let stop = EarlyStopping::new("accuracy", 3).min_delta(0.001);
+/// ```
 #[derive(Clone, Debug)]
 pub struct EarlyStopping {
-    tracker: Tracker,
-    patience: usize,
-    wait: usize,
+    patience: Patience,
 }
 
 impl EarlyStopping {
     /// Watches `column` (a metric, `valid_loss` or `train_loss`; losses and errors should fall, others rise) and stops after
     /// `patience` epochs (fastai's default is 1) without a new best.
     pub fn new(column: impl Into<String>, patience: usize) -> EarlyStopping {
-        EarlyStopping { tracker: Tracker::new(column.into()), patience, wait: 0 }
-    }
-
-    /// Only counts as better what is better by more than this. Default 0.
-    #[must_use]
-    pub fn min_delta(mut self, delta: f64) -> EarlyStopping {
-        self.tracker.min_delta = delta;
-        self
-    }
-
-    /// Which way is better, where the name does not tell. Default: lower for names with `loss` or `error` in them.
-    #[must_use]
-    pub fn better(mut self, better: Better) -> EarlyStopping {
-        self.tracker.better(better);
-        self
+        EarlyStopping { patience: Patience::new(Tracker::new(column), patience) }
     }
 }
+
+watches!(EarlyStopping, patience, |self, change| self.patience.with(change));
 
 impl<T: Task> Callback<T> for EarlyStopping {
     fn order(&self) -> i32 {
@@ -104,40 +279,44 @@ impl<T: Task> Callback<T> for EarlyStopping {
     }
 
     fn state(&self) -> Value {
-        json!({"best": self.tracker.best, "wait": self.wait})
+        self.patience.state()
     }
 
     fn load_state(&mut self, state: Value) {
-        self.tracker.load(&state["best"]);
-        self.wait = state["wait"].as_u64().unwrap_or(0) as usize;
+        self.patience.load_state(&state);
     }
 
     fn before_fit(&mut self, ctx: &mut Context<T>) -> Flow {
-        if !ctx.resumed {
-            self.tracker.reset();
-            self.wait = 0;
-        }
+        self.patience.before_fit(ctx);
         Flow::Continue
     }
 
     fn after_epoch(&mut self, ctx: &mut Context<T>) -> Flow {
-        match self.tracker.improved(ctx) {
-            Err(e) => return Flow::Fail(e),
-            Ok(true) => self.wait = 0,
-            Ok(false) => self.wait += 1,
+        match self.patience.ran_out(ctx) {
+            Err(e) => Flow::Fail(e),
+            Ok(true) => Flow::CancelFit,
+            Ok(false) => Flow::Continue,
         }
-        if self.wait >= self.patience.max(1) { Flow::CancelFit } else { Flow::Continue }
     }
 }
 
 /// Saves the model whenever a column has a new best, and puts the best weights back at the end of the fit. Counterpart:
-/// fastai's `SaveModelCallback`.
+/// fastai's `SaveModelCallback`; order 61.
+///
+/// ```
+/// use hardpan_learn::callback::SaveModel;
+/// let best = SaveModel::new("accuracy", "best.hardpan");
+/// // Keeps what the optimizer remembers, too, and a later fit only saves what beats this one.
+/// let with_optimizer = SaveModel::new("valid_loss", "best.hardpan").with_opt(true).reset_on_fit(false);
+/// let all = SaveModel::new("valid_loss", "epoch.hardpan").every_epochs(5); // epoch_0.hardpan, epoch_5.hardpan, ..
+/// ```
 #[derive(Clone, Debug)]
 pub struct SaveModel {
     tracker: Tracker,
     path: PathBuf,
     header: Header,
     when: When,
+    with_opt: bool,
     saved: bool,
 }
 
@@ -152,10 +331,11 @@ impl SaveModel {
     /// Watches `column` as [`EarlyStopping::new`] does, saves to `path`.
     pub fn new(column: impl Into<String>, path: impl Into<PathBuf>) -> SaveModel {
         SaveModel {
-            tracker: Tracker::new(column.into()),
+            tracker: Tracker::new(column),
             path: path.into(),
             header: Header::default(),
             when: When::Best,
+            with_opt: false,
             saved: false,
         }
     }
@@ -188,22 +368,26 @@ impl SaveModel {
         self
     }
 
-    /// Only counts as better what is better by more than this. Default 0.
+    /// Also saves what the optimizer remembers, and puts that back, too, at the end of the fit: for
+    /// [`load_with_opt`](crate::learner::Learner::load_with_opt). Default: no. Counterpart: `with_opt`.
     #[must_use]
-    pub fn min_delta(mut self, delta: f64) -> SaveModel {
-        self.tracker.min_delta = delta;
-        self
-    }
-
-    /// Which way is better, where the name does not tell. Default: lower for names with `loss` or `error` in them.
-    #[must_use]
-    pub fn better(mut self, better: Better) -> SaveModel {
-        self.tracker.better(better);
+    pub fn with_opt(mut self, with_opt: bool) -> SaveModel {
+        self.with_opt = with_opt;
         self
     }
 
     fn save<T: Task>(&self, ctx: &Context<T>, path: &std::path::Path) -> Flow {
-        ModelFile::new(self.header.clone(), &ctx.model.state_dict()).write(path).into()
+        let mut file = ModelFile::new(self.header.clone(), &ctx.model.state_dict());
+        if self.with_opt {
+            file.optimizer = ctx.opt.state_dict();
+        }
+        file.write(path).into()
+    }
+
+    fn put_back<T: Task>(&self, ctx: &mut Context<T>) -> Result<(), FileError> {
+        let file = ModelFile::read(&self.path)?;
+        file.load_into(&ctx.model)?;
+        if self.with_opt { file.load_optimizer(&mut ctx.opt) } else { Ok(()) }
     }
 
     fn path_of(&self, epoch: usize) -> PathBuf {
@@ -217,6 +401,8 @@ impl SaveModel {
         self.path.with_file_name(name)
     }
 }
+
+watches!(SaveModel, tracker, |self, change| change(self.tracker));
 
 impl<T: Task> Callback<T> for SaveModel {
     fn order(&self) -> i32 {
@@ -232,14 +418,15 @@ impl<T: Task> Callback<T> for SaveModel {
     }
 
     fn load_state(&mut self, state: Value) {
-        self.tracker.load(&state["best"]);
+        self.tracker.load_state(&state);
         self.saved = state["saved"].as_bool().unwrap_or(false);
     }
 
     fn before_fit(&mut self, ctx: &mut Context<T>) -> Flow {
+        self.tracker.before_fit(ctx);
         if !ctx.resumed {
-            self.tracker.reset();
-            self.saved = false;
+            // What an earlier fit saved stays the best only if that fit is to be beaten.
+            self.saved = self.saved && self.tracker.best().is_some();
         }
         Flow::Continue
     }
@@ -269,7 +456,7 @@ impl<T: Task> Callback<T> for SaveModel {
             When::Best if self.saved && !ctx.interrupted => {
                 ctx.put_weights_back();
                 ctx.best_restored = true;
-                ModelFile::read(&self.path).and_then(|f| f.load_into(&ctx.model)).into()
+                self.put_back(ctx).into()
             }
             _ => Flow::Continue,
         }

@@ -6,6 +6,11 @@ use crate::learner::{Context, Task};
 use hardpan_nn::{Mode, Module, Role, Visitor};
 
 /// Only a part of each epoch: to see whether everything works before it takes long. Counterpart: fastai's `ShortEpochCallback`.
+///
+/// ```
+/// use hardpan_learn::callback::ShortEpoch;
+/// let tenth = ShortEpoch::new(0.1).whole_validations();
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct ShortEpoch {
     share: f64,
@@ -53,6 +58,11 @@ impl<T: Task> Callback<T> for ShortEpoch {
 
 /// Leaves out the epochs before this one; schedules behave as if they had been trained. Counterpart: fastai's `SkipToEpoch`, its
 /// `start_epoch`. To go on with an interrupted run use [`resume`](crate::learner::Learner::resume).
+///
+/// ```
+/// use hardpan_learn::callback::SkipToEpoch;
+/// let skip = SkipToEpoch(7); // of a fit of ten epochs the last three
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct SkipToEpoch(pub usize);
 

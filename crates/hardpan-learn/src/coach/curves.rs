@@ -50,8 +50,12 @@ pub(super) fn check(history: &History, out: &mut Diagnosis) {
                 )
                 .evidence("last validation loss", last_valid)
                 .evidence("fell over the last third by", fall)
-                .advice("train longer: fit_one_cycle with more epochs, from new weights")
-                .advice("or use a higher learning rate, if lr_find allows"),
+                .advice("train longer, from new weights")
+                .api("fit_one_cycle with more epochs")
+                .option(format!("--epochs {}", 2 * epochs.len()))
+                .advice("or use a higher learning rate, if the rate finder allows")
+                .api("lr_find")
+                .option("--lr auto"),
             );
         }
     }
@@ -60,11 +64,20 @@ pub(super) fn check(history: &History, out: &mut Diagnosis) {
 /// The five steps, in the course's order.
 fn reduce_overfitting(finding: Finding) -> Finding {
     finding
-        .advice("more data: collect or label more, or start from a pretrained model (vision_learner and fine_tune)")
-        .advice("augmentation: ImageDataLoaders::augment for pictures (flips, crops, light); MixUp or CutMix for anything")
-        .advice("an architecture that generalizes: batch norm after each layer, skip connections (xresnet), average pooling before the head")
-        .advice("regularization: weight decay (Adam::fastai(lr).weight_decay(0.1)), dropout 0.1 to 0.5 before the last layer, label smoothing 0.1")
-        .advice("only last a smaller model; and keep the best epoch meanwhile (SaveModel, EarlyStopping)")
+        .advice("more data: collect or label more, or start from a pretrained model")
+        .api("vision_learner and fine_tune")
+        .option("--pretrained NAME")
+        .advice("augmentation: flips, crops and light for pictures, mixtures of items for anything")
+        .api("ImageDataLoaders::augment; MixUp or CutMix")
+        .option("--augment rand, --mixup 0.4")
+        .advice("an architecture that generalizes: batch norm after each layer, skip connections, average pooling before the head")
+        .api("xresnet18")
+        .option("--arch xresnet18")
+        .advice("regularization: weight decay, dropout 0.1 to 0.5 before the last layer, label smoothing")
+        .api("Learner::weight_decay(0.1), Dropout, LabelSmoothing")
+        .option("--wd 0.1, --label-smoothing 0.1")
+        .advice("only last a smaller model; and keep the best epoch meanwhile")
+        .api("SaveModel, EarlyStopping")
 }
 
 /// Judges the learning rate of the last fit by its training losses.
@@ -122,9 +135,13 @@ where
                 if stuck || !course.last.is_finite() { Severity::Critical } else { Severity::Warning },
                 "the learning rate is too high: training loss rises, or does not fall although the model can learn",
             ))
-            .advice(format!("train from new weights with {} or lower", rate(used / 10.0)))
-            .advice("warm up: fit_one_cycle instead of fit")
-            .advice("clip gradients (GradientClip)"),
+            .advice("train from new weights with a lower learning rate")
+            .api(format!("fit_one_cycle(.., {}) or lower", rate(used / 10.0)))
+            .option(format!("--lr {}", rate(used / 10.0)))
+            .advice("warm up")
+            .api("fit_one_cycle instead of fit")
+            .advice("clip gradients")
+            .api("GradientClip::new(1.0)"),
         );
     } else if higher {
         out.add(
@@ -133,8 +150,12 @@ where
                 Severity::Warning,
                 "the learning rate is too low: training loss falls steadily but slowly",
             ))
-            .advice(format!("train with {}", rate(used * 10.0)))
-            .advice("or let lr_find choose"),
+            .advice("train with a higher learning rate")
+            .api(format!("fit_one_cycle(.., {})", rate(used * 10.0)))
+            .option(format!("--lr {}", rate(used * 10.0)))
+            .advice("or let the rate finder choose")
+            .api("lr_find")
+            .option("--lr auto"),
         );
     }
     Ok(())

@@ -190,7 +190,8 @@ fn labels(train: &Part, valid: Option<&Part>, classes: Option<usize>, out: &mut 
             )
             .evidence("training items looked at", train.items as f64)
             .advice("number classes by one list for both parts")
-            .advice("split at random, or by class"),
+            .advice("split at random, or by class")
+            .option("--valid 0.2"),
         );
         return;
     }
@@ -238,14 +239,18 @@ fn balance(train: &Part, out: &mut Diagnosis) {
             Finding::new(
                 Kind::ClassImbalance,
                 if share > 0.9 { Severity::Warning } else { Severity::Notice },
-                format!("class {common} has {:.0} times as many items as class {rare}", many as f64 / few as f64),
+                format!(
+                    "class {common} has {:.0} times as many items as class {rare}",
+                    many as f64 / few as f64
+                ),
             )
             .evidence("most items", many as f64)
             .evidence("fewest items", few as f64)
             .evidence("accuracy of always saying the commonest", share)
             .advice("judge by recall of each class, F1 or balanced accuracy, not by accuracy")
             .advice("collect more of the rare classes")
-            .advice("draw rare classes more often (a weighted sampler), or weigh them in the loss (CrossEntropyLoss::weight)"),
+            .advice("draw rare classes more often, or weigh them in the loss")
+            .api("DataLoader::weighted, CrossEntropyLoss::weight"),
         );
     } else if counts.len() > 1 {
         out.pass(format!("classes: {few} to {many} items each among {total}"));
@@ -293,7 +298,8 @@ fn duplicates(train: &Part, valid: Option<&Part>, out: &mut Diagnosis) {
             .evidence("share", share)
             .evidence("training items looked at", train.hashes.len() as f64)
             .advice("remove duplicates before splitting")
-            .advice("split by what belongs together: person, video, day, place"),
+            .advice("split by what belongs together: person, video, day, place")
+            .option("--valid DIR"),
         );
     } else if !near::duplicates(&train.looks, &valid.looks, out) {
         let sight = if valid.looks.is_empty() { "" } else { ", nor do more look alike" };

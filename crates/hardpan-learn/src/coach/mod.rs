@@ -3,7 +3,7 @@
 //! 1. *Look at the data.* Are inputs normalized and finite, labels what the model expects, classes balanced, and does anything lie on both
 //!    sides of the split?
 //! 2. *Can the model overfit?* First one batch, then some of the training set. What cannot is broken, and nothing else matters until it
-//!    can. Here activations, gradients and the learning rate are looked at too.
+//!    can. Here activations, gradients (of each layer, relative to its weights) and the learning rate are looked at too.
 //! 3. *Does it overfit?* Only if validation loss gets worse: a training loss that is lower than the validation loss is no overfitting.
 //! 4. *Reduce overfitting*, in this order: more data, augmentation, an architecture that generalizes, regularization, and only last a
 //!    smaller model.
@@ -22,12 +22,13 @@
 
 mod curves;
 mod data;
+mod gradients;
 mod near;
 mod overfit;
 mod report;
 mod signals;
 
-pub use report::{Diagnosis, Evidence, Finding, Kind, Severity, Stage};
+pub use report::{Advice, Diagnosis, Evidence, Finding, Kind, Severity, Stage};
 
 use crate::learner::{FitError, Learner};
 use data::Part;
@@ -36,6 +37,15 @@ use hardpan_nn::{Forward, Module};
 use std::any::Any;
 
 /// How far the coach looks. [`Learner::diagnose`] uses the defaults.
+///
+/// ```no_run
+/// # fn f(learn: &mut hardpan_learn::learner::Learner<hardpan_nn::Sequential>)
+/// # -> Result<(), hardpan_learn::learner::FitError> {
+/// use hardpan_learn::coach::Coach;
+/// let patient = Coach { probe_steps: 1000, ..Coach::default() };
+/// println!("{}", patient.examine(learn)?);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Coach {
     /// Items of each part of the data that are looked at: 4096 (fewer if they are large).
@@ -95,7 +105,7 @@ impl Coach {
         let train = Part::read(&loaders.train, self.items)?;
         let valid = loaders.valid.as_ref().map(|v| Part::read(v, self.items)).transpose()?;
         // Outputs first: a label that is no class would make the loss itself panic.
-        let (x, _) = loaders.train.one_batch()?;
+        let (x, y) = loaders.train.one_batch()?;
         let outputs = learn.predict(&x);
         let classes = tensor(&outputs).filter(|t| t.rank() == 2).map(|t| t.shape()[1]);
         data::check(&train, valid.as_ref(), classes, out);
@@ -107,6 +117,7 @@ impl Coach {
         curves::check(learn.history(), out);
         if weights_finite && !out.has(Kind::NonFiniteInputs) {
             signals::activations(learn.model(), &x, out);
+            gradients::check(learn, &x, &y, out);
             overfit::check(self, learn, &train, out)?;
         }
         curves::learning_rate(learn, out)?;

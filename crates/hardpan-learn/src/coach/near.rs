@@ -124,7 +124,8 @@ pub(super) fn duplicates(train: &[Look], valid: &[Look], out: &mut Diagnosis) ->
         .evidence("share", share)
         .evidence("share of training items that look like another one", own)
         .advice("look at some of these pairs; if they are the same thing, keep them on one side")
-        .advice("split by what belongs together: person, video, day, place"),
+        .advice("split by what belongs together: person, video, day, place")
+        .option("--valid DIR"),
     );
     true
 }

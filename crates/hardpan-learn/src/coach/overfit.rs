@@ -53,7 +53,8 @@ where
                 .advice("check that the loss fits outputs and targets: logits and not probabilities, same shapes")
                 .advice("check that outputs depend on the parameters being trained, and that these are not frozen")
                 .advice("check the initialization: outputs should differ between items before training")
-                .advice("take dropout, weight decay and augmentation out, and try a larger model"),
+                .advice("take dropout, weight decay and augmentation out, and try a larger model")
+                .option("--augment none --mixup 0 --wd 0, --arch"),
         );
         restore(learn.model(), &start);
         return Ok(());
@@ -107,6 +108,7 @@ where
                     ),
                 ))
                 .advice("try a larger model, or more steps")
+                .option("--arch, --epochs")
                 .advice("look at the data: inputs may say little about targets"),
         );
     } else {

@@ -4,6 +4,18 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// What was found, what was looked at and is well, and what comes next.
+///
+/// ```no_run
+/// # fn f(learn: &mut hardpan_learn::learner::Learner<hardpan_nn::Sequential>)
+/// # -> Result<(), hardpan_learn::learner::FitError> {
+/// use hardpan_learn::coach::{Kind, Stage};
+/// let diagnosis = learn.diagnose()?;
+/// if let Some(finding) = diagnosis.get(Kind::LearningRateTooHigh) {
+///     println!("{}: {:?}", finding.what, finding.advice[0].option); // Some("--lr 0.003")
+/// }
+/// let done = diagnosis.stage == Stage::Understand;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Diagnosis {
     /// What was found, worst first.
@@ -15,6 +27,12 @@ pub struct Diagnosis {
 }
 
 /// Where a training stands, in the course's order. Each has to be settled before the next.
+///
+/// ```
+/// use hardpan_learn::coach::Stage;
+/// assert!(Stage::MendData < Stage::Overfit && Stage::Overfit < Stage::ReduceOverfitting);
+/// println!("{}", Stage::Overfit.advice());
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
@@ -32,6 +50,12 @@ pub enum Stage {
 }
 
 /// How bad it is.
+///
+/// ```
+/// use hardpan_learn::coach::Severity;
+/// assert!(Severity::Critical < Severity::Notice); // worst first
+/// assert_eq!(Severity::Critical.to_string(), "CRITICAL");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
@@ -78,6 +102,10 @@ pub enum Kind {
     ExplodingActivations,
     /// Activations that shrink from layer to layer until nothing is left.
     VanishingActivations,
+    /// Gradients that grow on their way back through the layers, or are huge.
+    ExplodingGradients,
+    /// Gradients that shrink on their way back until the first layers get none.
+    VanishingGradients,
     /// The learning rate is too high.
     LearningRateTooHigh,
     /// The learning rate is too low.
@@ -100,7 +128,39 @@ pub struct Finding {
     /// The numbers behind it.
     pub evidence: Vec<Evidence>,
     /// What to do, first things first.
-    pub advice: Vec<String>,
+    pub advice: Vec<Advice>,
+}
+
+/// One thing to do about a finding, with where it is done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advice {
+    /// In words.
+    pub what: String,
+    /// In a program: the item of the library, as one would write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api: Option<String>,
+    /// On the command line: the option of `hardpan train`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub option: Option<String>,
+}
+
+impl Advice {
+    fn text(&self, place: Place) -> String {
+        let Advice { what, api, option } = self;
+        match (place, api, option) {
+            (Place::CommandLine, _, Some(option)) => format!("{what}: {option}"),
+            (Place::CommandLine, Some(api), None) => format!("{what} (in a program: {api})"),
+            (Place::Program, Some(api), _) => format!("{what}: {api}"),
+            _ => what.clone(),
+        }
+    }
+}
+
+/// Who is being talked to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Program,
+    CommandLine,
 }
 
 /// A number behind a finding.
@@ -123,8 +183,22 @@ impl Finding {
         self
     }
 
-    pub(super) fn advice(mut self, advice: impl Into<String>) -> Finding {
-        self.advice.push(advice.into());
+    pub(super) fn advice(mut self, what: impl Into<String>) -> Finding {
+        self.advice.push(Advice { what: what.into(), ..Advice::default() });
+        self
+    }
+
+    /// Where the last advice is followed in a program.
+    pub(super) fn api(mut self, item: impl Into<String>) -> Finding {
+        let last = self.advice.last_mut().expect("an advice");
+        last.api = Some(item.into());
+        self
+    }
+
+    /// Where the last advice is followed on the command line.
+    pub(super) fn option(mut self, option: impl Into<String>) -> Finding {
+        let last = self.advice.last_mut().expect("an advice");
+        last.option = Some(option.into());
         self
     }
 }
@@ -153,6 +227,22 @@ impl Diagnosis {
         self.findings.iter().map(|f| f.severity).min()
     }
 
+    /// The same page for those who train on the command line: advice names the options of `hardpan train`.
+    ///
+    /// ```
+    /// use hardpan_learn::coach::Diagnosis;
+    /// println!("{}", Diagnosis::default().for_command_line());
+    /// ```
+    pub fn for_command_line(&self) -> impl fmt::Display {
+        struct Page<'a>(&'a Diagnosis);
+        impl fmt::Display for Page<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.write(Place::CommandLine, f)
+            }
+        }
+        Page(self)
+    }
+
     /// Sorts the findings and says where the training stands.
     pub(super) fn conclude(&mut self) {
         use Kind::*;
@@ -176,6 +266,8 @@ impl Diagnosis {
             DeadUnits,
             ExplodingActivations,
             VanishingActivations,
+            ExplodingGradients,
+            VanishingGradients,
             LearningRateTooHigh,
             LearningRateTooLow,
             UnnormalizedInputs,
@@ -221,9 +313,15 @@ impl fmt::Display for Severity {
     }
 }
 
-/// A page for people.
+/// A page for people; advice names the items of the library.
 impl fmt::Display for Diagnosis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(Place::Program, f)
+    }
+}
+
+impl Diagnosis {
+    fn write(&self, place: Place, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "Next: {}.", self.stage.advice())?;
         for finding in &self.findings {
             writeln!(f, "\n{}: {}", finding.severity, finding.what)?;
@@ -236,7 +334,7 @@ impl fmt::Display for Diagnosis {
                 writeln!(f, "  seen: {}", numbers.join(", "))?;
             }
             for (i, advice) in finding.advice.iter().enumerate() {
-                writeln!(f, "  {}. {advice}", i + 1)?;
+                writeln!(f, "  {}. {}", i + 1, advice.text(place))?;
             }
         }
         if !self.passed.is_empty() {

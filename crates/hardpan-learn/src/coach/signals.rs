@@ -1,6 +1,7 @@
 //! What weights and activations say.
 
 use super::{Diagnosis, Finding, Kind, Severity, tensor};
+use crate::insight::moments;
 use hardpan_engine::{DType, Tensor, no_grad};
 use hardpan_nn::hook::{Hooks, leaf};
 use hardpan_nn::{Forward, Module};
@@ -28,7 +29,9 @@ pub(super) fn weights<M: Module>(model: &M, out: &mut Diagnosis) -> bool {
         )
         .evidence("such parameters", bad.len() as f64)
         .advice("start again from new weights with a learning rate ten times lower")
-        .advice("clip gradients (GradientClip)"),
+        .option("--lr")
+        .advice("clip gradients")
+        .api("GradientClip::new(1.0)"),
     );
     false
 }
@@ -76,9 +79,8 @@ where
 fn layer(path: String, type_name: &'static str, t: &Tensor) -> Layer {
     let t = t.to_dtype(DType::F32);
     let values = t.to_vec::<f32>();
-    let n = values.len().max(1) as f64;
-    let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
-    let square = values.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n;
+    let (mean, squares) = moments(&values);
+    let std = (squares / values.len().max(1) as f64).sqrt();
     let dead = (t.rank() >= 2 && t.shape()[0] >= 8).then(|| {
         let (rows, units) = (t.shape()[0], t.shape()[1]);
         let inner = values.len() / (rows * units).max(1);
@@ -90,7 +92,7 @@ fn layer(path: String, type_name: &'static str, t: &Tensor) -> Layer {
         };
         (0..units).filter(|&u| zero(u)).count() as f64 / units.max(1) as f64
     });
-    Layer { path, type_name, mean, std: square.sqrt(), dead }
+    Layer { path, type_name, mean, std, dead }
 }
 
 /// Layers that give too much or too little.
@@ -112,9 +114,13 @@ fn broken(layers: &[Layer], prediction: Option<&Tensor>, out: &mut Diagnosis) {
             .evidence("its standard deviation", first.std)
             .evidence("its mean", first.mean)
             .evidence("standard deviation of the last layer", last)
-            .advice("initialize with Kaiming's scale (init::kaiming_normal), or LSUV")
+            .advice("initialize with Kaiming's scale, or layer by layer")
+            .api("init::kaiming_normal, LSUV")
             .advice("normalize inputs; put batch norm after convolutions and linear layers")
-            .advice("lower the learning rate if the weights have been trained"),
+            .api("BatchNorm2d")
+            .option("--arch xresnet18")
+            .advice("lower the learning rate if the weights have been trained")
+            .option("--lr"),
         );
         return;
     }
@@ -150,10 +156,13 @@ fn broken(layers: &[Layer], prediction: Option<&Tensor>, out: &mut Diagnosis) {
         }
         out.add(
             finding
-                .advice("initialize with Kaiming's scale (init::kaiming_normal), or LSUV")
+                .advice("initialize with Kaiming's scale, or layer by layer")
+                .api("init::kaiming_normal, LSUV")
                 .advice(
                     "put batch norm after convolutions and linear layers, or add skip connections",
-                ),
+                )
+                .api("BatchNorm2d, ResBlock")
+                .option("--arch xresnet18"),
         );
         return;
     }
@@ -181,11 +190,17 @@ fn dead(layers: &[Layer], out: &mut Diagnosis) {
             Finding::new(
                 Kind::DeadUnits,
                 if share >= 0.9 { Severity::Critical } else { Severity::Warning },
-                format!("units of layer `{}` ({}) are 0 for every item of a batch", worst.path, worst.type_name),
+                format!(
+                    "units of layer `{}` ({}) are 0 for every item of a batch",
+                    worst.path, worst.type_name
+                ),
             )
             .evidence("share of its units", share)
-            .advice("lower the learning rate, or warm it up (fit_one_cycle): large steps kill units for good")
-            .advice("use an activation with a slope below 0 (LeakyReLU, or GeneralRelu with leak 0.1)")
+            .advice("lower the learning rate, or warm it up: large steps kill units for good")
+            .api("fit_one_cycle")
+            .option("--lr")
+            .advice("use an activation with a slope below 0")
+            .api("LeakyReLU, or GeneralRelu with leak 0.1")
             .advice("check biases and initialization: large negative biases leave nothing above 0"),
         );
     } else {

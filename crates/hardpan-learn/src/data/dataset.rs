@@ -9,6 +9,30 @@ use std::sync::Arc;
 ///
 /// One method makes a whole batch, so data in memory is copied once. Counterpart: `torch.utils.data.Dataset` together with
 /// its collate function.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::data::{DataError, DataLoader, Dataset};
+///
+/// /// Numbers and their squares, made when they are asked for.
+/// struct Squares(usize);
+///
+/// impl Dataset<Tensor, Tensor> for Squares {
+///     fn len(&self) -> usize {
+///         self.0
+///     }
+///     fn batch(&self, items: &[usize]) -> Result<(Tensor, Tensor), DataError> {
+///         let x: Vec<f32> = items.iter().map(|&i| i as f32).collect();
+///         let x = Tensor::from_slice(&x, [items.len(), 1]);
+///         Ok((x.clone(), &x * &x))
+///     }
+/// }
+///
+/// let loader = DataLoader::new(Squares(100), 8)?.shuffle(42);
+/// let (x, y) = loader.one_batch()?;
+/// assert_eq!((x.shape(), y.shape(), loader.len()), (&[8, 1][..], &[8, 1][..], 13));
+/// # Ok::<(), DataError>(())
+/// ```
 pub trait Dataset<X, Y>: Send + Sync {
     /// Number of items.
     fn len(&self) -> usize;
@@ -162,6 +186,19 @@ impl<X, Y, D: Dataset<X, Y> + ?Sized> Dataset<X, Y> for Box<D> {
 ///
 /// The text is cut into `batch_size` streams; what does not fill all streams evenly is left out. Counterpart: fastai's
 /// `LMDataLoader`.
+///
+/// ```
+/// use hardpan_learn::data::{Dataset, language_model};
+/// let tokens: Vec<i64> = (0..13).collect();
+/// // Two streams of six tokens, read three at a time: two batches of two rows.
+/// let data = language_model(&tokens, 2, 3)?;
+/// let (x, y) = data.batch(&[0, 1])?;
+/// assert_eq!(x.to_vec::<i64>(), [0, 1, 2, 6, 7, 8]);
+/// assert_eq!(y.to_vec::<i64>(), [1, 2, 3, 7, 8, 9]);
+/// let (x, _) = data.batch(&[2, 3])?;
+/// assert_eq!(x.to_vec::<i64>(), [3, 4, 5, 9, 10, 11]); // each row goes on
+/// # Ok::<(), hardpan_learn::data::DataError>(())
+/// ```
 ///
 /// # Errors
 /// If there are not even tokens for one step.

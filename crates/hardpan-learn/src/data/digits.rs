@@ -33,12 +33,26 @@ impl Labelled {
 }
 
 /// `x: [N, H, W]` bytes as `[N, 1, H, W]` f32, on the scale 0 to 1, minus `mean`, divided by `std`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::data::digits::normalize;
+/// let bytes = Tensor::from_vec(vec![0u8, 255], [1, 1, 1, 2]);
+/// assert_eq!(normalize(&bytes, 0.5, 0.5).to_vec::<f32>(), [-1.0, 1.0]);
+/// ```
 pub fn normalize(x: &Tensor, mean: f64, std: f64) -> Tensor {
     let x = x.unsqueeze(1).to_dtype(DType::F32);
     (x - 255.0 * mean) * (1.0 / (255.0 * std))
 }
 
 /// Mean and standard deviation of all bytes on the scale 0 to 1. Of no bytes: 0 and 1.
+///
+/// ```
+/// use hardpan_learn::data::digits::mean_and_std;
+/// // Bytes on the scale 0 to 1.
+/// let (mean, std) = mean_and_std(&[0, 255, 0, 255]);
+/// assert!((mean - 0.5).abs() < 1e-9 && (std - 0.5).abs() < 1e-9);
+/// ```
 pub fn mean_and_std(bytes: &[u8]) -> (f64, f64) {
     if bytes.is_empty() {
         return (0.0, 1.0);

@@ -235,6 +235,21 @@ impl<X: 'static, Y: 'static> DataLoader<X, Y> {
 }
 
 /// The batches of one epoch. Batches all of whose items were left out as unreadable do not appear.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoader, TensorDataset};
+/// # let data = TensorDataset::new(Tensor::rand([10, 3]), Tensor::rand([10, 1]))?;
+/// let loader = DataLoader::new(data, 4)?;
+/// let mut batches = loader.batches(0); // of epoch 0
+/// let mut sizes = Vec::new();
+/// while batches.next_items() > 0 {
+///     let (x, _) = batches.next().unwrap()?;
+///     sizes.push(x.size(0));
+/// }
+/// assert_eq!(sizes, [4, 4, 2]);
+/// # Ok::<(), hardpan_learn::data::DataError>(())
+/// ```
 pub struct Batches<X, Y> {
     stream: Stream<X, Y>,
     /// Batches that the stream can still give at most.
@@ -345,6 +360,18 @@ where
 }
 
 /// What a model is trained on and what it is judged by. Counterpart: `DataLoaders`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// let data = TensorDataset::new(Tensor::rand([100, 3]), Tensor::rand([100, 1]))?;
+/// let (train, valid) = data.split_at(80);
+/// let loaders = DataLoaders::from_tensors(train, valid, 16, 42)?;
+/// assert_eq!(loaders.train.len(), 5);
+/// // Twice the batch size where no gradients are kept.
+/// assert_eq!(loaders.valid.as_ref().unwrap().batch_size(), 32);
+/// # Ok::<(), hardpan_learn::data::DataError>(())
+/// ```
 pub struct DataLoaders<X, Y> {
     /// To learn from.
     pub train: DataLoader<X, Y>,

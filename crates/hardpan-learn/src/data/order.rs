@@ -122,6 +122,15 @@ fn uniform(seed: u64, round: u64, i: u32) -> f64 {
 }
 
 /// `0..n` in an order drawn from `seed` and `round` alone (Fisher and Yates, with Philox).
+///
+/// ```
+/// use hardpan_learn::data::permutation;
+/// let order = permutation(5, 42, 0);
+/// assert_eq!(order, permutation(5, 42, 0)); // the same seed and round, the same order
+/// let mut sorted = order;
+/// sorted.sort();
+/// assert_eq!(sorted, [0, 1, 2, 3, 4]);
+/// ```
 pub fn permutation(n: usize, seed: u64, round: u64) -> Vec<usize> {
     let key = [seed as u32, (seed >> 32) as u32];
     let mut out: Vec<usize> = (0..n).collect();

@@ -6,6 +6,16 @@ use hardpan_engine::{Element, Tensor, with_device};
 ///
 /// This is what makes batches typed: a model with two inputs gets `(Tensor, Tensor)`, and a struct of your own works as well
 /// once it has these four methods. Counterpart: the collating of a `DataLoader`, which guesses at run time.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::data::Rows;
+/// let pair = (Tensor::from_vec(vec![1f32, 2.0, 3.0], [3]), Tensor::zeros([3, 8]));
+/// assert_eq!(pair.rows(), 3);
+/// let (a, b) = pair.take_rows(&[2, 0]);
+/// assert_eq!((a.to_vec::<f32>(), b.shape()), (vec![3.0, 1.0], &[2, 8][..]));
+/// assert_eq!(Rows::concat(vec![a.clone(), a]).shape(), [4]);
+/// ```
 pub trait Rows: Sized + 'static {
     /// Number of rows.
     fn rows(&self) -> usize;
@@ -139,6 +149,14 @@ fn equal(mut all: impl Iterator<Item = usize>, shapes: impl Fn() -> String) -> u
 }
 
 /// A tensor `[n]` of labels, checked: each must be one of `0..classes`.
+///
+/// ```
+/// use hardpan_learn::data::labels;
+/// let y = labels(&[0u8, 2, 1], 3)?;
+/// assert_eq!(y.to_vec::<i64>(), [0, 2, 1]);
+/// assert!(labels(&[3u8], 3).is_err()); // no class of three
+/// # Ok::<(), hardpan_learn::data::DataError>(())
+/// ```
 ///
 /// # Errors
 /// The first label that is not, with its place.

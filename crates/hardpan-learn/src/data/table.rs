@@ -5,6 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// A table in memory.
+///
+/// ```
+/// use hardpan_learn::data::table::Table;
+/// let cells = |row: &[&str]| row.iter().map(|c| c.to_string()).collect::<Vec<_>>();
+/// let table = Table::new(cells(&["file", "label"]), vec![cells(&["a.png", "cat"])]);
+/// assert_eq!(table.rows()[0].get("label")?, "cat");
+/// assert!(table.rows()[0].get("colour").is_err()); // the error lists the columns
+/// # Ok::<(), hardpan_learn::data::block::BoxError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Table {
     columns: Arc<Vec<String>>,

@@ -77,6 +77,27 @@ pub enum FileError {
         /// What is wrong.
         problem: String,
     },
+    /// Right kind, but without what is asked for.
+    #[error("{path}: {problem}", path = path.display())]
+    Lacks {
+        /// The file.
+        path: PathBuf,
+        /// What it lacks.
+        problem: String,
+    },
+    /// The model is another one.
+    #[error(
+        "{path}: this is a file of the model `{found}`, to be loaded into `{expected}`",
+        path = path.display()
+    )]
+    OtherModel {
+        /// The file.
+        path: PathBuf,
+        /// What the file says its model is.
+        found: String,
+        /// What it was to be loaded into.
+        expected: String,
+    },
     /// The weights are those of another model.
     #[error("{path}: {source}", path = path.display())]
     Weights {

@@ -25,6 +25,7 @@ pub use error::FileError;
 
 use crate::learner::{EpochRecord, History};
 use hardpan_engine::{DType, HostArray, Tensor};
+use hardpan_nn::optim::Optimizer;
 use hardpan_nn::{Module, StateDict};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
@@ -46,12 +47,27 @@ const HISTORY: &str = "history/";
 const CARRIED: &str = "carried/";
 
 /// What a model file says about its model. Everything may be absent.
+///
+/// ```
+/// use hardpan_learn::file::{Arch, Header};
+/// let header = Header {
+///     arch: Some(Arch { name: "mine".into(), config: serde_json::json!({"width": 64}) }),
+///     classes: vec!["cat".into(), "dog".into()],
+///     ..Header::default()
+/// };
+/// let text = serde_json::to_string(&header)?;
+/// assert_eq!(serde_json::from_str::<Header>(&text)?, header);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Header {
     /// How to build the model that the weights fit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arch: Option<Arch>,
+    /// The type of the model, where it was exported by a learner: weights are loaded into no other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// The names of the outputs, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
@@ -291,6 +307,21 @@ impl ModelFile {
         })
     }
 
+    /// Whether the model is of the type that the file names; also if it names none.
+    ///
+    /// # Errors
+    /// If it is another.
+    pub fn check_model(&self, model: &impl Module) -> Result<(), FileError> {
+        match &self.header.model {
+            Some(found) if found != model.type_name() => Err(FileError::OtherModel {
+                path: self.path.clone(),
+                found: found.clone(),
+                expected: model.type_name().to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Sets the model's weights to those of the file. All or nothing.
     ///
     /// # Errors
@@ -300,6 +331,20 @@ impl ModelFile {
             Ok(_) => Ok(()),
             Err(source) => Err(FileError::Weights { path: self.path.clone(), source }),
         }
+    }
+
+    /// Sets what the optimizer remembers, and its hyperparameters, to what the file has. All or nothing.
+    ///
+    /// # Errors
+    /// If the file has nothing of an optimizer, or of one with other parameters.
+    pub fn load_optimizer(&self, opt: &mut Optimizer) -> Result<(), FileError> {
+        if self.optimizer.is_empty() {
+            let problem = "it has weights only; save it with what the optimizer remembers \
+                           (save_with_opt, or SaveModel::with_opt)";
+            return Err(FileError::Lacks { path: self.path.clone(), problem: problem.into() });
+        }
+        let loaded = opt.load_state_dict(&self.optimizer);
+        loaded.map_err(|source| FileError::Optimizer { path: self.path.clone(), source })
     }
 
     /// Where it was read from.

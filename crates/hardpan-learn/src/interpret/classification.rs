@@ -3,12 +3,24 @@
 use super::{ClassReport, ClassRow, labels, largest, log_softmax, numbers};
 use crate::data::DataLoader;
 use crate::learner::{FitError, Learner};
+use crate::metric::ConfusionMatrix;
 use hardpan_engine::Tensor;
 use hardpan_nn::{Forward, Module};
 use hardpan_plot::{Figure, Picture, figures};
 use serde::{Deserialize, Serialize};
 
 /// What a model said of items that belong to one class each. Counterpart: fastai's `ClassificationInterpretation`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::interpret::ClassificationInterpretation;
+/// use hardpan_learn::metric::Average;
+/// let logits = Tensor::from_slice(&[2f32, 0., 0., 3., 1., 0.], [3, 2]);
+/// let labels = Tensor::from_slice(&[0i64, 1, 1], [3]);
+/// let seen = ClassificationInterpretation::new(&logits, &labels, ["cat", "dog"]);
+/// assert_eq!(seen.most_confused(1), [("dog", "cat", 1)]);
+/// assert_eq!(seen.matrix().recall(Average::Class(1)), 0.5);
+/// ```
 #[derive(Clone, Debug)]
 pub struct ClassificationInterpretation {
     classes: Vec<String>,
@@ -189,6 +201,12 @@ impl ClassificationInterpretation {
         counts
     }
 
+    /// The same with all that follows from it: F scores, kappa, Matthews' correlation and so on.
+    pub fn matrix(&self) -> ConfusionMatrix {
+        let counts = self.confusion_matrix().into_iter().map(|n| n as f64);
+        ConfusionMatrix::new(self.classes.len(), counts.collect())
+    }
+
     /// Which class was taken for which other at least `min` times, and how often: most often first. Counterpart: fastai's
     /// `most_confused`.
     pub fn most_confused(&self, min: usize) -> Vec<(&str, &str, usize)> {
@@ -206,16 +224,11 @@ impl ClassificationInterpretation {
 
     /// Precision, recall and F1 of each class.
     pub fn report(&self) -> ClassReport {
-        let c = self.classes.len();
-        let counts = self.confusion_matrix();
-        let row = |k: usize| {
-            let hit = counts[k * c + k];
-            let actual: usize = (0..c).map(|j| counts[k * c + j]).sum();
-            let taken: usize = (0..c).map(|j| counts[j * c + k]).sum();
-            ClassRow::of(&self.classes[k], hit, taken - hit, actual - hit)
-        };
+        let matrix = self.matrix();
+        let names = self.classes.iter().enumerate();
+        let rows = names.map(|(k, name)| ClassRow::of_class(name, &matrix, k)).collect();
         let accuracy = (!self.actual.is_empty()).then(|| self.accuracy());
-        ClassReport::new((0..c).map(row).collect(), accuracy, None)
+        ClassReport::new(rows, accuracy, None)
     }
 
     /// The `k` items of the largest losses. Counterpart: fastai's `top_losses`.

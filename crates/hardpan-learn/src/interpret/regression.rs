@@ -1,10 +1,20 @@
 //! [`RegressionInterpretation`].
 
 use super::{largest, numbers};
+use crate::metric::explained;
 use hardpan_engine::Tensor;
 use hardpan_plot::{Axes, Color, Figure, Series, palette};
 
 /// What a model said of items with numbers as targets.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::interpret::RegressionInterpretation;
+/// let (said, is) = (Tensor::from_slice(&[1f32, 2., 5.], [3]), Tensor::from_slice(&[1f32, 2., 3.], [3]));
+/// let seen = RegressionInterpretation::new(&said, &is);
+/// assert_eq!(seen.top_losses(1), [(2, 4.0)]); // item 2, squared error 4
+/// assert_eq!(seen.r2(), 1.0 - 4.0 / 2.0);
+/// ```
 #[derive(Clone, Debug)]
 pub struct RegressionInterpretation {
     predicted: Vec<f64>,
@@ -59,11 +69,7 @@ impl RegressionInterpretation {
         let mean = self.actual.iter().sum::<f64>() / self.actual.len() as f64;
         let total: f64 = self.actual.iter().map(|a| (a - mean).powi(2)).sum();
         let left: f64 = self.errors().map(|e| e * e).sum();
-        match (left, total) {
-            (0.0, _) => 1.0,
-            (_, 0.0) => 0.0,
-            _ => 1.0 - left / total,
-        }
+        explained(left, total)
     }
 
     /// Number and mean squared error of the `k` items that are furthest off.

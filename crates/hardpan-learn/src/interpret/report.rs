@@ -1,10 +1,21 @@
 //! [`ClassReport`]: precision, recall and F1 of each class.
 
+use crate::metric::{Average, ConfusionMatrix};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Precision, recall and F1 of each class and their means. Shown as scikit-learn's `classification_report` (whose definitions these
 /// are; what would be divided by zero is 0).
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::interpret::ClassificationInterpretation;
+/// let logits = Tensor::from_slice(&[2f32, 0., 0., 3., 1., 0.], [3, 2]);
+/// let labels = Tensor::from_slice(&[0i64, 1, 1], [3]);
+/// let report = ClassificationInterpretation::new(&logits, &labels, ["cat", "dog"]).report();
+/// // Of two dogs one was seen; of two animals taken for cats one was one.
+/// assert_eq!((report.rows[1].recall, report.rows[0].precision), (0.5, 0.5));
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassReport {
     /// One row a class.
@@ -37,13 +48,20 @@ pub struct ClassRow {
 impl ClassRow {
     /// From counts: right ones, wrongly taken for it, and missed.
     pub(super) fn of(name: &str, hit: usize, wrong: usize, missed: usize) -> ClassRow {
-        let share = |a: usize, b: usize| if b == 0 { 0.0 } else { a as f64 / b as f64 };
+        // Rightly left out ones enter none of the three.
+        let counts = [0, wrong, missed, hit].map(|n| n as f64);
+        ClassRow::of_class(name, &ConfusionMatrix::new(2, counts.to_vec()), 1)
+    }
+
+    /// That of a class of a confusion matrix.
+    pub(super) fn of_class(name: &str, counts: &ConfusionMatrix, class: usize) -> ClassRow {
+        let one = Average::Class(class);
         ClassRow {
             name: name.to_owned(),
-            precision: share(hit, hit + wrong),
-            recall: share(hit, hit + missed),
-            f1: share(2 * hit, 2 * hit + wrong + missed),
-            support: hit + missed,
+            precision: counts.precision(one),
+            recall: counts.recall(one),
+            f1: counts.f_beta(1.0, one),
+            support: counts.support(class) as usize,
         }
     }
 }

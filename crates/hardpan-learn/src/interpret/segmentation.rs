@@ -1,10 +1,20 @@
 //! [`SegmentationInterpretation`].
 
 use super::{labels, largest};
+use crate::metric::{Average, ConfusionMatrix};
 use hardpan_engine::Tensor;
 use hardpan_plot::{Figure, figures};
 
 /// What a model said of pictures whose every pixel has a class.
+///
+/// ```
+/// use hardpan_learn::interpret::SegmentationInterpretation;
+/// let mut seen = SegmentationInterpretation::new(["road", "sky"], Some(255));
+/// // One picture of four pixels, the last of which counts nowhere.
+/// seen.add_picture([0, 0, 1, 1], [0, 1, 1, 255]);
+/// assert_eq!(seen.confusion_matrix(), [1, 0, 1, 1]);
+/// assert_eq!(seen.iou(), [("road", Some(0.5)), ("sky", Some(0.5))]);
+/// ```
 #[derive(Clone, Debug)]
 pub struct SegmentationInterpretation {
     classes: Vec<String>,
@@ -85,6 +95,12 @@ impl SegmentationInterpretation {
         &self.counts
     }
 
+    /// The same with all that follows from it: recalls, kappa, Matthews' correlation and so on.
+    pub fn matrix(&self) -> ConfusionMatrix {
+        let counts = self.counts.iter().map(|&n| n as f64);
+        ConfusionMatrix::new(self.classes.len(), counts.collect())
+    }
+
     /// Pixels of class `k` that were taken for it, all pixels of the class, and all that were taken for it.
     pub fn sums(&self, k: usize) -> (u64, u64, u64) {
         let c = self.classes.len();
@@ -95,19 +111,23 @@ impl SegmentationInterpretation {
 
     /// Share of pixels that are right.
     pub fn pixel_accuracy(&self) -> f64 {
-        let c = self.classes.len();
-        let right: u64 = (0..c).map(|k| self.counts[k * c + k]).sum();
-        right as f64 / self.counts.iter().sum::<u64>() as f64
+        let matrix = self.matrix();
+        if matrix.total() > 0.0 { matrix.accuracy() } else { f64::NAN }
     }
 
     /// Intersection over union of each class; `None` for one that is neither there nor predicted.
     pub fn iou(&self) -> Vec<(&str, Option<f64>)> {
-        let one = |k: usize| {
-            let (hit, actual, taken) = self.sums(k);
-            let union = actual + taken - hit;
-            (self.classes[k].as_str(), (union > 0).then(|| hit as f64 / union as f64))
-        };
-        (0..self.classes.len()).map(one).collect()
+        self.of_each(|matrix, class| matrix.jaccard(class))
+    }
+
+    fn of_each(
+        &self,
+        value: impl Fn(&ConfusionMatrix, Average) -> f64,
+    ) -> Vec<(&str, Option<f64>)> {
+        let matrix = self.matrix();
+        let known = |k: usize| matrix.support(k) + matrix.predicted(k) > 0.0;
+        let one = |k: usize| known(k).then(|| value(&matrix, Average::Class(k)));
+        self.classes.iter().enumerate().map(|(k, name)| (name.as_str(), one(k))).collect()
     }
 
     /// Mean of the intersections over unions of the classes that are there or predicted.
@@ -118,12 +138,7 @@ impl SegmentationInterpretation {
 
     /// Dice coefficient (F1) of each class; `None` for one that is neither there nor predicted.
     pub fn dice(&self) -> Vec<(&str, Option<f64>)> {
-        let one = |k: usize| {
-            let (hit, actual, taken) = self.sums(k);
-            let both = actual + taken;
-            (self.classes[k].as_str(), (both > 0).then(|| 2.0 * hit as f64 / both as f64))
-        };
-        (0..self.classes.len()).map(one).collect()
+        self.of_each(|matrix, class| matrix.f_beta(1.0, class))
     }
 
     /// Number and share of wrong pixels of the `k` worst pictures. Where no pixel counts, none is wrong.

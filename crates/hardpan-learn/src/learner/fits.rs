@@ -8,6 +8,12 @@ use hardpan_nn::optim::Hyper;
 use hardpan_nn::{Forward, Module};
 
 /// The settings of [`Learner::fine_tune_with`], with fastai's defaults.
+///
+/// ```
+/// use hardpan_learn::learner::FineTune;
+/// let settings = FineTune { base_lr: 3e-3, freeze_epochs: 2, ..FineTune::default() };
+/// assert_eq!((settings.lr_mult, settings.pct_start, settings.div), (100.0, 0.3, 5.0));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct FineTune {
     /// Learning rate of the first stage; the second has half of it. 2e-3.

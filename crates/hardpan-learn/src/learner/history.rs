@@ -1,9 +1,26 @@
 //! [`History`]: what happened in a fit, step by step and epoch by epoch.
 
+use hardpan_plot::{Figure, Series, figures, palette};
 use serde::{Deserialize, Serialize};
 
 /// What the [`Recorder`](crate::callback::Recorder) writes down. Counterpart: fastai's `Recorder` (`losses`, `lrs`,
 /// `values`).
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_learn::learner::Learner;
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+/// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new()).silent();
+/// learn.fit_one_cycle(3, 0.01)?;
+/// let history = learn.history();
+/// assert_eq!((history.epochs.len(), history.losses.len()), (3, 3 * 4));
+/// assert!(history.last_metric("valid_loss").unwrap().is_finite());
+/// assert!(history.plot_losses().to_svg()?.contains("<svg"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct History {
     /// One entry for each epoch that is over.
@@ -25,6 +42,13 @@ pub struct History {
 }
 
 /// An epoch that is over.
+///
+/// ```
+/// use hardpan_learn::learner::EpochRecord;
+/// let metrics = vec![("accuracy".to_owned(), Some(0.9))];
+/// let record = EpochRecord { valid_loss: Some(0.3), metrics, ..EpochRecord::default() };
+/// assert_eq!((record.get("accuracy"), record.get("valid_loss")), (Some(0.9), Some(0.3)));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EpochRecord {
     /// Its number, from 0.
@@ -97,7 +121,60 @@ impl History {
     }
 }
 
+impl History {
+    /// Training loss step by step and validation loss after each epoch. Counterpart: fastai's `recorder.plot_loss`.
+    pub fn plot_losses(&self) -> Figure {
+        let valid = |at: fn(&(usize, &EpochRecord)) -> f64| -> Vec<(f64, f64)> {
+            let known = self.epochs.iter().enumerate();
+            known.filter_map(|e| Some((at(&e), e.1.valid_loss?))).collect()
+        };
+        // A history read from a file has epochs only.
+        if self.losses.is_empty() {
+            let train = self.epochs.iter().enumerate();
+            let train: Vec<(f64, f64)> =
+                train.filter_map(|(i, e)| Some(((i + 1) as f64, e.train_loss?))).collect();
+            return hardpan_plot::Axes::new("Loss")
+                .x_label("epoch")
+                .y_label("loss")
+                .with(Series::line(train).color(palette(0)).label("training"))
+                .with(
+                    Series::line(valid(|e| e.0 as f64 + 1.0)).color(palette(1)).label("validation"),
+                )
+                .into();
+        }
+        figures::losses(&self.raw_losses, &self.losses, &valid(|e| e.1.steps as f64))
+    }
+
+    /// Metrics epoch by epoch. Counterpart: fastai's `ShowGraphCallback`.
+    pub fn plot_metrics(&self) -> Figure {
+        let names = self.epochs.first().map(|e| e.metrics.iter().map(|m| m.0.clone()));
+        let column = |name: String| {
+            let values = self.epochs.iter().map(|e| e.get(&name)).collect();
+            (name, values)
+        };
+        figures::metrics(&names.into_iter().flatten().map(column).collect::<Vec<_>>())
+    }
+
+    /// The learning rate, and the momentum where there is one, step by step. Counterpart: fastai's `recorder.plot_sched`.
+    pub fn plot_schedule(&self) -> Figure {
+        let mut curves = vec![("learning rate".to_owned(), self.lrs.clone())];
+        if self.moms.iter().any(|m| *m != 0.0) {
+            curves.push(("momentum".into(), self.moms.clone()));
+        }
+        figures::schedules(&curves)
+    }
+}
+
 /// Exponentially smoothed loss, corrected for its start at zero. Counterpart: fastai's `AvgSmoothLoss`.
+///
+/// ```
+/// use hardpan_learn::learner::SmoothLoss;
+/// let mut smooth = SmoothLoss::default();
+/// assert_eq!(smooth.value(), None);
+/// smooth.add(2.0);
+/// smooth.add(2.0);
+/// assert!((smooth.value().unwrap() - 2.0).abs() < 1e-12); // not pulled to its start at 0
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SmoothLoss {
     /// Weight of the past: 0.98.

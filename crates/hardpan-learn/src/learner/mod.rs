@@ -15,29 +15,41 @@
 mod checkpoint;
 mod context;
 mod error;
+mod export;
 mod fit;
 mod fits;
 mod history;
 mod losses;
+mod plots;
 mod predict;
 mod rates;
 mod rescue;
+mod scoped;
+mod show;
+mod summary;
 mod task;
 
 pub use context::{Activation, Context, Decode, ItemLosses, Loss};
 pub use error::FitError;
+pub use export::Exported;
 pub(crate) use fit::{Start, value_of};
 pub use fits::FineTune;
 pub use history::{EpochRecord, History, SmoothLoss};
 pub use losses::loss;
 pub use predict::Tta;
 pub use rates::Rates;
+pub use scoped::FitOptions;
+pub use show::{ResultRow, Results};
+pub use summary::{GroupSummary, LearnerSummary};
 pub use task::Task;
 
-use crate::callback::{Callback, Event, Progress, Recorder, TerminateOnNan, TrainEval};
+use crate::callback::{
+    Callback, Event, Flow, MixedPrecision, OnEvent, Progress, Recorder, TerminateOnNan, TrainEval,
+};
 use crate::data::DataLoaders;
 use crate::file::{FileError, Header, ModelFile};
-use crate::lr_find::{LrFind, LrFinder};
+use crate::lock::lock;
+use crate::lr_find::{LrFind, LrFinder, LrSearch};
 use crate::metric::Metric;
 use crate::schedule::OneCycle;
 use checkpoint::States;
@@ -48,6 +60,7 @@ use hardpan_nn::optim::{
 };
 use hardpan_nn::{Forward, Module, Param};
 use rescue::{Mark, Running};
+use std::any::Any;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -55,6 +68,29 @@ use std::sync::{Arc, Mutex};
 ///
 /// `M` is the model, `X` what it takes, `Y` the targets: tensors unless said otherwise, but any types will do, such as a pair of
 /// tensors for a model with two inputs.
+///
+/// ```
+/// use hardpan_engine::{DType, Tensor, manual_seed};
+/// use hardpan_learn::callback::EarlyStopping;
+/// use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// use hardpan_learn::learner::Learner;
+/// use hardpan_learn::metric::{Mean, accuracy};
+/// use hardpan_nn::{CrossEntropyLoss, Linear, ReLU, seq};
+/// manual_seed(1);
+/// // Is the first of four numbers above 0?
+/// let x = Tensor::randn([192, 4]);
+/// let y = x.select(1, 0).gt(0.0).to_dtype(DType::I64);
+/// let (train, valid) = TensorDataset::new(x, y)?.split_at(128);
+/// let loaders = DataLoaders::from_tensors(train, valid, 16, 42)?;
+/// let model = seq![Linear::new(4, 16), ReLU, Linear::new(16, 2)];
+/// let mut learn = Learner::with_loss(loaders, model, CrossEntropyLoss::new())
+///     .metric(Mean::new("accuracy", accuracy))
+///     .callback(EarlyStopping::new("valid_loss", 3))
+///     .silent();
+/// learn.fit_one_cycle(5, 0.05)?;
+/// assert!(learn.history().last_metric("accuracy").unwrap() > 0.85);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Learner<M, X = Tensor, Y = Tensor>
 where
     M: Module + Forward<X, Output: 'static>,
@@ -66,6 +102,7 @@ where
     next_id: u64,
     setup: OptimizerSetup<M>,
     cycle: OneCycle,
+    header: Header,
     start: Option<Start>,
     states: States,
     running: Running,
@@ -76,6 +113,16 @@ where
 struct Entry<T> {
     id: u64,
     callback: Box<dyn Callback<T>>,
+}
+
+/// Whether a callback is of this type.
+fn is<C: 'static, T: Task>(callback: &(dyn Callback<T> + 'static)) -> bool {
+    (callback as &dyn Any).is::<C>()
+}
+
+/// What stays out of passes that are no training: all that only watches, but for the recorder, whose numbers are the result.
+fn stands_aside<T: Task>(callback: &(dyn Callback<T> + 'static)) -> bool {
+    callback.watches_only() && !is::<Recorder, T>(callback)
 }
 
 type Splitter<M> = Box<dyn Fn(&M) -> Vec<Vec<Param>> + Send>;
@@ -173,6 +220,7 @@ where
             next_id: 0,
             setup,
             cycle: OneCycle::default(),
+            header: Header::default(),
             start: None,
             states: States::default(),
             running: Running::default(),
@@ -204,7 +252,20 @@ where
         self.rebuild()
     }
 
-    /// With this weight decay, whatever the optimizer's own. Counterpart: fastai's `wd`.
+    /// With this weight decay, whatever the optimizer's own: sets [`Hyper::Wd`] of all parameter groups. Counterpart: fastai's `wd`.
+    ///
+    /// What a decay does is the optimizer's matter, and the recipes are PyTorch's. It is decoupled, so that each step takes `lr wd` off the
+    /// weights themselves, in [`Adam::fastai`] (the default), `AdamW`, `QHAdam`, `Lamb`, `LARS`, `Lion` and `Muon`, and with `.decoupled(true)`
+    /// in the others; else it is a term `wd w` of the gradient (L2). fastai's optimizers are all decoupled: for its `SGD` write
+    /// `SGD::new(lr).decoupled(true)`.
+    ///
+    /// ```no_run
+    /// # use hardpan_learn::learner::Learner;
+    /// # fn run(learn: Learner<hardpan_nn::Sequential>) {
+    /// use hardpan_nn::optim::SGD;
+    /// let learn = learn.opt(SGD::new(0.1).momentum(0.9).decoupled(true)).weight_decay(0.01);
+    /// # }
+    /// ```
     #[must_use]
     pub fn weight_decay(mut self, wd: f64) -> Self {
         self.setup.weight_decay = Some(wd);
@@ -292,6 +353,34 @@ where
         self
     }
 
+    /// With a function that is called at one event: a callback without a type of its own. What it gives is a [`Flow`], or what can be made
+    /// into one: nothing, or a `Result`. To be called in another order than 0: [`OnEvent::order`].
+    ///
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{Linear, MSELoss};
+    /// use hardpan_learn::callback::{Event, Flow};
+    /// # let data = TensorDataset::new(Tensor::rand([96, 8]), Tensor::rand([96, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new())
+    ///     .silent()
+    ///     .on(Event::BeforeBatch, |ctx| ctx.x = Some(ctx.x() * 2.0))
+    ///     .on(Event::AfterEpoch, |ctx| if ctx.epoch == 1 { Flow::CancelFit } else { Flow::Continue });
+    /// learn.fit(10, 0.01)?;
+    /// assert_eq!(learn.history().raw_losses.len(), 2 * 6);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn on<R: Into<Flow> + 'static>(
+        self,
+        event: Event,
+        function: impl FnMut(&mut Context<(M, X, Y)>) -> R + Send + 'static,
+    ) -> Self {
+        self.callback(OnEvent::new(event, function))
+    }
+
     /// Adds a callback for all fits to come.
     pub fn add_callback(&mut self, callback: impl Callback<(M, X, Y)> + 'static) {
         // Nothing is going on that its answer could cancel.
@@ -303,10 +392,54 @@ where
         self.callbacks.retain(|c| c.callback.name() != name);
     }
 
-    /// Without showing progress.
+    /// Removes the callbacks of this type.
+    ///
+    /// ```no_run
+    /// # fn run(learn: &mut hardpan_learn::learner::Learner<hardpan_nn::Sequential>) {
+    /// use hardpan_learn::callback::{GradientClip, TerminateOnNan};
+    /// learn.remove_callback::<TerminateOnNan>();
+    /// assert!(learn.get_callback::<TerminateOnNan>().is_none());
+    /// # }
+    /// ```
+    pub fn remove_callback<C: Callback<(M, X, Y)>>(&mut self) {
+        self.callbacks.retain(|c| !is::<C, _>(&*c.callback));
+    }
+
+    /// The first callback of this type.
+    pub fn get_callback<C: Callback<(M, X, Y)>>(&self) -> Option<&C> {
+        self.callbacks.iter().find_map(|c| (&*c.callback as &dyn Any).downcast_ref())
+    }
+
+    /// The first callback of this type, to change it.
+    pub fn get_callback_mut<C: Callback<(M, X, Y)>>(&mut self) -> Option<&mut C> {
+        self.callbacks.iter_mut().find_map(|c| (&mut *c.callback as &mut dyn Any).downcast_mut())
+    }
+
+    /// Without showing progress. For a while only: [`no_logging`](Learner::no_logging).
     #[must_use]
     pub fn silent(mut self) -> Self {
-        self.remove_callbacks("Progress");
+        self.remove_callback::<Progress>();
+        self
+    }
+
+    /// With matrix products and convolutions on bf16: see [`MixedPrecision::bf16`]. Counterpart: fastai's `to_bf16`.
+    #[must_use]
+    pub fn to_bf16(mut self) -> Self {
+        self.remove_callback::<MixedPrecision>();
+        self.callback(MixedPrecision::bf16())
+    }
+
+    /// With matrix products and convolutions on f16, and a loss scale: see [`MixedPrecision::f16`]. Counterpart: fastai's `to_fp16`.
+    #[must_use]
+    pub fn to_f16(mut self) -> Self {
+        self.remove_callback::<MixedPrecision>();
+        self.callback(MixedPrecision::f16())
+    }
+
+    /// With everything in f32 again, as it is at first. Counterpart: fastai's `to_fp32`.
+    #[must_use]
+    pub fn to_f32(mut self) -> Self {
+        self.remove_callback::<MixedPrecision>();
         self
     }
 
@@ -327,13 +460,43 @@ where
         ModelFile::new(header, &self.ctx.model.state_dict()).write(path)
     }
 
+    /// Writes the weights and what the optimizer remembers. Counterpart: fastai's `save(with_opt=True)`.
+    ///
+    /// # Errors
+    /// If the file cannot be written; one that is there stays as it is then.
+    pub fn save_with_opt(&self, path: impl AsRef<Path>) -> Result<(), FileError> {
+        let mut file = ModelFile::new(self.header.clone(), &self.ctx.model.state_dict());
+        file.optimizer = self.ctx.opt.state_dict();
+        file.write(path)
+    }
+
     /// Sets the weights to those of a file. All or nothing.
     ///
     /// # Errors
-    /// If the file cannot be read, or its weights do not fit the model.
+    /// If the file cannot be read, is of a model of another type (where it says so), or its weights do not fit the model; the error lists
+    /// the differences.
     pub fn load(&mut self, path: impl AsRef<Path>) -> Result<Header, FileError> {
         let file = ModelFile::read(&path)?;
+        file.check_model(&self.ctx.model)?;
         file.load_into(&self.ctx.model)?;
+        Ok(file.header)
+    }
+
+    /// Sets the weights, what the optimizer remembers and its hyperparameters to those of a file of [`save_with_opt`](Learner::save_with_opt)
+    /// or [`SaveModel::with_opt`](crate::callback::SaveModel::with_opt). All or nothing. Counterpart: fastai's `load(with_opt=True)`.
+    ///
+    /// # Errors
+    /// As for [`load`](Learner::load), or if the file has no state of this optimizer.
+    pub fn load_with_opt(&mut self, path: impl AsRef<Path>) -> Result<Header, FileError> {
+        let file = ModelFile::read(&path)?;
+        file.check_model(&self.ctx.model)?;
+        let old = self.ctx.opt.state_dict();
+        file.load_optimizer(&mut self.ctx.opt)?;
+        if let Err(e) = file.load_into(&self.ctx.model) {
+            self.ctx.opt.clear_state();
+            self.ctx.opt.load_state_dict(&old).expect("its own state fits");
+            return Err(e);
+        }
         Ok(file.header)
     }
 
@@ -344,21 +507,16 @@ where
     /// # Errors
     /// See [`FitError`].
     pub fn lr_find(&mut self) -> Result<LrFind, FitError> {
-        self.lr_find_with(1e-7, 10.0, 100)
+        self.lr_find_with(LrSearch::default())
     }
 
-    /// As [`lr_find`](Learner::lr_find) with other limits: at least six steps.
+    /// As [`lr_find`](Learner::lr_find) with other settings.
     ///
     /// # Errors
     /// See [`FitError`].
-    pub fn lr_find_with(
-        &mut self,
-        start_lr: f64,
-        end_lr: f64,
-        steps: usize,
-    ) -> Result<LrFind, FitError> {
+    pub fn lr_find_with(&mut self, search: LrSearch) -> Result<LrFind, FitError> {
         // fastai does at least six, too.
-        let steps = steps.max(6);
+        let steps = search.steps.max(6);
         let epochs = steps / self.ctx.loaders.train.len() + 1;
         let history = std::mem::take(&mut self.ctx.history);
         let hypers: Vec<_> = self.ctx.opt.groups().iter().map(|g| g.hypers().clone()).collect();
@@ -366,10 +524,10 @@ where
         let rng = hardpan_engine::rng_state();
         let start = self.start.take();
         // What only watches would report on an experiment as if it were a training.
-        let aside = self.set_aside(|c| c.watches_only() && c.name() != "Recorder");
+        let aside = self.set_aside(stands_aside);
         let states: Vec<_> = self.callbacks.iter().map(|c| c.callback.state()).collect();
         let found = Arc::new(Mutex::new(Vec::new()));
-        let finder = LrFinder::new(start_lr, end_lr, steps, found.clone());
+        let finder = LrFinder::new(LrSearch { steps, ..search }, found.clone());
         let result = self.run_fit(epochs, vec![Box::new(finder)]);
         for (entry, state) in self.callbacks.iter_mut().zip(states) {
             entry.callback.load_state(state);
@@ -386,7 +544,7 @@ where
         }
         hardpan_engine::set_rng_state(rng);
         result?;
-        let points = std::mem::take(&mut *found.lock().unwrap_or_else(|e| e.into_inner()));
+        let points = std::mem::take(&mut *lock(&found));
         Ok(LrFind::new(points, steps))
     }
 

@@ -7,6 +7,12 @@ use hardpan_engine::{Tensor, no_grad};
 use hardpan_nn::{Forward, Module, evaluating};
 
 /// The settings of [`Learner::tta_with`], with fastai's defaults.
+///
+/// ```
+/// use hardpan_learn::learner::Tta;
+/// let more = Tta { passes: 8, ..Tta::default() };
+/// assert_eq!((more.beta, more.use_max), (0.25, false));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tta {
     /// How many times the changed data is predicted. 4.
@@ -49,7 +55,7 @@ where
     /// If data cannot be read, or a callback fails.
     pub fn validate_on(&mut self, loader: &DataLoader<X, Y>) -> Result<EpochRecord, FitError> {
         let history = std::mem::take(&mut self.ctx.history);
-        let aside = self.set_aside(|c| c.watches_only() && c.name() != "Recorder");
+        let aside = self.set_aside(super::stands_aside);
         let result = self.run_validation(loader, 0, Vec::new());
         self.bring_back(aside);
         let measured = std::mem::replace(&mut self.ctx.history, history);
@@ -57,15 +63,26 @@ where
         Ok(measured.epochs.into_iter().next_back().unwrap_or_default())
     }
 
-    /// What the model gives for a batch, in evaluation mode and without history.
+    /// What the model gives for a batch, in evaluation mode and without history: raw outputs, before the loss's activation.
     #[track_caller]
     pub fn predict(&self, x: &X) -> M::Output {
         evaluating(&self.ctx.model, || no_grad(|| self.ctx.model.forward(x)))
     }
 
-    /// What the model gives for all of `loader`, with the targets, in the order in which the loader has them. No callback sees it: for a
-    /// model that carries a state, or dropout that is to stay on, see [`get_preds_with`](Learner::get_preds_with). Counterpart:
-    /// fastai's `get_preds`.
+    /// What the model gives for all of `loader`, as it is, with the targets, in the order in which the loader has them.
+    ///
+    /// These are raw outputs: logits, where the loss has the softmax inside. [`get_preds_with`](Learner::get_preds_with) is what fastai calls
+    /// `get_preds`: it applies the loss's activation, so that they are probabilities, and lets callbacks see the batches, as a model that
+    /// carries a state or dropout that is to stay on needs it. Counterpart: `get_preds(act=noop)`.
+    ///
+    /// ```no_run
+    /// # fn run(learn: &mut hardpan_learn::learner::Learner<hardpan_nn::Sequential>)
+    /// # -> Result<(), hardpan_learn::learner::FitError> {
+    /// let valid = learn.context().loaders.valid.clone().unwrap();
+    /// let (logits, targets) = learn.get_preds(&valid)?; // [N, C] and [N]
+    /// let probabilities = learn.get_preds_with(&valid, Default::default())?.preds; // [N, C]
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// If data cannot be read.
@@ -154,10 +171,35 @@ where
         Ok(all)
     }
 
+    /// The loss of each item of a batch, `[N]`, from what the model gave and the targets: by [`item_losses`](Learner::item_losses) where they
+    /// are known, otherwise by asking for the loss of one item after the other. Counterpart: fastai's `loss_not_reduced`.
+    ///
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{Linear, MSELoss};
+    /// # let data = TensorDataset::new(Tensor::rand([96, 8]), Tensor::rand([96, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// let learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new());
+    /// let pred = Tensor::from_vec(vec![1f32, 2.0, 3.0], [3, 1]);
+    /// let losses = learn.loss_not_reduced(&pred, &Tensor::zeros([3, 1]));
+    /// assert_eq!(losses.to_vec::<f32>(), [1.0, 4.0, 9.0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[track_caller]
+    pub fn loss_not_reduced(&self, pred: &M::Output, y: &Y) -> Tensor
+    where
+        M::Output: Rows,
+        Y: Rows,
+    {
+        self.ctx.losses_of(pred, y)
+    }
+
     /// Takes out the callbacks that `which` says yes to, until [`bring_back`](Learner::bring_back).
     pub(super) fn set_aside(
         &mut self,
-        which: impl Fn(&dyn crate::callback::Callback<(M, X, Y)>) -> bool,
+        which: impl Fn(&(dyn crate::callback::Callback<(M, X, Y)> + 'static)) -> bool,
     ) -> Vec<super::Entry<(M, X, Y)>> {
         let (aside, kept) =
             std::mem::take(&mut self.callbacks).into_iter().partition(|c| which(&*c.callback));

@@ -4,6 +4,15 @@ use super::Metric;
 use hardpan_engine::{DType, Tensor};
 
 /// How often each class was taken for each other: all that accuracy, precision, recall, F, Jaccard, kappa and Matthews need.
+///
+/// ```
+/// use hardpan_learn::metric::{Average, ConfusionMatrix};
+/// // Of five cats four were seen; of three dogs two.
+/// let matrix = ConfusionMatrix::new(2, vec![4.0, 1.0, 1.0, 2.0]);
+/// assert_eq!((matrix.accuracy(), matrix.support(0), matrix.predicted(0)), (0.75, 5.0, 5.0));
+/// assert_eq!(matrix.recall(Average::Class(0)), 0.8);
+/// assert!((matrix.f_beta(1.0, Average::Macro) - (0.8 + 2.0 / 3.0) / 2.0).abs() < 1e-12);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConfusionMatrix {
     classes: usize,
@@ -11,6 +20,16 @@ pub struct ConfusionMatrix {
 }
 
 /// How the values of several classes become one.
+///
+/// ```
+/// use hardpan_learn::metric::{Average, ConfusionMatrix};
+/// // Ten items of class 0, of which nine are seen; two of class 1, of which one is.
+/// let matrix = ConfusionMatrix::new(2, vec![9.0, 1.0, 1.0, 1.0]);
+/// assert_eq!(matrix.recall(Average::Class(1)), 0.5);
+/// assert_eq!(matrix.recall(Average::Macro), (0.9 + 0.5) / 2.0);
+/// assert_eq!(matrix.recall(Average::Micro), 10.0 / 12.0);
+/// assert!((matrix.recall(Average::Weighted) - 10.0 / 12.0).abs() < 1e-12);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Average {
     /// That of this class (1 for two classes, no and yes).
@@ -259,71 +278,211 @@ impl Metric<Tensor, Tensor> for ConfusionMetric {
 }
 
 /// Counterpart: fastai's `Precision`, scikit-learn's `precision_score`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Average, Metric, precision_score};
+/// let mut metric = precision_score(Average::Macro);
+/// // Logits of three items in two classes: taken for 0, 1 and 0.
+/// let pred = Tensor::from_vec(vec![0.9f32, 0.1, 0.2, 0.8, 0.6, 0.4], [3, 2]);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![0i64, 1, 1], [3]), 3);
+/// assert!((metric.value().unwrap() - (0.5 + 1.0) / 2.0).abs() < 1e-9);
+/// ```
 pub fn precision_score(average: Average) -> ConfusionMetric {
     ConfusionMetric::new("precision_score", move |m| m.precision(average))
 }
 
 /// Counterpart: fastai's `Recall`, scikit-learn's `recall_score`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Average, Metric, recall_score};
+/// let mut metric = recall_score(Average::Macro);
+/// // Logits of three items in two classes: taken for 0, 1 and 0.
+/// let pred = Tensor::from_vec(vec![0.9f32, 0.1, 0.2, 0.8, 0.6, 0.4], [3, 2]);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![0i64, 1, 1], [3]), 3);
+/// assert!((metric.value().unwrap() - (1.0 + 0.5) / 2.0).abs() < 1e-9);
+/// ```
 pub fn recall_score(average: Average) -> ConfusionMetric {
     ConfusionMetric::new("recall_score", move |m| m.recall(average))
 }
 
 /// Counterpart: fastai's `F1Score`, scikit-learn's `f1_score`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Average, Metric, f1_score};
+/// let mut metric = f1_score(Average::Class(1));
+/// // Logits of three items in two classes: taken for 0, 1 and 0.
+/// let pred = Tensor::from_vec(vec![0.9f32, 0.1, 0.2, 0.8, 0.6, 0.4], [3, 2]);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![0i64, 1, 1], [3]), 3);
+/// assert!((metric.value().unwrap() - 2.0 / 3.0).abs() < 1e-9);
+/// ```
 pub fn f1_score(average: Average) -> ConfusionMetric {
     ConfusionMetric::new("f1_score", move |m| m.f_beta(1.0, average))
 }
 
 /// Counterpart: fastai's `FBeta`, scikit-learn's `fbeta_score`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Average, Metric, fbeta_score};
+/// let mut metric = fbeta_score(2.0, Average::Class(1));
+/// // Logits of three items in two classes: taken for 0, 1 and 0.
+/// let pred = Tensor::from_vec(vec![0.9f32, 0.1, 0.2, 0.8, 0.6, 0.4], [3, 2]);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![0i64, 1, 1], [3]), 3);
+/// assert!((metric.value().unwrap() - 5.0 / 9.0).abs() < 1e-9);
+/// ```
 pub fn fbeta_score(beta: f64, average: Average) -> ConfusionMetric {
     ConfusionMetric::new("fbeta_score", move |m| m.f_beta(beta, average))
 }
 
 /// Counterpart: fastai's `Jaccard`, scikit-learn's `jaccard_score`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Average, Metric, jaccard_score};
+/// let mut metric = jaccard_score(Average::Class(1));
+/// // Logits of three items in two classes: taken for 0, 1 and 0.
+/// let pred = Tensor::from_vec(vec![0.9f32, 0.1, 0.2, 0.8, 0.6, 0.4], [3, 2]);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![0i64, 1, 1], [3]), 3);
+/// assert!((metric.value().unwrap() - 0.5).abs() < 1e-9);
+/// ```
 pub fn jaccard_score(average: Average) -> ConfusionMetric {
     ConfusionMetric::new("jaccard_score", move |m| m.jaccard(average))
 }
 
 /// Counterpart: fastai's `BalancedAccuracy`, scikit-learn's `balanced_accuracy_score`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Metric, balanced_accuracy};
+/// let mut metric = balanced_accuracy();
+/// // Logits of three items in two classes: taken for 0, 1 and 0.
+/// let pred = Tensor::from_vec(vec![0.9f32, 0.1, 0.2, 0.8, 0.6, 0.4], [3, 2]);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![0i64, 1, 1], [3]), 3);
+/// assert!((metric.value().unwrap() - (1.0 + 0.5) / 2.0).abs() < 1e-9);
+/// ```
 pub fn balanced_accuracy() -> ConfusionMetric {
     ConfusionMetric::new("balanced_accuracy_score", ConfusionMatrix::balanced_accuracy)
 }
 
 /// Counterpart: fastai's `CohenKappa`, scikit-learn's `cohen_kappa_score` (`power` 1 and 2: its linear and quadratic weights).
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Metric, cohen_kappa};
+/// let mut metric = cohen_kappa(0);
+/// // Logits of three items in two classes: taken for 0, 1 and 0.
+/// let pred = Tensor::from_vec(vec![0.9f32, 0.1, 0.2, 0.8, 0.6, 0.4], [3, 2]);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![0i64, 1, 1], [3]), 3);
+/// assert!((metric.value().unwrap() - 0.4).abs() < 1e-9);
+/// ```
 pub fn cohen_kappa(power: u32) -> ConfusionMetric {
     ConfusionMetric::new("cohen_kappa_score", move |m| m.cohen_kappa(power))
 }
 
 /// Counterpart: fastai's `MatthewsCorrCoef`, scikit-learn's `matthews_corrcoef`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Metric, matthews_corrcoef};
+/// let mut metric = matthews_corrcoef();
+/// // Logits of three items in two classes: taken for 0, 1 and 0.
+/// let pred = Tensor::from_vec(vec![0.9f32, 0.1, 0.2, 0.8, 0.6, 0.4], [3, 2]);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![0i64, 1, 1], [3]), 3);
+/// assert!((metric.value().unwrap() - 0.5).abs() < 1e-9);
+/// ```
 pub fn matthews_corrcoef() -> ConfusionMetric {
     ConfusionMetric::new("matthews_corrcoef", ConfusionMatrix::matthews)
 }
 
 /// Share of wrong labels. Counterpart: fastai's `HammingLoss`, scikit-learn's `hamming_loss`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Metric, hamming_loss};
+/// let mut metric = hamming_loss();
+/// // Logits of three items in two classes: taken for 0, 1 and 0.
+/// let pred = Tensor::from_vec(vec![0.9f32, 0.1, 0.2, 0.8, 0.6, 0.4], [3, 2]);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![0i64, 1, 1], [3]), 3);
+/// assert!((metric.value().unwrap() - 1.0 / 3.0).abs() < 1e-9);
+/// ```
 pub fn hamming_loss() -> ConfusionMetric {
     ConfusionMetric::new("hamming_loss", |m| 1.0 - m.accuracy())
 }
 
 /// The Dice coefficient of class 1 over all pixels of `[N, C, H, W]`: `2 both / (truth + prediction)`. Counterpart: fastai's `Dice`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Metric, dice};
+/// let mut metric = dice();
+/// // One picture of three pixels in two classes: taken for 0, 1 and 0.
+/// let pred = Tensor::from_vec(vec![0.9f32, 0.2, 0.6, 0.1, 0.8, 0.4], [1, 2, 1, 3]);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![0i64, 1, 1], [1, 1, 3]), 1);
+/// assert!((metric.value().unwrap() - 2.0 / 3.0).abs() < 1e-9);
+/// ```
 pub fn dice() -> ConfusionMetric {
     ConfusionMetric::new("dice", |m| m.f_beta(1.0, Average::Class(1))).axis(1)
 }
 
 /// The mean of the Dice coefficients of the classes that occur. Counterpart: fastai's `DiceMulti`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Metric, dice_multi};
+/// let mut metric = dice_multi();
+/// // One picture of three pixels in two classes: taken for 0, 1 and 0.
+/// let pred = Tensor::from_vec(vec![0.9f32, 0.2, 0.6, 0.1, 0.8, 0.4], [1, 2, 1, 3]);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![0i64, 1, 1], [1, 1, 3]), 1);
+/// assert!((metric.value().unwrap() - 2.0 / 3.0).abs() < 1e-9);
+/// ```
 pub fn dice_multi() -> ConfusionMetric {
     ConfusionMetric::new("dice_multi", |m| m.f_beta(1.0, Average::Macro)).axis(1)
 }
 
 /// Intersection over union of class 1 over all pixels of `[N, C, H, W]`. Counterpart: fastai's `JaccardCoeff`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Metric, jaccard_coeff};
+/// let mut metric = jaccard_coeff();
+/// // One picture of three pixels in two classes: taken for 0, 1 and 0.
+/// let pred = Tensor::from_vec(vec![0.9f32, 0.2, 0.6, 0.1, 0.8, 0.4], [1, 2, 1, 3]);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![0i64, 1, 1], [1, 1, 3]), 1);
+/// assert!((metric.value().unwrap() - 0.5).abs() < 1e-9);
+/// ```
 pub fn jaccard_coeff() -> ConfusionMetric {
     ConfusionMetric::new("jaccard_coeff", |m| m.jaccard(Average::Class(1))).axis(1)
 }
 
 /// The mean intersection over union of the classes that occur, "mIoU". Counterpart: fastai's `JaccardCoeffMulti`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Metric, jaccard_coeff_multi};
+/// let mut metric = jaccard_coeff_multi();
+/// // One picture of three pixels in two classes: taken for 0, 1 and 0.
+/// let pred = Tensor::from_vec(vec![0.9f32, 0.2, 0.6, 0.1, 0.8, 0.4], [1, 2, 1, 3]);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![0i64, 1, 1], [1, 1, 3]), 1);
+/// assert!((metric.value().unwrap() - 0.5).abs() < 1e-9);
+/// ```
 pub fn jaccard_coeff_multi() -> ConfusionMetric {
     ConfusionMetric::new("jaccard_coeff_multi", |m| m.jaccard(Average::Macro)).axis(1)
 }
 
 /// Accuracy over the pixels that are not background in truth. Counterpart: fastai's `foreground_acc`, weighed by pixels rather than by batches.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Metric, foreground_acc};
+/// let mut metric = foreground_acc(0);
+/// // One picture of three pixels in two classes: taken for 0, 1 and 0.
+/// let pred = Tensor::from_vec(vec![0.9f32, 0.2, 0.6, 0.1, 0.8, 0.4], [1, 2, 1, 3]);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![0i64, 1, 1], [1, 1, 3]), 1);
+/// assert!((metric.value().unwrap() - 0.5).abs() < 1e-9);
+/// ```
 pub fn foreground_acc(background: usize) -> ConfusionMetric {
     ConfusionMetric::new("foreground_acc", move |m| {
         let classes = || (0..m.classes()).filter(|c| *c != background);

@@ -130,6 +130,14 @@ fn descending(scores: &[f64]) -> Vec<usize> {
 
 /// Area under the receiver operating characteristic: the chance that a yes is scored above a no, a tie counting half. `None` if
 /// one of them does not occur.
+///
+/// ```
+/// use hardpan_learn::metric::roc_auc_of;
+/// // Of four pairs of a yes and a no, three have the yes first.
+/// let auc = roc_auc_of(&[0.9, 0.6, 0.7, 0.1], &[true, true, false, false]);
+/// assert_eq!(auc, Some(0.75));
+/// assert_eq!(roc_auc_of(&[0.9], &[true]), None);
+/// ```
 pub fn roc_auc_of(scores: &[f64], truths: &[bool]) -> Option<f64> {
     let yes = truths.iter().filter(|t| **t).count() as f64;
     let no = truths.len() as f64 - yes;
@@ -145,6 +153,13 @@ pub fn roc_auc_of(scores: &[f64], truths: &[bool]) -> Option<f64> {
 }
 
 /// Average precision: the precision at each threshold, weighed by the recall it adds. 0 if there is no yes.
+///
+/// ```
+/// use hardpan_learn::metric::average_precision_of;
+/// // The first yes is found at a precision of 1, the second at 2/3.
+/// let ap = average_precision_of(&[0.9, 0.7, 0.6], &[true, false, true]).unwrap();
+/// assert!((ap - (1.0 + 2.0 / 3.0) / 2.0).abs() < 1e-12);
+/// ```
 pub fn average_precision_of(scores: &[f64], truths: &[bool]) -> Option<f64> {
     let yes = truths.iter().filter(|t| **t).count() as f64;
     let (mut sum, mut hits, mut seen) = (0.0, 0.0, 0.0);
@@ -163,26 +178,76 @@ fn rank(name: &'static str, scores: Scores, of: OfColumns) -> RankMetric {
 }
 
 /// Area under the ROC curve of two classes (logits `[N, 2]`, or one logit `[N]`). Counterpart: fastai's `RocAucBinary`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Metric, roc_auc_binary};
+/// let mut metric = roc_auc_binary();
+/// // One logit an item.
+/// let pred = Tensor::from_vec(vec![2f32, -1.0, 0.5], [3]);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![1i64, 0, 0], [3]), 3);
+/// assert!((metric.value().unwrap() - 1.0).abs() < 1e-6);
+/// ```
 pub fn roc_auc_binary() -> RankMetric {
     rank("roc_auc_score", Scores::Binary, roc_auc_of)
 }
 
 /// Mean over classes of the area under the ROC curve of each against the rest, from logits `[N, C]`. Counterpart: fastai's `RocAuc`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Metric, roc_auc};
+/// let mut metric = roc_auc();
+/// // Three items in three classes, each scored highest where it belongs.
+/// let pred = Tensor::eye(3, 3);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![0i64, 1, 2], [3]), 3);
+/// assert!((metric.value().unwrap() - 1.0).abs() < 1e-6);
+/// ```
 pub fn roc_auc() -> RankMetric {
     rank("roc_auc_score", Scores::Classes, roc_auc_of)
 }
 
 /// Mean over labels of the area under the ROC curve, from logits `[N, L]`. Counterpart: fastai's `RocAucMulti`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Metric, roc_auc_multi};
+/// let mut metric = roc_auc_multi();
+/// // Two items with two labels each.
+/// let pred = Tensor::from_vec(vec![2f32, -1.0, 0.5, 1.0], [2, 2]);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![1i64, 0, 0, 1], [2, 2]), 2);
+/// assert!((metric.value().unwrap() - 1.0).abs() < 1e-6);
+/// ```
 pub fn roc_auc_multi() -> RankMetric {
     rank("roc_auc_score", Scores::Labels, roc_auc_of)
 }
 
 /// Average precision of two classes. Counterpart: fastai's `APScoreBinary`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Metric, average_precision_binary};
+/// let mut metric = average_precision_binary();
+/// // One logit an item.
+/// let pred = Tensor::from_vec(vec![2f32, -1.0, 0.5], [3]);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![1i64, 0, 0], [3]), 3);
+/// assert!((metric.value().unwrap() - 1.0).abs() < 1e-6);
+/// ```
 pub fn average_precision_binary() -> RankMetric {
     rank("average_precision_score", Scores::Binary, average_precision_of)
 }
 
 /// Mean over labels of the average precision. Counterpart: fastai's `APScoreMulti`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Metric, average_precision_multi};
+/// let mut metric = average_precision_multi();
+/// // Two items with two labels each.
+/// let pred = Tensor::from_vec(vec![2f32, -1.0, 0.5, 1.0], [2, 2]);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![1i64, 0, 0, 1], [2, 2]), 2);
+/// assert!((metric.value().unwrap() - 1.0).abs() < 1e-6);
+/// ```
 pub fn average_precision_multi() -> RankMetric {
     rank("average_precision_score", Scores::Labels, average_precision_of)
 }
@@ -194,11 +259,30 @@ pub struct BrierScore {
 }
 
 /// Mean squared difference of the probability of class 1 (logits `[N, 2]`, or one logit `[N]`) and the truth. Counterpart: fastai's `BrierScore`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Metric, brier_score};
+/// let mut metric = brier_score();
+/// // The probability of yes is a half for both.
+/// let pred = Tensor::zeros([2]);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![1i64, 0], [2]), 2);
+/// assert!((metric.value().unwrap() - 0.25).abs() < 1e-6);
+/// ```
 pub fn brier_score() -> BrierScore {
     BrierScore { labels: false, sum: RunningMean::default() }
 }
 
 /// As [`brier_score`] over all labels, from logits `[N, L]`. Counterpart: fastai's `BrierScoreMulti`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Metric, brier_score_multi};
+/// let mut metric = brier_score_multi();
+/// let pred = Tensor::zeros([2, 2]);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![1i64, 0, 0, 1], [2, 2]), 2);
+/// assert!((metric.value().unwrap() - 0.25).abs() < 1e-6);
+/// ```
 pub fn brier_score_multi() -> BrierScore {
     BrierScore { labels: true, sum: RunningMean::default() }
 }

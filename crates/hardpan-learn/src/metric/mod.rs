@@ -14,12 +14,14 @@ mod curve;
 mod multilabel;
 mod regression;
 mod text;
+mod value;
 
 pub use confusion::*;
 pub use curve::*;
 pub use multilabel::*;
 pub use regression::*;
 pub use text::*;
+pub use value::{LossMetric, LossPart, ValueMetric};
 
 use hardpan_engine::{DType, Tensor};
 
@@ -33,9 +35,24 @@ pub enum Better {
 }
 
 impl Better {
-    /// What is usual for this name: lower for losses and errors, higher for the rest. As fastai's `TrackerCallback` guesses.
+    /// What is usual for this name: lower for losses and errors (`valid_loss`, `error_rate`, `mse`, `rmse`, `mae`, `msle`, `exp_rmspe`,
+    /// `perplexity`, ...), higher for the rest. fastai's `TrackerCallback` knows `loss` and `error` only.
+    ///
+    /// ```
+    /// use hardpan_learn::metric::Better;
+    /// assert_eq!(Better::of("valid_loss"), Better::Lower);
+    /// assert_eq!(Better::of("rmse"), Better::Lower);
+    /// assert_eq!(Better::of("accuracy"), Better::Higher);
+    /// ```
     pub fn of(name: &str) -> Better {
-        if name.contains("loss") || name.contains("error") { Better::Lower } else { Better::Higher }
+        const LOWER: [&str; 10] =
+            ["mse", "rmse", "mae", "msle", "mape", "rmspe", "perplexity", "brier", "wer", "cer"];
+        let name = name.to_lowercase();
+        let falls = |word: &str| LOWER.contains(&word);
+        match name.contains("loss") || name.contains("error") || name.split('_').any(falls) {
+            true => Better::Lower,
+            false => Better::Higher,
+        }
     }
 
     /// Whether `new` is better than `old` by more than `delta`.
@@ -56,6 +73,39 @@ impl Better {
 }
 
 /// Something measured over all batches of a validation: `P` is what the model gives, `Y` the targets.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::Metric;
+///
+/// /// The largest error of all.
+/// #[derive(Default)]
+/// struct MaxError(Option<Tensor>);
+///
+/// impl Metric<Tensor, Tensor> for MaxError {
+///     fn name(&self) -> &str {
+///         "max_error"
+///     }
+///     fn reset(&mut self) {
+///         self.0 = None;
+///     }
+///     fn accumulate(&mut self, pred: &Tensor, y: &Tensor, _: usize) {
+///         let worst = (pred.detach() - y).abs().amax(..);
+///         self.0 = Some(match self.0.take() {
+///             Some(before) => before.maximum(worst),
+///             None => worst,
+///         });
+///     }
+///     fn value(&self) -> Option<f64> {
+///         self.0.as_ref().map(|t| f64::from(t.item::<f32>()))
+///     }
+/// }
+///
+/// let mut metric = MaxError::default();
+/// metric.accumulate(&Tensor::full([3], 2.0f32), &Tensor::zeros([3]), 3);
+/// metric.accumulate(&Tensor::full([3], 1.0f32), &Tensor::zeros([3]), 3);
+/// assert_eq!(metric.value(), Some(2.0));
+/// ```
 pub trait Metric<P, Y>: Send {
     /// The column's name.
     fn name(&self) -> &str;
@@ -117,6 +167,15 @@ impl<P, Y, F: Fn(&P, &Y) -> Tensor + Send> Metric<P, Y> for Mean<F> {
 }
 
 /// A mean of batch means, each weighed by its items, kept on the device.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::RunningMean;
+/// let mut mean = RunningMean::default();
+/// mean.add(&Tensor::scalar(1f32), 30);
+/// mean.add(&Tensor::scalar(5f32), 10); // a last batch that is smaller
+/// assert_eq!(mean.value(), Some(2.0));
+/// ```
 #[derive(Clone, Default)]
 pub struct RunningMean {
     total: Option<Tensor>,
@@ -144,28 +203,66 @@ impl RunningMean {
 
 /// Share of rows whose largest output is at the label. `pred: [N, C]` or `[.., C]`, labels whole numbers of the shape before
 /// `C`; f32.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::accuracy;
+/// let pred = Tensor::from_vec(vec![0.9f32, 0.1, 0.2, 0.8, 0.6, 0.4], [3, 2]);
+/// let y = Tensor::from_vec(vec![0i64, 1, 1], [3]);
+/// assert!((accuracy(&pred, &y).item::<f32>() - 2.0 / 3.0).abs() < 1e-6);
+/// ```
 pub fn accuracy(pred: &Tensor, y: &Tensor) -> Tensor {
     let hit = pred.detach().argmax(-1).eq(y.to_dtype(DType::I64));
     hit.to_dtype(DType::F32).mean(..)
 }
 
 /// Share of rows whose largest output is not at the label: 1 - [`accuracy`].
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::error_rate;
+/// let pred = Tensor::from_vec(vec![0.9f32, 0.1, 0.2, 0.8, 0.6, 0.4], [3, 2]);
+/// let y = Tensor::from_vec(vec![0i64, 1, 1], [3]);
+/// assert!((error_rate(&pred, &y).item::<f32>() - 1.0 / 3.0).abs() < 1e-6);
+/// ```
 pub fn error_rate(pred: &Tensor, y: &Tensor) -> Tensor {
     1.0f32 - accuracy(pred, y)
 }
 
 /// Mean of squared differences.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::mse;
+/// let (pred, y) = (Tensor::from_vec(vec![1f32, 4.0], [2]), Tensor::from_vec(vec![2f32, 2.0], [2]));
+/// assert_eq!(mse(&pred, &y).item::<f32>(), 2.5);
+/// ```
 pub fn mse(pred: &Tensor, y: &Tensor) -> Tensor {
     let d = pred - y;
     (&d * &d).mean(..)
 }
 
 /// Mean of absolute differences.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::mae;
+/// let (pred, y) = (Tensor::from_vec(vec![1f32, 4.0], [2]), Tensor::from_vec(vec![2f32, 2.0], [2]));
+/// assert_eq!(mae(&pred, &y).item::<f32>(), 1.5);
+/// ```
 pub fn mae(pred: &Tensor, y: &Tensor) -> Tensor {
     (pred - y).abs().mean(..)
 }
 
 /// Mean of squared differences of `ln(1 + x)`. Counterpart: fastai's `msle`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::msle;
+/// // ln(1 + 0) and ln(1 + (e - 1)) are 1 apart.
+/// let (pred, y) = (Tensor::zeros([1]), Tensor::full([1], 1f32.exp() - 1.0));
+/// assert!((msle(&pred, &y).item::<f32>() - 1.0).abs() < 1e-6);
+/// ```
 pub fn msle(pred: &Tensor, y: &Tensor) -> Tensor {
     mse(&pred.log1p(), &y.log1p())
 }
@@ -174,11 +271,31 @@ pub fn msle(pred: &Tensor, y: &Tensor) -> Tensor {
 pub type TensorMean = Mean<fn(&Tensor, &Tensor) -> Tensor>;
 
 /// Root of the mean of squared differences, over all batches. Counterpart: fastai's `rmse`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Metric, rmse};
+/// let mut metric = rmse();
+/// let y = Tensor::from_vec(vec![2f32, 2.0], [2]);
+/// metric.accumulate(&Tensor::from_vec(vec![1f32, 2.0], [2]), &y, 2);
+/// metric.accumulate(&Tensor::from_vec(vec![2f32, 5.0], [2]), &y, 2);
+/// // The root of the mean over both batches: (1 + 0 + 0 + 9) / 4.
+/// assert!((metric.value().unwrap() - 2.5f64.sqrt()).abs() < 1e-6);
+/// ```
 pub fn rmse() -> TensorMean {
     Mean::new("rmse", mse as fn(&Tensor, &Tensor) -> Tensor).then(f64::sqrt)
 }
 
 /// Root of the mean squared share by which `e^pred` misses `e^y`: for predictions of logarithms. Counterpart: fastai's `exp_rmspe`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Metric, exp_rmspe};
+/// let mut metric = exp_rmspe();
+/// // Logarithms of prices: 110 said, 100 paid.
+/// metric.accumulate(&Tensor::full([1], 110f32.ln()), &Tensor::full([1], 100f32.ln()), 1);
+/// assert!((metric.value().unwrap() - 0.1).abs() < 1e-5);
+/// ```
 pub fn exp_rmspe() -> TensorMean {
     fn missed(pred: &Tensor, y: &Tensor) -> Tensor {
         let y = y.exp();
@@ -189,6 +306,15 @@ pub fn exp_rmspe() -> TensorMean {
 }
 
 /// Share of rows whose label is among the `k` largest outputs, as a metric. Counterpart: fastai's `top_k_accuracy` (k 5).
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Metric, top_k_accuracy};
+/// let mut metric = top_k_accuracy(2);
+/// let pred = Tensor::from_vec(vec![3f32, 2.0, 1.0, 3.0, 2.0, 1.0], [2, 3]);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![1i64, 2], [2]), 2);
+/// assert_eq!(metric.value(), Some(0.5));
+/// ```
 pub fn top_k_accuracy(k: usize) -> Mean<impl Fn(&Tensor, &Tensor) -> Tensor + Send> {
     Mean::new(format!("top_{k}_accuracy"), move |pred: &Tensor, y: &Tensor| {
         let best = pred.detach().topk(k.min(pred.size(-1)), -1, true).1;

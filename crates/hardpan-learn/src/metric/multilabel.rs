@@ -66,6 +66,16 @@ type Value = Box<dyn Fn(&[LabelCounts]) -> f64 + Send>;
 
 /// A metric that is a function of the [`LabelCounts`] over all batches: logits `[N, L]` (or probabilities, see
 /// [`probabilities`](MultiLabelMetric::probabilities)) and targets of zeros and ones.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{LabelCounts, Metric, MultiLabelMetric};
+/// let mut metric = MultiLabelMetric::new("missed", |labels: &[LabelCounts]| labels.iter().map(|l| l.false_negative).sum());
+/// // Logits of two items with two labels: given are the first of one, both of the other.
+/// let pred = Tensor::from_vec(vec![2f32, -1.0, 3.0, 1.0], [2, 2]);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![1i64, 0, 0, 1], [2, 2]), 2);
+/// assert!((metric.value().unwrap() - 0.0).abs() < 1e-9);
+/// ```
 pub struct MultiLabelMetric {
     name: String,
     threshold: f64,
@@ -201,6 +211,16 @@ fn all(list: &[LabelCounts]) -> LabelCounts {
 }
 
 /// Share of labels that are right. Counterpart: fastai's `accuracy_multi`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Metric, accuracy_multi};
+/// let mut metric = accuracy_multi();
+/// // Logits of two items with two labels: given are the first of one, both of the other.
+/// let pred = Tensor::from_vec(vec![2f32, -1.0, 3.0, 1.0], [2, 2]);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![1i64, 0, 0, 1], [2, 2]), 2);
+/// assert!((metric.value().unwrap() - 0.75).abs() < 1e-9);
+/// ```
 pub fn accuracy_multi() -> MultiLabelMetric {
     MultiLabelMetric::new("accuracy_multi", |l| {
         let c = all(l);
@@ -209,6 +229,16 @@ pub fn accuracy_multi() -> MultiLabelMetric {
 }
 
 /// Share of labels that are wrong. Counterpart: fastai's `HammingLossMulti`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Metric, hamming_loss_multi};
+/// let mut metric = hamming_loss_multi();
+/// // Logits of two items with two labels: given are the first of one, both of the other.
+/// let pred = Tensor::from_vec(vec![2f32, -1.0, 3.0, 1.0], [2, 2]);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![1i64, 0, 0, 1], [2, 2]), 2);
+/// assert!((metric.value().unwrap() - 0.25).abs() < 1e-9);
+/// ```
 pub fn hamming_loss_multi() -> MultiLabelMetric {
     MultiLabelMetric::new("hamming_loss", |l| {
         let c = all(l);
@@ -217,26 +247,76 @@ pub fn hamming_loss_multi() -> MultiLabelMetric {
 }
 
 /// Counterpart: fastai's `PrecisionMulti`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Average, Metric, precision_multi};
+/// let mut metric = precision_multi(Average::Micro);
+/// // Logits of two items with two labels: given are the first of one, both of the other.
+/// let pred = Tensor::from_vec(vec![2f32, -1.0, 3.0, 1.0], [2, 2]);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![1i64, 0, 0, 1], [2, 2]), 2);
+/// assert!((metric.value().unwrap() - 2.0 / 3.0).abs() < 1e-9);
+/// ```
 pub fn precision_multi(average: Average) -> MultiLabelMetric {
     averaging("precision_score", average, LabelCounts::precision)
 }
 
 /// Counterpart: fastai's `RecallMulti`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Average, Metric, recall_multi};
+/// let mut metric = recall_multi(Average::Micro);
+/// // Logits of two items with two labels: given are the first of one, both of the other.
+/// let pred = Tensor::from_vec(vec![2f32, -1.0, 3.0, 1.0], [2, 2]);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![1i64, 0, 0, 1], [2, 2]), 2);
+/// assert!((metric.value().unwrap() - 1.0).abs() < 1e-9);
+/// ```
 pub fn recall_multi(average: Average) -> MultiLabelMetric {
     averaging("recall_score", average, LabelCounts::recall)
 }
 
 /// Counterpart: fastai's `F1ScoreMulti`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Average, Metric, f1_multi};
+/// let mut metric = f1_multi(Average::Micro);
+/// // Logits of two items with two labels: given are the first of one, both of the other.
+/// let pred = Tensor::from_vec(vec![2f32, -1.0, 3.0, 1.0], [2, 2]);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![1i64, 0, 0, 1], [2, 2]), 2);
+/// assert!((metric.value().unwrap() - 0.8).abs() < 1e-9);
+/// ```
 pub fn f1_multi(average: Average) -> MultiLabelMetric {
     averaging("f1_score", average, |c| c.f_beta(1.0))
 }
 
 /// Counterpart: fastai's `FBetaMulti`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Average, Metric, fbeta_multi};
+/// let mut metric = fbeta_multi(2.0, Average::Micro);
+/// // Logits of two items with two labels: given are the first of one, both of the other.
+/// let pred = Tensor::from_vec(vec![2f32, -1.0, 3.0, 1.0], [2, 2]);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![1i64, 0, 0, 1], [2, 2]), 2);
+/// assert!((metric.value().unwrap() - 10.0 / 11.0).abs() < 1e-9);
+/// ```
 pub fn fbeta_multi(beta: f64, average: Average) -> MultiLabelMetric {
     averaging("fbeta_score", average, move |c| c.f_beta(beta))
 }
 
 /// Counterpart: fastai's `JaccardMulti`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Average, Metric, jaccard_multi};
+/// let mut metric = jaccard_multi(Average::Micro);
+/// // Logits of two items with two labels: given are the first of one, both of the other.
+/// let pred = Tensor::from_vec(vec![2f32, -1.0, 3.0, 1.0], [2, 2]);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![1i64, 0, 0, 1], [2, 2]), 2);
+/// assert!((metric.value().unwrap() - 2.0 / 3.0).abs() < 1e-9);
+/// ```
 pub fn jaccard_multi(average: Average) -> MultiLabelMetric {
     averaging("jaccard_score", average, LabelCounts::jaccard)
 }

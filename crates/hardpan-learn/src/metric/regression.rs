@@ -86,26 +86,60 @@ impl Metric<Tensor, Tensor> for MomentMetric {
     }
 }
 
+/// The share of `total` that is not `left`, where nothing left is all, and something left of nothing is none.
+pub(crate) fn explained(left: f64, total: f64) -> f64 {
+    match (left, total) {
+        (0.0, _) => 1.0,
+        (_, 0.0) => 0.0,
+        _ => 1.0 - left / total,
+    }
+}
+
 fn of(name: &'static str, value: fn(&Statistics) -> f64) -> MomentMetric {
     MomentMetric { name, moments: Moments::default(), value }
 }
 
 /// 1 - squared error / variance of the targets. Counterpart: fastai's `R2Score`, scikit-learn's `r2_score` of all numbers together.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Metric, r2_score};
+/// let mut metric = r2_score();
+/// let (pred, y) = (Tensor::from_vec(vec![1f32, 2.0, 4.0], [3]), Tensor::from_vec(vec![1f32, 2.0, 3.0], [3]));
+/// metric.accumulate(&pred, &y, 3);
+/// assert!((metric.value().unwrap() - 0.5).abs() < 1e-6);
+/// ```
 pub fn r2_score() -> MomentMetric {
     of("r2_score", |s| {
         let squares = s.ee + s.n * s.mean_error * s.mean_error;
-        if s.yy == 0.0 { if squares == 0.0 { 1.0 } else { 0.0 } } else { 1.0 - squares / s.yy }
+        explained(squares, s.yy)
     })
 }
 
 /// 1 - variance of the error / variance of the targets. Counterpart: fastai's `ExplainedVariance`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Metric, explained_variance};
+/// let mut metric = explained_variance();
+/// let (pred, y) = (Tensor::from_vec(vec![2f32, 3.0, 4.0], [3]), Tensor::from_vec(vec![1f32, 2.0, 3.0], [3]));
+/// metric.accumulate(&pred, &y, 3);
+/// assert!((metric.value().unwrap() - 1.0).abs() < 1e-6);
+/// ```
 pub fn explained_variance() -> MomentMetric {
-    of("explained_variance_score", |s| {
-        if s.yy == 0.0 { if s.ee == 0.0 { 1.0 } else { 0.0 } } else { 1.0 - s.ee / s.yy }
-    })
+    of("explained_variance_score", |s| explained(s.ee, s.yy))
 }
 
 /// The linear correlation of predictions and targets. Counterpart: fastai's `PearsonCorrCoef`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Metric, pearson_corrcoef};
+/// let mut metric = pearson_corrcoef();
+/// let (pred, y) = (Tensor::from_vec(vec![3f32, 5.0, 7.0], [3]), Tensor::from_vec(vec![1f32, 2.0, 3.0], [3]));
+/// metric.accumulate(&pred, &y, 3);
+/// assert!((metric.value().unwrap() - 1.0).abs() < 1e-6);
+/// ```
 pub fn pearson_corrcoef() -> MomentMetric {
     of("pearsonr", |s| s.py / (s.pp * s.yy).sqrt())
 }
@@ -118,6 +152,15 @@ pub struct SpearmanCorrCoef {
 }
 
 /// See [`SpearmanCorrCoef`].
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Metric, spearman_corrcoef};
+/// let mut metric = spearman_corrcoef();
+/// let (pred, y) = (Tensor::from_vec(vec![1f32, 10.0, 100.0], [3]), Tensor::from_vec(vec![1f32, 2.0, 3.0], [3]));
+/// metric.accumulate(&pred, &y, 3);
+/// assert!((metric.value().unwrap() - 1.0).abs() < 1e-6);
+/// ```
 pub fn spearman_corrcoef() -> SpearmanCorrCoef {
     SpearmanCorrCoef::default()
 }

@@ -5,6 +5,15 @@ use hardpan_engine::{DType, Tensor};
 use std::collections::HashMap;
 
 /// `e` to the mean loss. Counterpart: fastai's `Perplexity`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Metric, Perplexity};
+/// // A loss of ln 8: as unsure as between eight words.
+/// let mut metric = Perplexity::new(|_: &Tensor, _: &Tensor| Tensor::scalar(8f32.ln()));
+/// metric.accumulate(&Tensor::zeros([2]), &Tensor::zeros([2]), 2);
+/// assert!((metric.value().unwrap() - 8.0).abs() < 1e-5);
+/// ```
 pub struct Perplexity<F> {
     loss: Mean<F>,
 }
@@ -74,6 +83,17 @@ pub fn corpus_bleu(pairs: &[(Vec<i64>, Vec<i64>)]) -> f64 {
 
 /// [`corpus_bleu`] of logits `[N, T, V]` (the likeliest token at each place) and tokens `[N, S]`. A sequence ends before its first padding
 /// token; that of the target where the target ends, if the model has no end of its own. Counterpart: fastai's `CorpusBLEUMetric`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{CorpusBleu, Metric};
+/// let mut metric = CorpusBleu::new(0);
+/// // Five tokens of six, each the likeliest where it should be.
+/// let tokens = Tensor::from_vec(vec![1i64, 2, 3, 4, 5], [1, 5]);
+/// let logits = tokens.unsqueeze(-1).eq(Tensor::iota(6)).to_dtype(hardpan_engine::DType::F32);
+/// metric.accumulate(&logits, &tokens, 1);
+/// assert!((metric.value().unwrap() - 1.0).abs() < 1e-9);
+/// ```
 pub struct CorpusBleu {
     padding: i64,
     kept: Vec<(Tensor, Tensor)>,

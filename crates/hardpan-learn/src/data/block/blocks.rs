@@ -99,6 +99,16 @@ pub(super) fn listing(names: &[String]) -> String {
 pub struct Category(pub usize);
 
 /// One of several classes, given by its name. Batches are `[N]` of i64. Counterpart: fastai's `CategoryBlock`.
+///
+/// ```
+/// use hardpan_learn::data::block::{Block, Category, CategoryBlock};
+/// let block = CategoryBlock::with_vocab(["cat", "dog"]);
+/// assert_eq!(block.encode("dog".to_owned())?, Category(1));
+/// assert!(block.encode("cow".to_owned()).is_err());
+/// let y = block.collate(vec![Category(1), Category(0)])?;
+/// assert_eq!(y.to_vec::<i64>(), [1, 0]);
+/// # Ok::<(), hardpan_learn::data::block::BoxError>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct CategoryBlock {
     vocab: Vec<String>,
@@ -193,6 +203,15 @@ pub struct MultiCategory(pub Vec<usize>);
 
 /// Any number of several classes. Batches are `[N, classes]` of f32, 1 where a class applies. Counterpart: fastai's
 /// `MultiCategoryBlock`.
+///
+/// ```
+/// use hardpan_learn::data::block::{Block, MultiCategoryBlock};
+/// let block = MultiCategoryBlock::with_vocab(["clear", "road", "water"]);
+/// let item = block.encode(vec!["water".to_owned(), "clear".to_owned()])?;
+/// let y = block.collate(vec![item])?;
+/// assert_eq!((y.shape(), y.to_vec::<f32>()), (&[1, 3][..], vec![1.0, 0.0, 1.0]));
+/// # Ok::<(), hardpan_learn::data::block::BoxError>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct MultiCategoryBlock {
     vocab: Vec<String>,
@@ -280,6 +299,14 @@ impl Block for MultiCategoryBlock {
 pub struct Values(pub Vec<f32>);
 
 /// Numbers, equally many for each item. Batches are `[N, numbers]` of f32. Counterpart: fastai's `RegressionBlock`.
+///
+/// ```
+/// use hardpan_learn::data::block::{Block, RegressionBlock};
+/// let block = RegressionBlock::new();
+/// let items = vec![block.encode(vec![1.0, 2.0])?, block.encode(vec![3.0, 4.0])?];
+/// assert_eq!(block.collate(items)?.shape(), [2, 2]);
+/// # Ok::<(), hardpan_learn::data::block::BoxError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RegressionBlock;
 

@@ -22,6 +22,19 @@ type GetItems<I> = Box<dyn Fn(&Path) -> Result<Vec<I>, BoxError> + Send + Sync>;
 /// How a data set is read: see the [module](super).
 ///
 /// `I` is what an item is known by: a path, a row of a table, anything.
+///
+/// ```
+/// use hardpan_learn::data::block::{CategoryBlock, DataBlock, EndSplitter, RegressionBlock};
+/// let data = DataBlock::new(RegressionBlock::new(), CategoryBlock::new())
+///     .get_x(|n: &u32| Ok(vec![*n as f32]))
+///     .get_y(|n| Ok(if n % 2 == 0 { "even" } else { "odd" }.to_owned()))
+///     .splitter(EndSplitter::last(0.25))
+///     .datasets_of((0..40).collect())?;
+/// let loaders = data.loaders(10)?;
+/// assert_eq!(loaders.train.one_batch()?.0.shape(), [10, 1]);
+/// assert_eq!(loaders.valid.unwrap().items(), 10);
+/// # Ok::<(), hardpan_learn::data::DataError>(())
+/// ```
 pub struct DataBlock<I, X: Block, Y: Block> {
     pub(super) x: X,
     pub(super) y: Y,

@@ -7,6 +7,12 @@ use std::path::{Path, PathBuf};
 
 /// The name of the directory that a file is in. Counterpart: fastai's `parent_label`.
 ///
+/// ```
+/// use hardpan_learn::data::block::parent_label;
+/// assert_eq!(parent_label(&"pets/cat/1.png".into())?, "cat");
+/// # Ok::<(), hardpan_learn::data::block::BoxError>(())
+/// ```
+///
 /// # Errors
 /// If the path has no such part.
 #[allow(clippy::ptr_arg)] // so that it fits `get_y` of items that are paths

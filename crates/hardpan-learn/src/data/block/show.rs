@@ -10,6 +10,13 @@ pub enum Mark {
 }
 
 /// What is shown for an item.
+///
+/// ```
+/// use hardpan_learn::data::block::{Mark, Shown};
+/// assert_eq!(Shown::Text("cat".to_owned()).text(), "cat");
+/// let marks = vec![Mark::Point([3.0, 4.0])];
+/// assert_eq!(Shown::Marks { width: 8, height: 8, marks }.text(), "(3.0, 4.0)");
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Shown {
     /// A picture: `[height, width, channels]` bytes, 1 or 3 channels.

@@ -7,6 +7,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// Numbers of the items for training and for validation.
+///
+/// ```
+/// use hardpan_learn::data::block::{RandomSplitter, Splitter};
+/// let split = RandomSplitter::new(0.2, 42).split(&["a", "b", "c", "d", "e"]).unwrap();
+/// assert_eq!((split.train.len(), split.valid.len()), (4, 1)); // numbers of items
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Split {
     /// To learn from.
@@ -48,6 +54,15 @@ fn check_fraction(fraction: f64) {
 }
 
 /// A random part, the same for the same seed. Counterpart: fastai's `RandomSplitter` (`valid_pct=0.2`).
+///
+/// ```
+/// use hardpan_learn::data::block::{RandomSplitter, Splitter};
+/// let items: Vec<usize> = (0..100).collect();
+/// let split = RandomSplitter::new(0.2, 42).split(&items)?;
+/// assert_eq!((split.train.len(), split.valid.len()), (80, 20));
+/// assert_eq!(split.valid, RandomSplitter::new(0.2, 42).split(&items)?.valid);
+/// # Ok::<(), hardpan_learn::data::block::BoxError>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct RandomSplitter {
     fraction: f64,
@@ -123,6 +138,13 @@ impl<I> Splitter<I> for StratifiedSplitter<I> {
 }
 
 /// The items with these numbers are for validation. Counterpart: fastai's `IndexSplitter`.
+///
+/// ```
+/// use hardpan_learn::data::block::{IndexSplitter, Splitter};
+/// let split = IndexSplitter(vec![1, 3]).split(&["a", "b", "c", "d"])?;
+/// assert_eq!((split.train, split.valid), (vec![0, 2], vec![1, 3]));
+/// # Ok::<(), hardpan_learn::data::block::BoxError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct IndexSplitter(pub Vec<usize>);
 
@@ -138,6 +160,14 @@ impl<I> Splitter<I> for IndexSplitter {
 }
 
 /// The last part (or the first) is for validation: for what has an order, such as time. Counterpart: fastai's `EndSplitter`.
+///
+/// ```
+/// use hardpan_learn::data::block::{EndSplitter, Splitter};
+/// // The last days are the ones to be foretold.
+/// let split = EndSplitter::last(0.25).split(&["mon", "tue", "wed", "thu"])?;
+/// assert_eq!((split.train, split.valid), (vec![0, 1, 2], vec![3]));
+/// # Ok::<(), hardpan_learn::data::block::BoxError>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct EndSplitter {
     fraction: f64,
@@ -174,6 +204,13 @@ impl<I> Splitter<I> for EndSplitter {
 
 /// By the name of the directory two levels above the file: `train/cat/1.jpg`. Items in neither are left out. Counterpart:
 /// fastai's `GrandparentSplitter`.
+///
+/// ```
+/// use hardpan_learn::data::block::{GrandparentSplitter, Splitter};
+/// let split = GrandparentSplitter::default().split(&["train/cat/1.png", "valid/cat/2.png"])?;
+/// assert_eq!((split.train, split.valid), (vec![0], vec![1]));
+/// # Ok::<(), hardpan_learn::data::block::BoxError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct GrandparentSplitter {
     train: Vec<String>,
@@ -214,6 +251,13 @@ impl<P: AsRef<Path>> Splitter<P> for GrandparentSplitter {
 }
 
 /// Items for which a function says so are for validation. Counterpart: fastai's `FuncSplitter`.
+///
+/// ```
+/// use hardpan_learn::data::block::{FunctionSplitter, Splitter};
+/// let split = FunctionSplitter(|n: &i32| *n > 10).split(&[5, 50, 7])?;
+/// assert_eq!((split.train, split.valid), (vec![0, 2], vec![1]));
+/// # Ok::<(), hardpan_learn::data::block::BoxError>(())
+/// ```
 pub struct FunctionSplitter<F>(pub F);
 
 impl<I, F: Fn(&I) -> bool + Send + Sync> Splitter<I> for FunctionSplitter<F> {
@@ -223,6 +267,13 @@ impl<I, F: Fn(&I) -> bool + Send + Sync> Splitter<I> for FunctionSplitter<F> {
 }
 
 /// Items whose place in a list is true are for validation. Counterpart: fastai's `MaskSplitter`.
+///
+/// ```
+/// use hardpan_learn::data::block::{MaskSplitter, Splitter};
+/// let split = MaskSplitter(vec![false, true, false]).split(&["a", "b", "c"])?;
+/// assert_eq!((split.train, split.valid), (vec![0, 2], vec![1]));
+/// # Ok::<(), hardpan_learn::data::block::BoxError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct MaskSplitter(pub Vec<bool>);
 
@@ -295,6 +346,14 @@ impl Splitter<Row> for ColumnSplitter {
 }
 
 /// Random parts of these sizes; the rest is left out. Counterpart: fastai's `RandomSubsetSplitter`.
+///
+/// ```
+/// use hardpan_learn::data::block::{RandomSubsetSplitter, Splitter};
+/// let items: Vec<usize> = (0..1000).collect();
+/// let split = RandomSubsetSplitter::new(0.1, 0.05, 42).split(&items)?;
+/// assert_eq!((split.train.len(), split.valid.len()), (100, 50));
+/// # Ok::<(), hardpan_learn::data::block::BoxError>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct RandomSubsetSplitter {
     train: f64,
