@@ -66,7 +66,7 @@ fn attributes_in_the_wrong_place() {
     let said = error("enum Net { #[module(skip)] A(Linear) }");
     assert_eq!(said, "#[module(...)] goes on the variant's fields, not on the variant");
     let said = error("#[module(skip)] struct Net { a: Linear }");
-    assert_eq!(said, "expected `crate = \"path\"` (other attributes go on fields)");
+    assert_eq!(said, "expected `role = ...` or `crate = \"path\"` (other attributes go on fields)");
     let said = error("#[module(crate = \"not a path\")] struct Net { a: Linear }");
     assert!(said.contains("unexpected token"), "{said}");
 }
