@@ -1,8 +1,8 @@
 //! Initial values of weights.
 //!
-//! Layers here start with [`Init::KaimingNormal`] and zero biases: with it a signal keeps its size through many layers of ReLUs.
-//! PyTorch's default for linear and convolution layers shrinks it (Kaiming uniform with `a = sqrt(5)`, a leftover of 2014); it can
-//! be asked for by name, [`Init::PyTorch`]. All draws come from the generator that `hardpan_engine::manual_seed` seeds.
+//! Linear layers and convolutions here start with [`Init::KaimingNormal`] and zero biases: with it a signal keeps its size through many
+//! layers of ReLUs. PyTorch's default shrinks it (Kaiming uniform with `a = sqrt(5)`, a leftover of 2014); it can be asked for by name,
+//! [`Init::PyTorch`]. All draws come from the generator that `hardpan_engine::manual_seed` seeds.
 //!
 //! ```
 //! use hardpan_nn::init::{Init, fan_in_and_fan_out};

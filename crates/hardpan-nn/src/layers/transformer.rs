@@ -141,7 +141,8 @@ impl TransformerConfig {
 
 /// Self attention and a feed-forward part, each added to what comes in and normalized.
 ///
-/// Keys: `self_attn.*`, `linear1.*`, `linear2.*`, `norm1.*`, `norm2.*`. Counterpart: `torch.nn.TransformerEncoderLayer`.
+/// Keys: `self_attn.*`, `linear1.*`, `linear2.*`, `norm1.*`, `norm2.*`. Counterpart: `torch.nn.TransformerEncoderLayer`, whose linear maps start
+/// as single ones do; here they start Xavier-uniform with biases of zero, as in a whole `torch.nn.Transformer`.
 ///
 /// ```
 /// use hardpan_engine::Tensor;
@@ -270,7 +271,7 @@ impl Forward for TransformerEncoder {
 /// Self attention, attention to a memory, and a feed-forward part, each added to what comes in and normalized.
 ///
 /// Keys: `self_attn.*`, `multihead_attn.*`, `linear1.*`, `linear2.*`, `norm1.*`, `norm2.*`, `norm3.*`.
-/// Counterpart: `torch.nn.TransformerDecoderLayer`.
+/// Counterpart: `torch.nn.TransformerDecoderLayer`; for the start see [`TransformerEncoderLayer`].
 ///
 /// ```
 /// use hardpan_engine::Tensor;

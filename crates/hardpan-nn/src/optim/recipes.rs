@@ -75,7 +75,7 @@ macro_rules! settings {
         }
 
         impl $name {
-            /// With this learning rate, and PyTorch's defaults otherwise.
+            /// With this learning rate, and the defaults otherwise.
             pub fn new(lr: f64) -> $name {
                 $name { lr, ..$name::default() }
             }
