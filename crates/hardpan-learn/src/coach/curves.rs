@@ -122,7 +122,7 @@ where
             .evidence("highest training loss", course.highest)
             .evidence("training loss at the end", course.last);
         match found {
-            Some(rate) => finding.evidence("lr_find suggests", rate),
+            Some(rate) => finding.evidence("the rate finder suggests", rate),
             None => finding,
         }
     };
