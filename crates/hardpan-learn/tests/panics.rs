@@ -171,6 +171,16 @@ fn a_loader_that_panics_ends_the_run_likewise() {
     assert_eq!(resumed(&file), want);
 }
 
+/// A line that learns from these batches; with a checkpoint where something may break.
+fn learner_of(loader: DataLoader<Tensor, Tensor>, checkpoint: Option<&Path>) -> Learner<Linear> {
+    let loaders = DataLoaders::train_only(loader.shuffle(7));
+    let mut learn = Learner::new(loaders, Linear::new(3, 3, 1), mse).silent();
+    if let Some(file) = checkpoint {
+        learn.add_callback(Checkpoint::new(file).every(Duration::from_secs(3600)));
+    }
+    learn
+}
+
 #[test]
 fn a_worker_that_panics_ends_the_run_with_its_message_and_the_checkpoint_saved() {
     struct Cursed(TensorDataset<Tensor, Tensor>, Arc<AtomicUsize>);
@@ -189,13 +199,10 @@ fn a_worker_that_panics_ends_the_run_with_its_message_and_the_checkpoint_saved()
     let file = dir.path().join("run.checkpoint");
     let make = |fuse: usize, checkpoint: bool| {
         let data = Cursed(line_data(1, 24), Arc::new(AtomicUsize::new(fuse)));
-        let train = DataLoader::new(data, 4).unwrap().shuffle(7).workers(2);
-        let mut learn =
-            Learner::new(DataLoaders::train_only(train), Linear::new(3, 3, 1), mse).silent();
-        if checkpoint {
-            learn.add_callback(Checkpoint::new(&file).every(Duration::from_secs(3600)));
-        }
-        learn
+        learner_of(
+            DataLoader::new(data, 4).unwrap().workers(2),
+            checkpoint.then_some(file.as_path()),
+        )
     };
     let mut whole = make(0, false);
     whole.fit(3, 0.1).unwrap();
@@ -230,13 +237,7 @@ fn data_that_cannot_be_read_leaves_a_checkpoint_too() {
     let file = dir.path().join("run.checkpoint");
     let make = |fuse: usize, checkpoint: bool| {
         let data = Broken(line_data(1, 24), Arc::new(AtomicUsize::new(fuse)));
-        let train = DataLoader::new(data, 4).unwrap().shuffle(7);
-        let mut learn =
-            Learner::new(DataLoaders::train_only(train), Linear::new(3, 3, 1), mse).silent();
-        if checkpoint {
-            learn.add_callback(Checkpoint::new(&file).every(Duration::from_secs(3600)));
-        }
-        learn
+        learner_of(DataLoader::new(data, 4).unwrap(), checkpoint.then_some(file.as_path()))
     };
     let mut whole = make(0, false);
     whole.fit(2, 0.1).unwrap();

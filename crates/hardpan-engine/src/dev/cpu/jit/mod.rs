@@ -105,6 +105,11 @@ fn choice() -> Use {
     })
 }
 
+/// Whether this process generates code at all.
+pub fn is_on() -> bool {
+    cfg!(target_arch = "x86_64") && choice() != Use::Off
+}
+
 /// The code of a program, made when it pays.
 #[derive(Default)]
 pub struct Lazy {

@@ -473,7 +473,8 @@ impl Lower<'_> {
             .count();
         let pressure = count4 + 2 * count8;
         // Strips of columns are better small: each is read again and again while it is in the first cache.
-        let coded = matches!(self.layout, Layout::Flat | Layout::Rows)
+        let coded = jit::is_on()
+            && matches!(self.layout, Layout::Flat | Layout::Rows)
             && is_coded(full_steps, &phases, &self.values);
         let lanes = match pressure {
             // Values stay in the processor's registers, and what a block costs beside them should not show.
