@@ -3,18 +3,21 @@
 //! Each takes a tuple: `loss.forward(&(prediction, target))`. All but a few have [`Reduction`]s: the mean (default), the sum, or
 //! one value for each element. [`Decode`] says what a prediction means under a loss.
 
+mod ctc;
 mod decode;
 mod focal;
 mod linear;
 
+pub use ctc::CTCLoss;
 pub use decode::Decode;
 use decode::class_dim;
 pub use focal::{BinaryFocalLoss, DiceLoss, FocalLoss};
 pub use linear::LinearCrossEntropyLoss;
+pub use three::TripletMarginWithDistanceLoss;
 
 use crate::{Buffer, Forward, Module};
+use hardpan_engine::Tensor;
 use hardpan_engine::functional::{self as f, Reduction};
-use hardpan_engine::{DType, Tensor};
 
 /// The setter all losses with a plain reduction share.
 macro_rules! reduction {
@@ -29,6 +32,9 @@ macro_rules! reduction {
         }
     };
 }
+
+// After the macro, which it uses.
+mod three;
 
 /// `x` with its classes in dimension 1 (where the functions want them), and the target in the order that follows. With classes last,
 /// every other place becomes an item, which moves nothing in memory.
@@ -776,214 +782,5 @@ impl Forward<(Tensor, Tensor)> for PairwiseDistance {
     #[track_caller]
     fn forward(&self, (a, b): &(Tensor, Tensor)) -> Tensor {
         f::pairwise_distance(a, b, self.p, self.eps, self.keepdim)
-    }
-}
-
-/// Connectionist temporal classification. `loss.of(log_probabilities [T, N, C], targets, input_lengths, target_lengths)`.
-/// Counterpart: `torch.nn.CTCLoss`; Graves et al. 2006.
-///
-/// ```
-/// use hardpan_engine::Tensor;
-/// use hardpan_nn::{CTCLoss, Forward};
-/// // One step, two classes as likely: label 1 has probability 1/2.
-/// let log_probabilities = Tensor::zeros([1, 1, 2]) - 2f32.ln();
-/// let labels = Tensor::from_slice(&[1i64], [1, 1]);
-/// let loss = CTCLoss::new().forward(&(log_probabilities.clone(), labels.clone()));
-/// assert!((loss.item::<f32>() - 2f32.ln()).abs() < 1e-6);
-/// let same = CTCLoss::new().of(&log_probabilities, &labels, &[1], &[1]);
-/// assert_eq!(same.item::<f32>(), loss.item::<f32>());
-/// ```
-#[derive(Module, Clone, Debug, Default)]
-pub struct CTCLoss {
-    #[module(skip)]
-    options: f::CtcOptions,
-}
-
-impl CTCLoss {
-    /// The mean, class 0 for nothing.
-    pub fn new() -> CTCLoss {
-        CTCLoss::default()
-    }
-
-    /// The class that stands for nothing. Default 0.
-    #[must_use]
-    pub fn blank(mut self, class: usize) -> CTCLoss {
-        self.options.blank = class;
-        self
-    }
-
-    /// Mean, sum, or neither. Default: the mean.
-    #[must_use]
-    pub fn reduction(mut self, reduction: Reduction) -> CTCLoss {
-        self.options.reduction = reduction;
-        self
-    }
-
-    /// Whether infinite losses count as 0. Default no.
-    #[must_use]
-    pub fn zero_infinity(mut self, zero: bool) -> CTCLoss {
-        self.options.zero_infinity = zero;
-        self
-    }
-
-    /// The loss; see `functional::ctc_loss`.
-    #[track_caller]
-    pub fn of(
-        &self,
-        log_probabilities: &Tensor,
-        targets: &Tensor,
-        input_lengths: &[usize],
-        target_lengths: &[usize],
-    ) -> Tensor {
-        f::ctc_loss(log_probabilities, targets, input_lengths, target_lengths, self.options)
-    }
-}
-
-/// Log-probabilities `[T, N, C]` (or `[T, C]`) and labels (i64) `[N, S]` (or `[S]`), those shorter than S filled up with -1 as
-/// [`decodes`](Decode::decodes) gives them; every input has all T steps. Reads the labels. What a learner's loss takes.
-impl Forward<(Tensor, Tensor)> for CTCLoss {
-    type Output = Tensor;
-    #[track_caller]
-    fn forward(&self, (log_probabilities, labels): &(Tensor, Tensor)) -> Tensor {
-        let items = if log_probabilities.rank() == 3 { log_probabilities.size(1) } else { 1 };
-        assert!(
-            labels.rank() + 1 == log_probabilities.rank()
-                && (labels.rank() < 2 || labels.size(0) == items),
-            "CTCLoss: log-probabilities [T, N, C] and labels [N, S], or both without N, were expected, got shapes {:?} and {:?}",
-            log_probabilities.shape(),
-            labels.shape()
-        );
-        let longest = labels.size(-1);
-        let all = labels.to_dtype(DType::I64).to_vec::<i64>();
-        let length = |n: usize| {
-            let own = &all[n * longest..(n + 1) * longest];
-            let length = own.iter().position(|l| *l < 0).unwrap_or(longest);
-            assert!(
-                own[length..].iter().all(|l| *l < 0),
-                "CTCLoss: the labels of item {n} go on after -1, which ends them: {own:?}"
-            );
-            length
-        };
-        let target_lengths: Vec<usize> = (0..items).map(length).collect();
-        // What fills up is not read.
-        let inputs = vec![log_probabilities.size(0); items];
-        self.of(log_probabilities, &labels.maximum(0), &inputs, &target_lengths)
-    }
-}
-
-/// As [`of`](CTCLoss::of), with the lengths as tensors (i64, `[N]`): `(targets, input_lengths, target_lengths)` is the target. Reads them.
-impl Forward<(Tensor, (Tensor, Tensor, Tensor))> for CTCLoss {
-    type Output = Tensor;
-    #[track_caller]
-    fn forward(
-        &self,
-        (x, (targets, inputs, lengths)): &(Tensor, (Tensor, Tensor, Tensor)),
-    ) -> Tensor {
-        let numbers = |t: &Tensor| -> Vec<usize> {
-            let read = t.to_dtype(DType::I64).to_vec::<i64>();
-            read.into_iter().map(|n| usize::try_from(n).unwrap_or(usize::MAX)).collect()
-        };
-        self.of(x, targets, &numbers(inputs), &numbers(lengths))
-    }
-}
-
-/// Losses of three tensors as a learner calls them: with what the model gives, and the target.
-macro_rules! as_prediction_and_target {
-    ($($(#[$doc:meta])* $name:ident: $p:ty, $y:ty = |$pred:pat_param, $target:pat_param| $three:expr;)*) => {$(
-        $(#[$doc])*
-        impl Forward<($p, $y)> for $name {
-            type Output = Tensor;
-            #[track_caller]
-            fn forward(&self, ($pred, $target): &($p, $y)) -> Tensor {
-                Forward::<(Tensor, Tensor, Tensor)>::forward(self, &$three)
-            }
-        }
-    )*};
-}
-
-as_prediction_and_target! {
-    /// A prediction `(x1, x2)` and the target.
-    MarginRankingLoss: (Tensor, Tensor), Tensor = |(a, b), y| (a.clone(), b.clone(), y.clone());
-    /// A prediction `(x1, x2)` and the target.
-    CosineEmbeddingLoss: (Tensor, Tensor), Tensor = |(a, b), y| (a.clone(), b.clone(), y.clone());
-    /// A prediction `(mean, variance)` and the target.
-    GaussianNLLLoss: (Tensor, Tensor), Tensor = |(mean, var), y| (mean.clone(), y.clone(), var.clone());
-    /// A prediction `(anchor, positive, negative)`, which needs no target.
-    TripletMarginLoss: (Tensor, Tensor, Tensor), () = |three, ()| three.clone();
-    /// A prediction `(anchor, positive, negative)`, which needs no target.
-    TripletMarginWithDistanceLoss: (Tensor, Tensor, Tensor), () = |three, ()| three.clone();
-}
-
-/// Of two tensors of rows.
-type Distance = Box<dyn Fn(&Tensor, &Tensor) -> Tensor + Send + Sync>;
-
-/// As [`TripletMarginLoss`] with any distance. Counterpart: `torch.nn.TripletMarginWithDistanceLoss`.
-/// Takes `(anchor, positive, negative)`, whose distances are `[N]`.
-///
-/// ```
-/// use hardpan_engine::Tensor;
-/// use hardpan_nn::{Forward, TripletMarginWithDistanceLoss};
-/// let loss = TripletMarginWithDistanceLoss::new(|a, b| (a - b).abs().sum(1)).margin(4.0);
-/// let pair = (Tensor::from_slice(&[0f32], [1, 1]), Tensor::from_slice(&[1f32], [1, 1]), Tensor::from_slice(&[3f32], [1, 1]));
-/// assert!((loss.forward(&pair).item::<f32>() - 2.0).abs() < 1e-6);
-/// ```
-#[derive(Module)]
-pub struct TripletMarginWithDistanceLoss {
-    #[module(skip)]
-    reduction: Reduction,
-    distance: Distance,
-    margin: f64,
-    swap: bool,
-}
-reduction!(TripletMarginWithDistanceLoss);
-
-impl TripletMarginWithDistanceLoss {
-    /// With this distance of rows; margin 1.
-    pub fn new(
-        distance: impl Fn(&Tensor, &Tensor) -> Tensor + Send + Sync + 'static,
-    ) -> TripletMarginWithDistanceLoss {
-        TripletMarginWithDistanceLoss {
-            reduction: Reduction::Mean,
-            distance: Box::new(distance),
-            margin: 1.0,
-            swap: false,
-        }
-    }
-
-    /// How much farther the negative should be. Default 1.
-    #[must_use]
-    pub fn margin(mut self, margin: f64) -> TripletMarginWithDistanceLoss {
-        self.margin = margin;
-        self
-    }
-
-    /// Whether the negative may be compared with the positive instead. Default no.
-    #[must_use]
-    pub fn swap(mut self, swap: bool) -> TripletMarginWithDistanceLoss {
-        self.swap = swap;
-        self
-    }
-}
-
-impl Default for TripletMarginWithDistanceLoss {
-    /// With the Euclidean distance.
-    fn default() -> TripletMarginWithDistanceLoss {
-        TripletMarginWithDistanceLoss::new(|a, b| f::pairwise_distance(a, b, 2.0, 1e-6, false))
-    }
-}
-
-impl Forward<(Tensor, Tensor, Tensor)> for TripletMarginWithDistanceLoss {
-    type Output = Tensor;
-    #[track_caller]
-    fn forward(&self, (a, p, n): &(Tensor, Tensor, Tensor)) -> Tensor {
-        f::triplet_margin_with_distance_loss(
-            a,
-            p,
-            n,
-            &self.distance,
-            self.margin,
-            self.swap,
-            self.reduction,
-        )
     }
 }
