@@ -154,6 +154,7 @@ fn an_epilogue_joins_its_product() {
 
 #[test]
 fn the_same_seed_gives_the_same_numbers() {
+    let _alone = alone();
     let draw = || {
         manual_seed(9);
         (Tensor::rand([1000]).to_vec::<f32>(), Tensor::randn([1000]).to_vec::<f32>())

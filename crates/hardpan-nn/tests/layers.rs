@@ -7,7 +7,7 @@ use hardpan_nn::optim::{Adam, Recipe, SGD, norm_and_bias_params, norm_params};
 use hardpan_nn::*;
 use std::sync::Mutex;
 
-/// Counters and the random generator are of the whole process, so tests take turns.
+/// Counters and the random generator are of the whole process, so every test of this file takes its turn.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> std::sync::MutexGuard<'static, ()> {
@@ -299,12 +299,14 @@ fn causal_attention_is_attention_with_a_causal_mask() {
 #[test]
 #[should_panic(expected = "BatchNorm2d(3): expected [N, C, H, W], got shape [2, 4, 5, 5]")]
 fn a_wrong_number_of_channels_is_refused() {
+    let _alone = alone();
     BatchNorm2d::new(3).forward(&Tensor::ones([2, 4, 5, 5]));
 }
 
 #[test]
 #[should_panic(expected = "3 input and 4 output channels do not divide into 2 groups")]
 fn groups_that_do_not_divide_are_refused() {
+    let _alone = alone();
     let _ = Conv2d::new(3, 4, 3).groups(2);
 }
 
@@ -330,6 +332,7 @@ fn fractional_pools_shrink_by_less_than_two() {
 /// channel.
 #[test]
 fn cross_map_lrn_has_torch7s_window() {
+    let _alone = alone();
     let x = Tensor::arange(0.0, 10.0, 1.0).to_dtype(DType::F64).reshape([1, 5, 1, 2]) / 3.0;
     for (size, third, last) in [
         (1, 0.8275303442719322, 0.835312994620578),
@@ -380,6 +383,7 @@ fn ragged_sequences_go_into_one_tensor_and_come_back() {
 
 #[test]
 fn a_transposed_convolution_to_a_size() {
+    let _alone = alone();
     let m = ConvTranspose2d::new(3, 2, 3).stride(2).padding(1);
     let x = Tensor::randn([1, 3, 4, 5]);
     assert_eq!(m.forward(&x).shape(), &[1, 2, 7, 9]);
@@ -392,6 +396,7 @@ fn a_transposed_convolution_to_a_size() {
 #[test]
 #[should_panic(expected = "becomes 7 to 8, not 9")]
 fn a_transposed_convolution_to_a_size_it_cannot_reach() {
+    let _alone = alone();
     let m = ConvTranspose2d::new(3, 2, 3).stride(2).padding(1);
     let _ = m.forward_to(&Tensor::randn([1, 3, 4, 4]), &[9, 7]);
 }

@@ -220,12 +220,14 @@ fn clipping() {
 #[test]
 #[should_panic(expected = "is there twice")]
 fn a_parameter_twice_is_refused() {
+    let _alone = alone();
     let p = Param::new(Tensor::zeros([2]));
     SGD::new(0.1).build(vec![p.clone(), p]);
 }
 
 #[test]
 fn a_cycle_with_rates_for_each_group() {
+    let _alone = alone();
     let group = || Group::new([Param::new(Tensor::ones([1]))]);
     let mut opt = SGD::new(0.1).build(vec![group(), group(), group()]);
     let cycle = CyclicLR::new(0.0, 0.0).lrs(&[0.0, 1.0], &[1.0, 3.0]).steps(2, 2);
