@@ -15,7 +15,8 @@ mod body;
 
 use super::encode::*;
 use super::functions::Emit;
-use super::registers::{Full, Registers};
+pub use super::registers::Full;
+use super::registers::Registers;
 use crate::dev::cpu::vm::{Action, Extent, Step, Val, Value};
 use smallvec::SmallVec;
 use std::ops::Range;
@@ -46,6 +47,9 @@ pub struct Job<'a> {
     pub folds: (usize, usize),
     /// By value: written past the caches, at addresses that are multiples of 64. Empty for none.
     pub stream: &'a [bool],
+    /// By value: the table has the address of one row, which is the same for all ([`Nest::Rows`]), or of the block's first of the
+    /// elements that each row has one of ([`Nest::Columns`]).
+    pub repeated: &'a [bool],
 }
 
 // What the function is called with, see `Entry`.
@@ -59,7 +63,7 @@ const ROWS: G = R8;
 const ROW_AT: G = R9;
 /// Bytes before this position in full values.
 const FULL_AT: G = R10;
-/// Where a loop ends, or turns left.
+/// Where a loop ends. Columns: bytes before this row's element in what has one for each.
 const LIMIT: G = R11;
 /// Registers for addresses out of the table; the rest is read again at each use.
 const POINTERS: [G; 6] = [RBX, RBP, R12, R13, R14, R15];
@@ -152,6 +156,8 @@ impl Loops<'_> {
                 }
             }
         }
+        // Those of a row need their address adjusted where it has no register.
+        wanted.sort_by_key(|v| !job.repeated[*v]);
         let mut saved = SmallVec::new();
         for (v, g) in wanted.into_iter().zip(POINTERS) {
             self.e.asm.push(g);
@@ -251,6 +257,12 @@ impl Loops<'_> {
             self.end_folds(&steps)?;
             self.release_rows(steps.end);
         }
+        // Full values are addressed from the first row on: what is the same for all rows is moved back.
+        for v in 0..self.pointers.len() {
+            if let (Some(g), true) = (self.pointers[v], self.job.repeated[v]) {
+                self.e.asm.sub_imm(g, k as i32 * 4);
+            }
+        }
         self.e.asm.add_imm(COUNT, k as i32 * 4);
         self.e.asm.add_imm(ROW_AT, 4);
         self.e.asm.sub_imm(ROWS, 1);
@@ -261,6 +273,7 @@ impl Loops<'_> {
     fn columns(&mut self) -> Result<(), Full> {
         let (tail, done) = (self.e.asm.label(), self.e.asm.label());
         self.e.asm.shl(COUNT, 2);
+        self.e.asm.shl(ROWS, 2);
         let next = self.e.asm.loop_start();
         let asm = &mut self.e.asm;
         asm.mov(LIMIT, COUNT);
@@ -292,12 +305,13 @@ impl Loops<'_> {
             }
             self.begin_folds(&steps)?;
             self.e.asm.mov(FULL_AT, ROW_AT);
-            self.e.asm.mov(LIMIT, ROWS);
+            self.e.asm.mov_imm(LIMIT, 0);
             let start = self.e.asm.loop_start();
             self.body(&steps, 0, mask)?;
             self.e.asm.add(FULL_AT, COUNT);
-            self.e.asm.sub_imm(LIMIT, 1);
-            self.e.asm.jump_if(When::NotZero, start);
+            self.e.asm.add_imm(LIMIT, 4);
+            self.e.asm.cmp(LIMIT, ROWS);
+            self.e.asm.jump_if(When::Below, start);
             self.mask = mask;
             self.end_folds(&steps)?;
             self.release_rows(steps.end);

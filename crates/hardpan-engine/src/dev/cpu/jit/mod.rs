@@ -30,7 +30,9 @@ mod tests;
 
 pub use task::Task;
 
-use super::vm::Program;
+use super::vm::{Program, Val};
+#[cfg(target_arch = "x86_64")]
+use super::vm::{Action, Extent, Layout, Repeats, Step};
 use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -46,6 +48,8 @@ pub struct Code {
     starts: Vec<Option<usize>>,
     /// The same for outputs that are written past the caches, see [`Code::can_stream`].
     streaming: Vec<Option<usize>>,
+    /// By value: see [`Code::reads_repeated`].
+    repeated: Vec<bool>,
 }
 
 impl Code {
@@ -53,6 +57,12 @@ impl Code {
     /// must not be the memory of an input, and start at multiples of 64 bytes.
     pub fn can_stream(&self) -> bool {
         self.streaming.iter().any(Option::is_some)
+    }
+
+    /// True for a load with [`Repeats`](super::vm::Repeats) that is read where it lies: the table holds the address of the row, or
+    /// of the element of the block's first row.
+    pub fn reads_repeated(&self, v: Val) -> bool {
+        self.repeated[v]
     }
 
     /// The function of a phase, if it has one.
@@ -150,14 +160,69 @@ fn compile(_: &Program) -> Option<Code> {
 
 #[cfg(target_arch = "x86_64")]
 fn compile(p: &Program) -> Option<Code> {
-    use super::vm::{Action, Extent, Layout, Step};
+    let mut repeated = repeated(p);
+    let mut functions = generate_phases(p, &repeated);
+    if functions.incomplete && repeated.contains(&true) {
+        // The interpreter, which takes over the rest, wants a copy for every position.
+        repeated.fill(false);
+        functions = generate_phases(p, &repeated);
+    }
+    let Functions { bytes, starts, streaming, .. } = functions;
+    if bytes.is_empty() {
+        return None;
+    }
+    let mut memory = memmap2::MmapMut::map_anon(bytes.len()).ok()?;
+    memory[..bytes.len()].copy_from_slice(&bytes);
+    // A system that forbids this keeps the interpreter.
+    let memory = memory.make_exec().ok()?;
+    Some(Code { memory, starts, streaming, repeated })
+}
+
+/// The steps over full values: those that phases are made of.
+#[cfg(target_arch = "x86_64")]
+fn full_steps(p: &Program) -> &[Step] {
+    if p.straight { &p.before } else { &p.chunk }
+}
+
+/// By value: a load with repeating elements that only generated code reads.
+#[cfg(target_arch = "x86_64")]
+fn repeated(p: &Program) -> Vec<bool> {
+    let mut out = vec![false; p.values.len()];
+    let steps = full_steps(p);
+    let interpreted = p.phases.iter().filter(|p| p.passes.is_none());
+    let others: Vec<Val> =
+        interpreted.flat_map(|p| &steps[p.steps.clone()]).flat_map(Step::operands).collect();
+    for s in steps {
+        let repeats = match &s.action {
+            Action::Load { repeats: Some(Repeats::Row(_)), .. } => p.straight,
+            Action::Load { repeats, .. } => repeats.is_some(),
+            _ => false,
+        };
+        out[s.out] = repeats && !others.contains(&s.out);
+    }
+    out
+}
+
+/// Machine code of all phases.
+#[cfg(target_arch = "x86_64")]
+struct Functions {
+    bytes: Vec<u8>,
+    /// By phase, as in [`Code`].
+    starts: Vec<Option<usize>>,
+    streaming: Vec<Option<usize>>,
+    /// A phase needs more registers than there are.
+    incomplete: bool,
+}
+
+#[cfg(target_arch = "x86_64")]
+fn generate_phases(p: &Program, repeated: &[bool]) -> Functions {
     use loops::{Job, Nest, generate};
     let nest = match (p.layout, p.straight) {
         (Layout::Flat | Layout::Tiles, _) | (Layout::Rows, false) => Nest::Line,
         (Layout::Rows, true) => Nest::Rows { k: p.k },
         (Layout::Cols, straight) => Nest::Columns { whole: straight },
     };
-    let steps = if p.straight { &p.before } else { &p.chunk };
+    let steps = full_steps(p);
     let mut in_table = vec![false; p.values.len()];
     for s in steps.iter().chain(&p.before) {
         in_table[s.out] |= matches!(s.action, Action::Load { .. });
@@ -167,6 +232,7 @@ fn compile(p: &Program) -> Option<Code> {
     }
     let stored = || p.full_stores.iter().chain(&p.row_stores).map(|s| s.value);
     let mut bytes: Vec<u8> = Vec::new();
+    let mut incomplete = false;
     let mut starts = vec![None; p.phases.len()];
     let mut streaming = starts.clone();
     let aligned = match p.layout {
@@ -216,26 +282,24 @@ fn compile(p: &Program) -> Option<Code> {
             in_table: &in_table,
             folds: (p.fold_at, p.fold_bytes),
             stream: &[],
+            repeated,
         };
         for (past_caches, list) in [(false, &mut starts), (true, &mut streaming)] {
             if past_caches {
                 job.stream = &stream;
             }
-            if (large || !past_caches)
-                && let Ok(code) = generate(&job)
-            {
-                bytes.resize(bytes.len().next_multiple_of(64), 0);
-                list[number] = Some(bytes.len());
-                bytes.extend(code);
+            if past_caches && !large {
+                continue;
+            }
+            match generate(&job) {
+                Ok(code) => {
+                    bytes.resize(bytes.len().next_multiple_of(64), 0);
+                    list[number] = Some(bytes.len());
+                    bytes.extend(code);
+                }
+                Err(loops::Full) => incomplete = true,
             }
         }
     }
-    if bytes.is_empty() {
-        return None;
-    }
-    let mut memory = memmap2::MmapMut::map_anon(bytes.len()).ok()?;
-    memory[..bytes.len()].copy_from_slice(&bytes);
-    // A system that forbids this keeps the interpreter.
-    let memory = memory.make_exec().ok()?;
-    Some(Code { memory, starts, streaming })
+    Functions { bytes, starts, streaming, incomplete }
 }

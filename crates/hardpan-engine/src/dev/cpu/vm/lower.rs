@@ -1,8 +1,10 @@
 //! From the kernel description to steps over registers.
 use super::registers::{mark_direct, registers};
 use super::shape::{choose_layout, extents, merge_dims, tile_dim, used_values};
-use super::walk::Walk;
-use super::{Access, Action, Extent, Fn1, Fn2, Layout, Program, Step, StoreStep, Val, Value};
+use super::walk::{Span, Walk};
+use super::{
+    Access, Action, Extent, Fn1, Fn2, Layout, Program, Repeats, Step, StoreStep, Val, Value,
+};
 use crate::dev::cpu::contract::result_dtype;
 use crate::dev::cpu::isa::Isa;
 use crate::dev::cpu::jit::{self, Task};
@@ -197,6 +199,26 @@ impl Lower<'_> {
         }
     }
 
+    /// What the elements of a load have in common that code can make use of.
+    fn repeats(&self, at: &Affine, access: &Access, period: usize, k: usize) -> Option<Repeats> {
+        match self.layout {
+            Layout::Rows if period == k => {
+                let row = Span { head: &[], start: 0, count: k, inner: 0 };
+                match access.walk.single(row) {
+                    Some((offset, 1)) => Some(Repeats::Row(offset)),
+                    _ => None,
+                }
+            }
+            Layout::Cols if !access.walk.is_guarded() => {
+                let last = self.kept[self.kept.len() - 1];
+                let walk =
+                    Walk::new(at, &[], &self.fused.dims, &self.kept, &self.reduced, false);
+                (at.coef[last] == 0 && walk.is_contiguous()).then_some(Repeats::Element(walk))
+            }
+            _ => None,
+        }
+    }
+
     fn push(&mut self, action: Action, size: usize, extent: Extent) -> Val {
         self.push_task(action, Task::Other, size, extent)
     }
@@ -252,8 +274,6 @@ impl Lower<'_> {
         let out = match &value.instr {
             Instr::Load(l) => {
                 let load = &self.fused.loads[*l];
-                // A second store could overwrite, in an output that shares its memory, what this one is about to copy.
-                let stored = self.fused.stores.iter().any(|s| s.value == v);
                 let stored_as = match load.source {
                     Source::Result => result_dtype(load.dtype),
                     Source::Input(_) => load.dtype,
@@ -262,13 +282,18 @@ impl Lower<'_> {
                     Extent::Full => self.period(&load.at, &load.guards),
                     _ => 0,
                 };
+                let access = self.access(&load.at, &load.guards, extent);
+                let convert = convert::load(isa, stored_as);
+                let as_it_is = extent == Extent::Full && convert.is_none();
+                let repeats = if as_it_is { self.repeats(&load.at, &access, period, k) } else { None };
                 let action = Action::Load {
                     period,
                     source: load.source,
                     dtype: stored_as,
-                    convert: convert::load(isa, stored_as),
-                    in_place: !stored || self.fused.stores.len() == 1,
-                    access: self.access(&load.at, &load.guards, extent),
+                    convert,
+                    in_place: true,
+                    repeats,
+                    access,
                 };
                 self.push(action, size, extent)
             }
@@ -398,6 +423,17 @@ impl Lower<'_> {
             };
             if level == Extent::Full { full.push(store) } else { row.push(store) }
         }
+        // What is loaded and stored again (maybe as a value of another number, by a cast that changes nothing) is copied: a second
+        // store could overwrite, in an output that shares its memory, what this one is about to write.
+        let alone = self.fused.stores.len() == 1;
+        for step in &mut self.steps {
+            if let Action::Load { in_place, repeats, .. } = &mut step.action
+                && full.iter().chain(&row).any(|s| s.value == step.out)
+            {
+                *in_place = alone;
+                *repeats = None;
+            }
+        }
         (full, row)
     }
 
@@ -474,8 +510,8 @@ impl Lower<'_> {
         let pressure = count4 + 2 * count8;
         // Strips of columns are better small: each is read again and again while it is in the first cache.
         let coded = jit::is_on()
-            && matches!(self.layout, Layout::Flat | Layout::Rows)
-            && is_coded(full_steps, &phases, &self.values);
+            && self.layout != Layout::Tiles
+            && is_coded(full_steps, &phases, &self.values, straight);
         let lanes = match pressure {
             // Values stay in the processor's registers, and what a block costs beside them should not show.
             _ if coded => 4096,
@@ -516,7 +552,9 @@ impl Lower<'_> {
                 let widest = if pressure <= 3 { 4096 } else { 1024 };
                 let strips = cols.div_ceil(widest);
                 let c = if strips == 1 { cols } else { cols.div_ceil(strips).next_multiple_of(16) };
-                let chunk = if c == cols { (lanes / c).clamp(1, fold::COL_RUN) } else { 1 };
+                // Code keeps the accumulators in registers while it goes down a chunk.
+                let least = if coded { 8 } else { 1 };
+                let chunk = if c == cols { (lanes / c).clamp(least, fold::COL_RUN) } else { 1 };
                 let chunk = 1usize << chunk.ilog2();
                 (chunk, c, chunk * c)
             }
@@ -597,13 +635,26 @@ impl Lower<'_> {
 }
 
 /// Whether generated code computes all full values but those read in place: then blocks need no memory of their own.
-fn is_coded(steps: &[Step], phases: &[jit::arrange::Phase], values: &[Value]) -> bool {
+fn is_coded(
+    steps: &[Step],
+    phases: &[jit::arrange::Phase],
+    values: &[Value],
+    straight: bool,
+) -> bool {
     let interpreted = |p: &&jit::arrange::Phase| p.passes.is_none();
     let alone = phases.iter().filter(interpreted).flat_map(|p| &steps[p.steps.clone()]);
     phases.iter().any(|p| p.passes.is_some())
         && alone
             .filter(|s| values[s.out].extent == Extent::Full)
-            .all(|s| matches!(s.action, Action::Load { in_place: true, period: 0, .. }))
+            .all(|s| match s.action {
+                Action::Load { repeats: Some(Repeats::Row(_)), .. } => straight,
+                Action::Load { repeats: Some(Repeats::Element(_)), .. } => true,
+                Action::Load { in_place, period, ref access, .. } => {
+                    let whole = access.whole.as_ref();
+                    in_place && period == 0 && whole.is_none_or(Walk::is_contiguous)
+                }
+                _ => false,
+            })
 }
 
 fn step_cost(step: &Step) -> usize {

@@ -1,7 +1,7 @@
 //! One thread's registers, and the steps between them and memory.
 use super::exec::Launch;
 use super::walk::{Run, Span, Walk};
-use super::{Access, Action, Extent, Fn1, Fn2, Layout, Program, Step, StoreStep, Val};
+use super::{Access, Action, Extent, Fn1, Fn2, Layout, Program, Repeats, Step, StoreStep, Val};
 use crate::dev::cpu::lanes::{F1, F3, convert, ops};
 
 /// The results of segments: one 16-byte slot per accumulator, row and segment.
@@ -197,12 +197,26 @@ impl Machine<'_> {
                     }
                 }
                 Action::Select(f, c, a, b) => self.select(f, step.out, [*c, *a, *b], block, n),
-                Action::Load { source, dtype, convert, period, in_place, access } => {
+                Action::Load { source, dtype, convert, period, in_place, repeats, access } => {
+                    let src = self.launch.source(*source);
+                    let size = dtype.size();
+                    if let Some(repeats) = repeats
+                        && self.launch.code.is_some_and(|c| c.reads_repeated(step.out))
+                    {
+                        let offset = match repeats {
+                            Repeats::Row(offset) => *offset,
+                            Repeats::Element(walk) => {
+                                let start = span.start / block.segment;
+                                let at = Span { start, count: 1, inner: 0, ..span };
+                                walk.single(at).expect("contiguous").0
+                            }
+                        };
+                        self.at[step.out] = src.offset(offset * size as isize).cast_mut();
+                        return;
+                    }
                     if self.holds(step.out, *period, span, n) {
                         return;
                     }
-                    let src = self.launch.source(*source);
-                    let size = dtype.size();
                     let walk = access.pick(block.whole && out.extent == Extent::Full);
                     if let Some((offset, s)) = walk.single(span) {
                         let src = src.offset(offset * size as isize);

@@ -96,6 +96,14 @@ pub enum Fn2 {
     Slow(BinaryOp, DType),
 }
 
+/// A load whose elements repeat within a block.
+pub enum Repeats {
+    /// All rows read the same contiguous elements, at this offset (rows layout).
+    Row(isize),
+    /// All columns read the same element, and these are contiguous along the reduced index: its addresses (columns layout).
+    Element(Walk),
+}
+
 /// What a step does.
 pub enum Action {
     /// A scalar argument.
@@ -119,6 +127,8 @@ pub enum Action {
         period: usize,
         /// Contiguous blocks may be read where they are.
         in_place: bool,
+        /// What generated code may read where it lies instead of a copy for every position.
+        repeats: Option<Repeats>,
         /// Addresses.
         access: Access,
     },

@@ -130,6 +130,11 @@ impl Walk {
         !self.bounds.is_empty()
     }
 
+    /// True when positions are neighbours in memory.
+    pub fn is_contiguous(&self) -> bool {
+        !self.is_guarded() && self.lines[0].body[..] == [1]
+    }
+
     fn base(&self, line: &Line, head: &[usize]) -> isize {
         line.base + line.head.iter().zip(head).map(|(c, i)| c * *i as isize).sum::<isize>()
     }

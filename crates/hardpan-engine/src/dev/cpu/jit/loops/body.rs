@@ -1,5 +1,5 @@
 //! The inside of a loop: the steps of a pass on 16 positions, and when a value is in a register.
-use super::{CONDITIONS, FULL_AT, Loops, Nest, ROW_AT, TABLE, UNIFORMS, WORKSPACE, Where};
+use super::{CONDITIONS, COUNT, FULL_AT, LIMIT, Loops, Nest, ROW_AT, TABLE, UNIFORMS, WORKSPACE, Where};
 use crate::dev::cpu::jit::Task;
 use crate::dev::cpu::jit::encode::*;
 use crate::dev::cpu::jit::functions::SCRATCH;
@@ -129,6 +129,7 @@ impl Loops<'_> {
                 return Mem::At { base: UNIFORMS, index: None, disp: value.place as i32 };
             }
             Extent::Row => (ROW_AT, 0),
+            Extent::Full if self.each_row(v) => (LIMIT, 0),
             Extent::Full => (FULL_AT, self.part * 64),
         };
         if !self.job.in_table[v] {
@@ -137,6 +138,9 @@ impl Loops<'_> {
         }
         let base = self.pointers[v].unwrap_or_else(|| {
             self.e.asm.read(RAX, TABLE, v as i32 * 8);
+            if self.job.repeated[v] && matches!(self.job.nest, Nest::Rows { .. }) {
+                self.e.asm.sub(RAX, COUNT);
+            }
             RAX
         });
         Mem::At { base, index: Some(index), disp: part as i32 }
@@ -147,8 +151,13 @@ impl Loops<'_> {
         match self.job.values[v].extent {
             Extent::One => true,
             Extent::Row => !matches!(self.job.nest, Nest::Columns { .. }),
-            Extent::Full => false,
+            Extent::Full => self.each_row(v),
         }
+    }
+
+    /// True for one element for each row of a strip.
+    fn each_row(&self, v: Val) -> bool {
+        self.job.repeated[v] && matches!(self.job.nest, Nest::Columns { .. })
     }
 
     /// An operand in a register.
