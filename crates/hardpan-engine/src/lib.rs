@@ -42,7 +42,7 @@ pub use host::HostArray;
 pub use io::{FileError, FormatError, load_safetensors, save_safetensors};
 pub use node::{GradCell, Tensor, enable_grad, is_grad_enabled, live_nodes, no_grad};
 pub use op::CustomOp;
-pub use plan::{flush_all, plan_stats, trace, with_eager};
+pub use plan::{CaptureError, Captured, flush_all, plan_stats, trace, with_eager};
 pub use random::{manual_seed, random_words, rng_state, set_rng_state};
 pub use tensor::arguments::{Axes, IntoSizes, Operand, result_type};
 pub use tensor::arrange::{DimList, broadcast_shapes};

@@ -62,6 +62,10 @@ static STAMPS: Mutex<()> = Mutex::new(());
 pub(super) struct Pending(Vec<Tensor>);
 
 impl Pending {
+    pub fn nodes(&self) -> &[Tensor] {
+        &self.0
+    }
+
     /// The pending nodes of one device, ready to plan; devices without pending sources on others come first since data
     /// crosses devices only through realised copies.
     pub fn next_device(&mut self) -> Option<Graph> {

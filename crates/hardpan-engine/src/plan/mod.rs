@@ -5,9 +5,12 @@
 //! 3. otherwise `group` decides which nodes share a kernel, with `lower` turning views into addresses, and `build` lays out
 //!    buffers, donations and launch order;
 //! 4. `run` binds buffers and scalars and launches.
+//!
+//! `capture` keeps what step 2 found and runs step 4 alone, on other inputs.
 
 mod build;
 mod cache;
+mod capture;
 mod collect;
 mod dump;
 mod group;
@@ -16,6 +19,7 @@ mod run;
 pub mod trace;
 
 pub use cache::{PlanStats, clear_plan_cache, plan_stats, set_plan_cache_limit};
+pub use capture::{CaptureError, Captured};
 pub use dump::pending_dot;
 
 use crate::node::Tensor;
@@ -25,6 +29,7 @@ use std::sync::OnceLock;
 thread_local! {
     static EAGER: Cell<Option<bool>> = const { Cell::new(None) };
     static FLUSHING: Cell<bool> = const { Cell::new(false) };
+    static FLUSHES: Cell<u64> = const { Cell::new(0) };
 }
 
 /// True when every operation runs by itself: `HARDPAN_EAGER=1` or inside [`with_eager`].
@@ -33,6 +38,11 @@ pub(crate) fn is_eager() -> bool {
     EAGER.with(|e| e.get()).unwrap_or_else(|| {
         *ENV.get_or_init(|| std::env::var("HARDPAN_EAGER").is_ok_and(|v| v != "0" && !v.is_empty()))
     })
+}
+
+/// How often this thread has computed something.
+fn flushes() -> u64 {
+    FLUSHES.get()
 }
 
 /// Runs `f` with (or without) eager execution on this thread, whatever `HARDPAN_EAGER` says.
@@ -71,6 +81,7 @@ pub(crate) fn flush(wanted: Option<&Tensor>) {
 
 fn flush_inner(wanted: Option<&Tensor>) {
     let Some(mut graph) = collect::collect(wanted) else { return };
+    FLUSHES.set(FLUSHES.get() + 1);
     // Nodes of several devices may wait together; each device gets its own plan.
     while let Some(part) = graph.next_device() {
         let plan = cache::lookup(&part, || build::plan(&part));

@@ -5,31 +5,58 @@ use super::cache::KERNELS;
 use super::collect::Graph;
 use super::lower::arg_value;
 use super::trace;
-use crate::dev::{Buffer, Mem, device};
-use crate::dtype::Scalar;
+use crate::dev::{Buffer, DeviceId, Mem, device};
+use crate::dtype::{DType, Scalar};
 use crate::op::Op;
 use smallvec::SmallVec;
+use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-pub(super) fn run(g: &Graph, plan: &Plan) {
-    let dev = device(g.device);
-    let n = g.nodes.len();
-    let mut slots: Vec<Option<Arc<Mem>>> = Vec::with_capacity(plan.slots);
-    for leaf in &g.leaves {
-        slots.push(leaf.tensor.0.buffer.get().map(|b| b.0.clone()));
+/// What a run has beside the plan.
+pub(super) trait Binding {
+    /// The scalar arguments of a step.
+    fn args(&self, step: usize) -> SmallVec<[Scalar; 8]>;
+    /// What a step computes, for messages and the trace.
+    fn origin(&self, step: usize) -> Origin<'_>;
+}
+
+/// The node whose source line stands for a step.
+pub(super) struct Origin<'a> {
+    pub shape: &'a [usize],
+    pub dtype: DType,
+    pub at: &'static Location<'static>,
+}
+
+impl Binding for (&Graph, &Plan) {
+    fn args(&self, step: usize) -> SmallVec<[Scalar; 8]> {
+        self.1.steps[step].args.iter().map(|a| arg_value(self.0, *a)).collect()
     }
+    fn origin(&self, step: usize) -> Origin<'_> {
+        let node = self.0.node(self.1.steps[step].node);
+        Origin { shape: &node.shape, dtype: node.dtype, at: node.at }
+    }
+}
+
+/// Launches the steps of a plan. `slots` has the memory of the leaves on entry, and of the outputs afterwards.
+pub(super) fn launch(
+    id: DeviceId,
+    plan: &Plan,
+    slots: &mut Vec<Option<Arc<Mem>>>,
+    binding: &impl Binding,
+) {
+    let dev = device(id);
     slots.resize(plan.slots, None);
     if let Some(slot) = plan.empty_slot {
-        slots[slot] = Mem::alloc(g.device, 0).ok().map(Arc::new);
+        slots[slot] = Mem::alloc(id, 0).ok().map(Arc::new);
     }
     let tracing = trace::is_on();
-    for step in &plan.steps {
+    for (number, step) in plan.steps.iter().enumerate() {
         for (slot, place) in &step.outputs {
             match place {
                 Place::New(bytes) => {
-                    let mem = Mem::alloc(g.device, *bytes).unwrap_or_else(|e| {
-                        panic!("{}: {e} (built at {})", step.name, g.node(step.node).at)
+                    let mem = Mem::alloc(id, *bytes).unwrap_or_else(|e| {
+                        panic!("{}: {e} (built at {})", step.name, binding.origin(number).at)
                     });
                     slots[*slot] = Some(Arc::new(mem));
                 }
@@ -41,23 +68,15 @@ pub(super) fn run(g: &Graph, plan: &Plan) {
             step.inputs.iter().map(|s| &**slots[*s].as_ref().expect("placed")).collect();
         let outputs: SmallVec<[&Mem; 4]> =
             step.outputs.iter().map(|(s, _)| &**slots[*s].as_ref().expect("placed")).collect();
-        let args: SmallVec<[Scalar; 8]> = step.args.iter().map(|a| arg_value(g, *a)).collect();
+        let args = binding.args(number);
         let started = tracing.then(std::time::Instant::now);
         if let Err(e) = dev.launch(&*step.program, &inputs, &outputs, &args) {
-            panic!("{}: {e} (built at {})", step.name, g.node(step.node).at);
+            panic!("{}: {e} (built at {})", step.name, binding.origin(number).at);
         }
         if let Some(t) = started {
             dev.sync();
-            let node = g.node(step.node);
-            trace::record(
-                &step.name,
-                &node.shape,
-                node.dtype,
-                node.at,
-                t.elapsed(),
-                step.bytes,
-                step.flops,
-            );
+            let Origin { shape, dtype, at } = binding.origin(number);
+            trace::record(&step.name, shape, dtype, at, t.elapsed(), step.bytes, step.flops);
         }
         drop((inputs, outputs));
         for s in &step.free {
@@ -65,6 +84,16 @@ pub(super) fn run(g: &Graph, plan: &Plan) {
         }
     }
     KERNELS.fetch_add(plan.steps.len() as u64, Relaxed);
+    if tracing {
+        trace::end_of_plan();
+    }
+}
+
+pub(super) fn run(g: &Graph, plan: &Plan) {
+    let n = g.nodes.len();
+    let mut slots: Vec<Option<Arc<Mem>>> = Vec::with_capacity(plan.slots);
+    slots.extend(g.leaves.iter().map(|l| l.tensor.0.buffer.get().map(|b| b.0.clone())));
+    launch(g.device, plan, &mut slots, &(g, plan));
     for (node, slot) in &plan.outputs {
         let mem = slots[*slot].clone().expect("outputs are pinned");
         let _ = g.nodes[*node].0.buffer.set(Buffer(mem));
@@ -73,9 +102,6 @@ pub(super) fn run(g: &Graph, plan: &Plan) {
         if let Ok(mem) = Mem::alloc(g.device, 0) {
             let _ = g.nodes[*node].0.buffer.set(Buffer(Arc::new(mem)));
         }
-    }
-    if tracing {
-        trace::end_of_plan();
     }
     // History that no gradient can need any more goes now, so that chains do not pile up.
     for (i, t) in g.nodes.iter().enumerate() {

@@ -30,9 +30,9 @@ mod tests;
 
 pub use task::Task;
 
-use super::vm::{Program, Val};
 #[cfg(target_arch = "x86_64")]
 use super::vm::{Action, Extent, Layout, Repeats, Step};
+use super::vm::{Program, Val};
 use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};

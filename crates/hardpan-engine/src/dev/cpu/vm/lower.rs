@@ -211,8 +211,7 @@ impl Lower<'_> {
             }
             Layout::Cols if !access.walk.is_guarded() => {
                 let last = self.kept[self.kept.len() - 1];
-                let walk =
-                    Walk::new(at, &[], &self.fused.dims, &self.kept, &self.reduced, false);
+                let walk = Walk::new(at, &[], &self.fused.dims, &self.kept, &self.reduced, false);
                 (at.coef[last] == 0 && walk.is_contiguous()).then_some(Repeats::Element(walk))
             }
             _ => None,
@@ -285,7 +284,8 @@ impl Lower<'_> {
                 let access = self.access(&load.at, &load.guards, extent);
                 let convert = convert::load(isa, stored_as);
                 let as_it_is = extent == Extent::Full && convert.is_none();
-                let repeats = if as_it_is { self.repeats(&load.at, &access, period, k) } else { None };
+                let repeats =
+                    if as_it_is { self.repeats(&load.at, &access, period, k) } else { None };
                 let action = Action::Load {
                     period,
                     source: load.source,
@@ -644,17 +644,15 @@ fn is_coded(
     let interpreted = |p: &&jit::arrange::Phase| p.passes.is_none();
     let alone = phases.iter().filter(interpreted).flat_map(|p| &steps[p.steps.clone()]);
     phases.iter().any(|p| p.passes.is_some())
-        && alone
-            .filter(|s| values[s.out].extent == Extent::Full)
-            .all(|s| match s.action {
-                Action::Load { repeats: Some(Repeats::Row(_)), .. } => straight,
-                Action::Load { repeats: Some(Repeats::Element(_)), .. } => true,
-                Action::Load { in_place, period, ref access, .. } => {
-                    let whole = access.whole.as_ref();
-                    in_place && period == 0 && whole.is_none_or(Walk::is_contiguous)
-                }
-                _ => false,
-            })
+        && alone.filter(|s| values[s.out].extent == Extent::Full).all(|s| match s.action {
+            Action::Load { repeats: Some(Repeats::Row(_)), .. } => straight,
+            Action::Load { repeats: Some(Repeats::Element(_)), .. } => true,
+            Action::Load { in_place, period, ref access, .. } => {
+                let whole = access.whole.as_ref();
+                in_place && period == 0 && whole.is_none_or(Walk::is_contiguous)
+            }
+            _ => false,
+        })
 }
 
 fn step_cost(step: &Step) -> usize {

@@ -1,5 +1,7 @@
 //! The inside of a loop: the steps of a pass on 16 positions, and when a value is in a register.
-use super::{CONDITIONS, COUNT, FULL_AT, LIMIT, Loops, Nest, ROW_AT, TABLE, UNIFORMS, WORKSPACE, Where};
+use super::{
+    CONDITIONS, COUNT, FULL_AT, LIMIT, Loops, Nest, ROW_AT, TABLE, UNIFORMS, WORKSPACE, Where,
+};
 use crate::dev::cpu::jit::Task;
 use crate::dev::cpu::jit::encode::*;
 use crate::dev::cpu::jit::functions::SCRATCH;
