@@ -7,7 +7,8 @@ use crate::mlp::labels;
 use hardpan_engine::DType;
 use hardpan_engine::functional::cross_entropy;
 use hardpan_nn::{
-    AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Flatten, Forward, Linear, Module, ReLU, Sequential,
+    AdaptiveAvgPool2d, BatchNorm2d, Compiled, Conv2d, Flatten, Forward, Linear, Module, ReLU,
+    Sequential,
 };
 
 /// Four convolutions of stride 2 with ReLU and batch norm, then the mean of each channel and a linear layer.
@@ -46,7 +47,8 @@ pub(crate) fn add(all: &mut Vec<Workload>) {
             let bs = b.size(bs, 2);
             let (model, x) = (course_cnn(), random(&[bs, 1, 28, 28], DType::F32));
             model.eval();
-            b.infer("f32", Rate::of(bs, "images/s"), || model.forward(&x));
+            let compiled = Compiled::new(model);
+            b.infer("f32+compiled", Rate::of(bs, "images/s"), || compiled.forward(&x));
         }));
     }
 }

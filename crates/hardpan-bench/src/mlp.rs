@@ -5,7 +5,7 @@ use crate::contraction::random;
 use crate::measure::Rate;
 use hardpan_engine::functional::cross_entropy;
 use hardpan_engine::{DType, Tensor};
-use hardpan_nn::{Forward, Linear, Module, ReLU, Sequential};
+use hardpan_nn::{Compiled, Forward, Linear, Module, ReLU, Sequential};
 
 const NETS: [(&str, &[usize]); 2] = [("mlp_50", &[784, 50, 10]), ("mlp_512", &[784, 512, 512, 10])];
 
@@ -42,7 +42,8 @@ pub(crate) fn add(all: &mut Vec<Workload>) {
         all.push(Workload::new("mlp", format!("{name}_infer_b1"), about, move |b| {
             let (model, x) = (mlp(sizes), random(&[1, 784], DType::F32));
             model.eval();
-            b.infer("f32", Rate::of(1, "samples/s"), || model.forward(&x));
+            let compiled = Compiled::new(model);
+            b.infer("f32+compiled", Rate::of(1, "samples/s"), || compiled.forward(&x));
         }));
     }
 }

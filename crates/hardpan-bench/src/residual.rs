@@ -7,8 +7,8 @@ use crate::mlp::labels;
 use hardpan_engine::functional::{cross_entropy, relu};
 use hardpan_engine::{DType, Tensor};
 use hardpan_nn::{
-    AdaptiveAvgPool2d, AvgPool2d, BatchNorm2d, Conv2d, Flatten, Forward, Identity, Layer, Linear,
-    MaxPool2d, Module, ReLU, Sequential, seq,
+    AdaptiveAvgPool2d, AvgPool2d, BatchNorm2d, Compiled, Conv2d, Flatten, Forward, Identity, Layer,
+    Linear, MaxPool2d, Module, ReLU, Sequential, seq,
 };
 
 /// What goes around a block is added to what comes out of it.
@@ -138,6 +138,8 @@ fn infer(b: &mut Bench<'_>, make: fn(usize) -> Sequential, px: usize, bs: usize)
         model.eval();
         model.to_dtype(dtype);
         let x = random(&[bs, 3, px, px], dtype);
-        b.infer(variant, Rate::of(bs, "images/s"), || model.forward(&x));
+        let compiled = Compiled::new(model);
+        let variant = format!("{variant}+compiled");
+        b.infer(&variant, Rate::of(bs, "images/s"), || compiled.forward(&x));
     }
 }

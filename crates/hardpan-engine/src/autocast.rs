@@ -56,7 +56,14 @@ pub fn set_autocast(dtype: Option<DType>) -> Option<DType> {
 }
 
 /// The half type that products are computed on here, if any.
-pub(crate) fn low() -> Option<DType> {
+/// The dtype that [`autocast`] lowers products to on this thread at the moment. Counterpart: `torch.get_autocast_dtype`.
+///
+/// ```
+/// use hardpan_engine::{DType, autocast, autocast_dtype};
+/// assert_eq!(autocast_dtype(), None);
+/// assert_eq!(autocast(DType::BF16, autocast_dtype), Some(DType::BF16));
+/// ```
+pub fn autocast_dtype() -> Option<DType> {
     LOW.get()
 }
 

@@ -34,7 +34,7 @@ pub mod special;
 pub mod tensor;
 mod work;
 
-pub use autocast::{autocast, set_autocast};
+pub use autocast::{autocast, autocast_dtype, set_autocast};
 pub use dev::{DeviceId, live_bytes, peak_bytes, reset_peak_bytes, with_device};
 pub use dtype::{DType, Element, Lane, Scalar};
 pub use grad::{checkpoint, grad, grad_with};

@@ -56,6 +56,7 @@
 // The derive writes `::hardpan_nn::...`, in this crate too.
 extern crate self as hardpan_nn;
 
+mod compiled;
 mod forward;
 pub mod hook;
 pub mod init;
@@ -71,6 +72,7 @@ mod state;
 mod state_dict;
 mod summary;
 
+pub use compiled::Compiled;
 pub use forward::{Forward, IntoLayer, Lambda, Layer, kind};
 /// Derives [`Module`] (with its walk, [`Visit`]) for a struct or an enum.
 pub use hardpan_derive::Module;

@@ -529,7 +529,7 @@ impl Path {
 }
 
 /// A leaf of the walk.
-enum Item<'a> {
+pub(crate) enum Item<'a> {
     Param(&'a Param),
     Buffer(&'a Buffer),
     Mode(&'a Mode),
@@ -537,7 +537,7 @@ enum Item<'a> {
 }
 
 /// Calls `f` with the name of every leaf.
-fn walk<M: Visit + ?Sized>(model: &M, f: impl FnMut(&str, Item<'_>)) {
+pub(crate) fn walk<M: Visit + ?Sized>(model: &M, f: impl FnMut(&str, Item<'_>)) {
     struct Leaves<F> {
         path: Path,
         f: F,

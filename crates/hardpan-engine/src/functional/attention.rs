@@ -117,7 +117,7 @@ fn fused(
         return None;
     }
     // Mixed precision rounds the operands; the result has their type.
-    let low = autocast::low().filter(|_| dtype == DType::F32).unwrap_or(dtype);
+    let low = autocast::autocast_dtype().filter(|_| dtype == DType::F32).unwrap_or(dtype);
     let four = |t: &Tensor| {
         let t = t.prim_cast(low, at);
         let s = t.shape();

@@ -128,12 +128,12 @@ impl Predictor {
     #[track_caller]
     pub fn grad_cam(&self, image: &Image, class: Option<usize>) -> Option<HeatMap> {
         let x = self.input.tensor(std::slice::from_ref(image));
-        let features = no_grad(|| self.model.body().forward(&x));
+        let features = no_grad(|| self.model().body().forward(&x));
         if features.rank() != 4 {
             return None;
         }
         let features = features.detach().requires_grad();
-        let scores = enable_grad(|| self.model.head().forward(&features));
+        let scores = enable_grad(|| self.model().head().forward(&features));
         let class = chosen(&scores, class);
         let score = scores.select(1, class as isize).sum(..);
         let slope = grad(&score, &[&features]).remove(0);

@@ -26,7 +26,7 @@ use crate::models::{Model, ModelError, from_arch};
 use crate::unet::UNET;
 use hardpan_engine::{Tensor, flush_all, functional as f, no_grad};
 use hardpan_learn::file::{FileError, Header, ImageInput, ModelFile};
-use hardpan_nn::{Forward, Module};
+use hardpan_nn::{Compiled, Module};
 use std::path::{Path, PathBuf};
 
 /// Why a file cannot be used to predict.
@@ -79,7 +79,7 @@ impl Prediction {
 
 /// A model with the names of its classes and the way pictures become its input.
 pub struct Predictor {
-    model: Model,
+    model: Compiled<Model>,
     classes: Vec<String>,
     input: InputSpec,
     header: Header,
@@ -148,7 +148,7 @@ impl Predictor {
     pub fn new(model: Model, classes: Vec<String>, input: InputSpec) -> Predictor {
         model.eval();
         let header = header_for(&model, &classes, &input, Header::default());
-        Predictor { model, classes, input, header, batch_size: 32 }
+        Predictor { model: Compiled::new(model), classes, input, header, batch_size: 32 }
     }
 
     /// With so many pictures at a time in the model. Default 32.
@@ -165,12 +165,12 @@ impl Predictor {
 
     /// The model, in evaluation mode.
     pub fn model(&self) -> &Model {
-        &self.model
+        self.model.model()
     }
 
     /// The model alone; the rest is let go.
     pub fn into_model(self) -> Model {
-        self.model
+        self.model.into_model()
     }
 
     /// The names of the classes. May be fewer than the model has outputs; the others go by their numbers.
@@ -222,13 +222,13 @@ impl Predictor {
     /// What the model's body finds in each picture, `[N, features]`: near ones look alike to the model.
     pub fn embed(&self, images: &[Image]) -> Tensor {
         let parts = images.chunks(self.batch_size).map(|chunk| {
-            let y = no_grad(|| self.model.embed(&self.input.tensor(chunk)));
+            let y = no_grad(|| self.model().embed(&self.input.tensor(chunk)));
             y.eval();
             y
         });
         let parts: Vec<Tensor> = parts.collect();
         match parts.is_empty() {
-            true => Tensor::zeros([0, self.model.num_features()]),
+            true => Tensor::zeros([0, self.model().num_features()]),
             false => Tensor::cat(&parts, 0),
         }
     }

@@ -32,7 +32,7 @@ fn with_rule(
 ) -> Tensor {
     let mut inputs = sources.to_vec();
     inputs.extend(kept);
-    let (count, low) = (sources.len(), crate::autocast::low());
+    let (count, low) = (sources.len(), crate::autocast::autocast_dtype());
     value.with_gradient(&inputs, move |src, grad| {
         let (sources, kept) = src.split_at(count);
         let rule = || match is_grad_enabled() {
