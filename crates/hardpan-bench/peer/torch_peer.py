@@ -44,6 +44,7 @@ class Run:
             return
         secs = max(self.secs, min(at_least, 4 * self.secs))
         t = time.perf_counter(); fn(); first = time.perf_counter() - t
+        fn()
         t = time.perf_counter(); fn(); one = max(time.perf_counter() - t, 1e-7)
         if one < 0.15:
             n = max(1, int(0.15 / one))

@@ -160,6 +160,62 @@ fn rows_and_columns_of_all_lengths_have_the_same_bits() {
     }
 }
 
+/// Elementwise work with factors for each channel (the last dimension) and for each item, and more of them than there are registers
+/// for addresses.
+#[test]
+fn factors_of_channels_have_the_same_bits() {
+    let of = |r: isize, c: isize| Affine { coef: SmallVec::from_slice(&[r, c]), base: 0 };
+    let value = |instr| Value { instr, dtype: DType::F32, level: Level::Full };
+    let mut rng = Rng(17);
+    let mut array = |n: usize| {
+        let x: Vec<f32> = (0..n).map(|_| (rng.below(2001) as f32 - 1000.0) / 313.0).collect();
+        HostArray::new(&x, &[n])
+    };
+    for k in [31, 32, 48, 100, 513, 4096, 4097] {
+        for rows in [7, 8, 70] {
+            let channels = 9;
+            let at = |i| match i {
+                0 => of(k as isize, 1),
+                1 => of(1, 0),
+                _ => of(0, 1),
+            };
+            let loads = (0..2 + channels)
+                .map(|i| Load {
+                    source: Source::Input(i),
+                    dtype: DType::F32,
+                    at: at(i),
+                    guards: vec![],
+                })
+                .collect();
+            let mut values: Vec<Value> = (0..2 + channels).map(|i| value(Instr::Load(i))).collect();
+            let mut last = 0;
+            for i in 1..2 + channels {
+                let op = [BinaryOp::Mul, BinaryOp::Sub, BinaryOp::Add][i % 3];
+                values.push(value(Instr::Binary(op, last, i)));
+                last = values.len() - 1;
+            }
+            let store = |output, value| Store {
+                output,
+                dtype: DType::F32,
+                value,
+                level: Level::Full,
+                at: of(k as isize, 1),
+            };
+            let f = Fused {
+                dims: SmallVec::from_slice(&[rows, k]),
+                kept: 2,
+                loads,
+                values,
+                // The result, and a factor of the channels as it is.
+                stores: vec![store(0, last), store(1, 4)],
+            };
+            let mut inputs = vec![array(rows * k), array(rows)];
+            inputs.extend((0..channels).map(|_| array(k)));
+            both(&f, &inputs, &[], &[rows * k, rows * k], &format!("{rows}x{k}"));
+        }
+    }
+}
+
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn the_assembler_writes_known_bytes() {

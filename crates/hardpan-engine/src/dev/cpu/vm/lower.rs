@@ -1,6 +1,8 @@
 //! From the kernel description to steps over registers.
 use super::registers::{mark_direct, registers};
-use super::shape::{choose_layout, extents, merge_dims, tile_dim, used_values};
+use super::shape::{
+    choose_layout, extents, in_rows, merge_dims, repeats_by_rows, tile_dim, used_values,
+};
 use super::walk::{Span, Walk};
 use super::{
     Access, Action, Extent, Fn1, Fn2, Layout, Program, Repeats, Step, StoreStep, Val, Value,
@@ -24,6 +26,8 @@ struct Lower<'a> {
     layout: Layout,
     /// Parts of rows are run, so none is taken as a whole.
     pieces: bool,
+    /// Rows were made of the innermost dimension, for code that reads what they share where it lies.
+    by_rows: bool,
     kept: SmallVec<[usize; 6]>,
     reduced: SmallVec<[usize; 6]>,
     /// Row operands are repeated, not broadcast step by step.
@@ -52,15 +56,23 @@ pub enum By {
 
 /// Prepares a fused program for an instruction set.
 pub fn lower(fused: &Fused, isa: Isa, by: By) -> Program {
-    let fused = &merge_dims(fused);
+    let mut fused = merge_dims(fused);
+    let by_rows = by == By::Whole && isa == Isa::Avx512 && jit::is_on() && repeats_by_rows(&fused);
+    if by_rows {
+        in_rows(&mut fused);
+    }
+    let fused = &fused;
     let k = fused.row_len();
     let extents = extents(fused);
     let has_fold = fused.has_reduce() && k > 1;
     let pieces = by == By::Pieces && k > 1;
     debug_assert!(!(pieces && has_fold), "epilogues fold nothing");
-    let tile = if has_fold || by != By::Whole || k == 0 { None } else { tile_dim(fused) };
+    let tile = match by {
+        By::Whole if !has_fold && !by_rows && k > 0 => tile_dim(fused),
+        _ => None,
+    };
     let layout = match tile {
-        _ if pieces => Layout::Rows,
+        _ if pieces || by_rows => Layout::Rows,
         _ if has_fold => choose_layout(fused, &extents),
         Some(_) => Layout::Tiles,
         None => Layout::Flat,
@@ -81,6 +93,7 @@ pub fn lower(fused: &Fused, isa: Isa, by: By) -> Program {
         isa,
         layout,
         pieces,
+        by_rows,
         expand_rows: match layout {
             Layout::Flat | Layout::Tiles => false,
             Layout::Rows => k < SHORT_ROW && !pieces,
@@ -471,7 +484,7 @@ impl Lower<'_> {
         let (mut full_stores, row_stores) = self.stores(k);
         // Short rows are not worth a chunk each: several whole ones make a block.
         let straight = self.positions_only()
-            || (self.layout == Layout::Rows && k <= 512 && !self.pieces)
+            || (self.layout == Layout::Rows && (k <= 512 || self.by_rows) && !self.pieces)
             || self
                 .values
                 .iter()

@@ -1,7 +1,8 @@
 //! What a program looks like before it is lowered: merged dimensions, what values depend on, the block layout.
 use super::{Extent, Layout};
 use crate::dev::cpu::lanes::fold;
-use crate::kernel::{Affine, Fused, Guard, Instr, Level, Source};
+use crate::dtype::DType;
+use crate::kernel::{Affine, Fused, Guard, Instr, Level, Load, Source};
 use smallvec::SmallVec;
 
 /// The same program with neighbouring dimensions merged where every address agrees, and without those of size 1 (one kept
@@ -149,6 +150,31 @@ pub fn choose_layout(fused: &Fused, extents: &[Extent]) -> Layout {
         }
     }
     if by_col > by_row { Layout::Cols } else { Layout::Rows }
+}
+
+/// True for an elementwise program some of whose operands repeat with the innermost dimension, as the channels' factors of a norm
+/// do: its dimension as a row lets code read them where they lie.
+pub fn repeats_by_rows(fused: &Fused) -> bool {
+    let Some(last) = fused.dims.len().checked_sub(1) else { return false };
+    let repeats = |l: &Load| {
+        l.dtype == DType::F32
+            && l.guards.is_empty()
+            && l.at.coef[last] == 1
+            && l.at.coef[..last].iter().all(|c| *c == 0)
+    };
+    last > 0
+        && fused.kept == fused.dims.len()
+        && (32..=4096).contains(&fused.dims[last])
+        && fused.dims[..last].iter().product::<usize>() >= 8
+        && !fused.has_reduce()
+        && fused.loads.iter().any(repeats)
+        && tile_dim(fused).is_none()
+}
+
+/// Makes the innermost dimension of an elementwise program its row.
+pub fn in_rows(fused: &mut Fused) {
+    fused.kept -= 1;
+    fused.stores.iter_mut().for_each(|s| s.level = Level::Full);
 }
 
 /// True when a full value depends on a fold.
