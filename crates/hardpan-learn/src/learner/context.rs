@@ -20,7 +20,7 @@ pub type ItemLosses<P, Y> = Box<dyn Fn(&P, &Y) -> Tensor + Send>;
 pub type Activation<P> = Box<dyn Fn(P) -> P + Send>;
 
 /// The answer behind an output after its [`Activation`]: the class, for example.
-pub type Decode<P> = Box<dyn Fn(&P) -> Tensor + Send>;
+pub type Answer<P> = Box<dyn Fn(&P) -> Tensor + Send>;
 
 /// The state of a training. Callbacks get it mutably at every event; outside of a fit a
 /// [`Learner`](super::Learner) shows it with [`context`](super::Learner::context).
@@ -36,7 +36,7 @@ pub struct Context<T: Task> {
     /// From outputs to probabilities, if they are not the same.
     pub activation: Option<Activation<T::Pred>>,
     /// From probabilities to answers, if it is known.
-    pub decode: Option<Decode<T::Pred>>,
+    pub decode: Option<Answer<T::Pred>>,
     /// Training and validation data.
     pub loaders: DataLoaders<T::X, T::Y>,
     /// What is measured in validations.

@@ -29,7 +29,7 @@ mod show;
 mod summary;
 mod task;
 
-pub use context::{Activation, Context, Decode, ItemLosses, Loss};
+pub use context::{Activation, Answer, Context, ItemLosses, Loss};
 pub use error::FitError;
 pub use export::Exported;
 pub(crate) use fit::{Start, value_of};
