@@ -26,10 +26,11 @@ where
             .collect();
         // After an epoch the next one is to begin, not the end of this one to be repeated.
         let over = ctx.history.epochs.last().is_some_and(|e| e.epoch == ctx.epoch);
-        let (epoch, batches) = match over && ctx.event == crate::callback::Event::AfterEpoch {
-            true => (ctx.epoch + 1, 0),
-            false => (ctx.epoch, ctx.epoch_batches),
-        };
+        let (epoch, batches) =
+            match over && ctx.position.event == crate::callback::Event::AfterEpoch {
+                true => (ctx.epoch + 1, 0),
+                false => (ctx.epoch, ctx.epoch_batches),
+            };
         let mut aside = ctx.aside.clone();
         if let Some(aside) = &mut aside {
             aside.swap();
@@ -55,10 +56,10 @@ where
             epoch,
             batches,
             epochs: ctx.epochs,
-            stage: ctx.stage,
+            stage: ctx.position.stage,
             batches_per_epoch: ctx.loaders.train.len(),
             // An interrupted validation is repeated as a whole.
-            rng: ctx.validation_rng.unwrap_or_else(rng_state),
+            rng: ctx.position.validation_rng.unwrap_or_else(rng_state),
             history: ctx.history.clone(),
             callbacks,
             user: ctx.user_state.clone(),
@@ -102,7 +103,7 @@ where
         }
         self.states = States { values: training.callbacks, tensors: file.callbacks.clone() };
         (0..self.callbacks.len()).for_each(|i| self.restore(i));
-        self.ctx.carried = Some(file.carried.clone());
+        self.ctx.position.carried = Some(file.carried.clone());
         set_rng_state(training.rng);
         self.ctx.history = training.history;
         self.ctx.history.set_by_batch(|name| file.history.get(name).map(Tensor::to_vec));

@@ -213,10 +213,10 @@ where
             if resumed.is_none() {
                 self.ctx.opt.clear_state();
             }
-            self.ctx.stage = 0;
+            self.ctx.position.stage = 0;
             let cycle = OneCycle { pct_start: 0.99, ..self.cycle };
             self.fit_one_cycle_with(freeze_epochs, ..base_lr, cycle)?;
-            if self.ctx.interrupted {
+            if self.ctx.asked.interrupted {
                 return Ok(());
             }
         }
@@ -224,11 +224,11 @@ where
         if resumed.unwrap_or(0) == 0 {
             self.ctx.opt.clear_state();
         }
-        self.ctx.stage = 1;
+        self.ctx.position.stage = 1;
         let cycle = OneCycle { pct_start, div, ..self.cycle };
         let rates = (base_lr / 2.0 / lr_mult, base_lr / 2.0);
         let result = self.fit_one_cycle_with(epochs, rates, cycle);
-        self.ctx.stage = 0;
+        self.ctx.position.stage = 0;
         result
     }
 }

@@ -53,6 +53,7 @@ use crate::lr_find::{LrFind, LrFinder, LrSearch};
 use crate::metric::Metric;
 use crate::schedule::OneCycle;
 use checkpoint::States;
+use context::{Asked, Position};
 use hardpan_engine::Tensor;
 use hardpan_nn::hook::Hooks;
 use hardpan_nn::optim::{
@@ -202,17 +203,10 @@ where
             pred: None,
             loss: None,
             loss_grad: None,
-            rescue: Vec::new(),
-            aside: None,
-            carried: None,
-            best_restored: false,
-            validation_rng: None,
-            pending_gradients: false,
-            stage: 0,
-            interrupted: false,
-            checkpoints: Vec::new(),
             user_state: serde_json::Value::Null,
-            event: Event::AfterCreate,
+            aside: None,
+            asked: Asked::default(),
+            position: Position::default(),
         };
         let learner = Learner {
             ctx,
