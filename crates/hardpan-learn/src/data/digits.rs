@@ -6,6 +6,15 @@ use hardpan_engine::{DType, Tensor};
 
 /// Labelled pictures as a data set: `x: [N, H, W]` u8 as in the file, `y: [N]` i64. They stay bytes in memory; see [`normalize`].
 ///
+/// ```
+/// use hardpan_learn::data::digits::pictures;
+/// // Two pictures of 2x2 bytes, of two classes.
+/// let data = pictures(&[0, 0, 9, 9, 5, 5, 0, 0], &[0, 1], (2, 2), 2)?;
+/// assert_eq!((data.x().shape(), data.y().to_vec::<i64>()), (&[2, 2, 2][..], vec![0, 1]));
+/// assert!(pictures(&[0; 4], &[7], (2, 2), 2).is_err()); // no class of two
+/// # Ok::<(), hardpan_learn::data::DataError>(())
+/// ```
+///
 /// # Errors
 /// If a label is not below `classes`.
 ///
@@ -75,6 +84,15 @@ pub fn mean_and_std(bytes: &[u8]) -> (f64, f64) {
 
 /// Moves each picture of `x: [N, H, W]` by up to `by` pixels in each direction, each by its own amount; what comes in is 0.
 /// Draws from the generator that `manual_seed` seeds.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::data::digits::shift;
+/// let x = Tensor::ones([4, 8, 8]);
+/// let moved = shift(&x, 1);
+/// assert_eq!(moved.shape(), [4, 8, 8]);
+/// assert!(moved.sum([1, 2]).amin(..).item::<f32>() >= 49.0); // at most a row and a column are gone
+/// ```
 pub fn shift(x: &Tensor, by: usize) -> Tensor {
     let [n, h, w] = *x.shape() else { panic!("shift: expected [N, H, W], got {:?}", x.shape()) };
     if by == 0 || x.numel() == 0 {

@@ -7,6 +7,22 @@ use hardpan_nn::{Forward, Module};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// Settings of single fits, for [`Learner::with_options`]. Counterparts: the arguments `wd`, `reset_opt` and `start_epoch` of fastai's `fit`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+/// use hardpan_learn::learner::{FitOptions, Learner};
+/// use hardpan_nn::optim::Hyper;
+/// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new()).silent();
+/// let options = FitOptions { weight_decay: Some(0.1), start_epoch: 2, ..FitOptions::default() };
+/// learn.with_options(options, |learn| learn.fit(3, 0.01))?;
+/// assert_eq!(learn.history().losses.len(), 4); // the batches of the last epoch
+/// assert_eq!(learn.optimizer().hypers(Hyper::Wd), [0.01]); // as before
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FitOptions {
     /// Weight decay of all parameter groups. Default: as the optimizer has it. What it does is the optimizer's matter: see
