@@ -13,7 +13,7 @@ const MAX_PIXELS: u64 = 100_000_000;
 /// A grey picture.
 ///
 /// ```
-/// use hardpan_learn::data::grey::Grey;
+/// use hardpan_vision::digits::grey::Grey;
 /// // A vertical stroke of ink (0 is black) on white paper.
 /// let pixels = (0..40 * 30).map(|i| if i % 30 == 15 && i / 30 > 5 { 0.0 } else { 1.0 }).collect();
 /// let scan = Grey::new(30, 40, pixels);

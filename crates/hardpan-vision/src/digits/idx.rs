@@ -21,14 +21,14 @@ const MAX_DEFLATION: u64 = 1032;
 /// An array from an idx file.
 ///
 /// ```
-/// use hardpan_learn::data::idx::{Idx, IdxData};
+/// use hardpan_vision::digits::idx::{Idx, IdxData};
 /// // Two zeros, the type (8: bytes), two dimensions; their sizes 2 and 3; six elements.
 /// let file = [0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 3, 1, 2, 3, 4, 5, 6];
 /// let array = Idx::from_bytes(&file, "numbers")?;
 /// assert_eq!((array.shape, array.data), (vec![2, 3], IdxData::U8(vec![1, 2, 3, 4, 5, 6])));
 /// let e = Idx::from_bytes(&file[..15], "numbers").unwrap_err();
 /// assert!(e.to_string().contains("cut short"), "{e}");
-/// # Ok::<(), hardpan_learn::data::idx::IdxError>(())
+/// # Ok::<(), hardpan_vision::digits::idx::IdxError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Idx {
@@ -262,7 +262,7 @@ impl IdxData {
 /// Grey images with their labels.
 ///
 /// ```
-/// use hardpan_learn::data::idx::Labelled;
+/// use hardpan_vision::digits::idx::Labelled;
 /// # let dir = tempfile::tempdir()?;
 /// # let dir = dir.path();
 /// # for part in ["train", "t10k"] {
