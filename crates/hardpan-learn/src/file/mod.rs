@@ -6,15 +6,18 @@
 //! names begin with `optimizer/`), gradients that were being accumulated (`gradient/`), what callbacks keep (`callback/`), losses and
 //! rates of each batch (`history/`), what the model carries from batch to batch (`carried/`) and the position of the run.
 //!
-//! ```no_run
+//! ```
 //! use hardpan_learn::file::{Header, ModelFile};
-//! # let model = hardpan_nn::Sequential::new();
+//! # let model = hardpan_nn::Linear::new(4, 2);
 //! # use hardpan_nn::Module;
+//! # let dir = tempfile::tempdir()?;
+//! let path = dir.path().join("pets.hardpan");
 //! let header = Header { classes: vec!["cat".into(), "dog".into()], ..Header::default() };
-//! ModelFile::new(header, &model.state_dict()).write("pets.hardpan")?;
-//! let file = ModelFile::read("pets.hardpan")?;
+//! ModelFile::new(header, &model.state_dict()).write(&path)?;
+//! let file = ModelFile::read(&path)?;
 //! file.load_into(&model)?;
-//! # Ok::<(), hardpan_learn::file::FileError>(())
+//! assert_eq!(file.header.classes, ["cat", "dog"]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod atomic;

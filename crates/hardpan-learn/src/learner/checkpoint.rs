@@ -70,6 +70,31 @@ where
     /// Takes up an interrupted run: the next fit, called with the same arguments on a learner set up in the same way, goes on where
     /// the file was written and ends with the very same weights as a run without interruption.
     ///
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{Linear, MSELoss};
+    /// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// use hardpan_learn::callback::{Event, Flow};
+    /// # let dir = tempfile::tempdir()?;
+    /// let path = dir.path().join("run.hardpan");
+    /// let learner = || Learner::with_loss(loaders.clone(), Linear::new(8, 1), MSELoss::new()).silent();
+    /// let file = path.clone();
+    /// let mut first = learner().on(Event::AfterEpoch, move |ctx| {
+    ///     ctx.request_checkpoint(&file);
+    ///     if ctx.epoch == 0 { Flow::CancelFit } else { Flow::Continue }
+    /// });
+    /// first.fit_one_cycle(2, 0.1)?; // stops after the first of two epochs
+    ///
+    /// let mut second = learner();
+    /// second.resume(&path)?;
+    /// second.fit_one_cycle(2, 0.1)?; // the same call does the second
+    /// assert_eq!(second.history().epochs.len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// If the file cannot be read, holds a finished model, or does not fit this learner. The learner is as before then.
     pub fn resume(&mut self, path: impl AsRef<Path>) -> Result<(), FitError> {

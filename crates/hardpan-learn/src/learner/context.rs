@@ -203,6 +203,28 @@ impl<T: Task> Context<T> {
 
     /// Keeps the model's weights, so that others can be in it for a while: for a validation with averages, say. A checkpoint that is
     /// written meanwhile has the model's own.
+    ///
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{Linear, MSELoss};
+    /// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// use hardpan_learn::callback::Event;
+    /// use hardpan_nn::Module;
+    /// // Validates with all weights 0, and trains on.
+    /// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new())
+    ///     .on(Event::BeforeValidate, |ctx| {
+    ///         ctx.set_weights_aside();
+    ///         ctx.model.parameters().iter().for_each(|p| p.set(p.value().zeros_like()));
+    ///     })
+    ///     .on(Event::AfterValidate, |ctx| ctx.put_weights_back())
+    ///     .silent();
+    /// learn.fit(1, 0.1)?;
+    /// assert!(learn.model().weight.value().abs().sum(..).item::<f32>() > 0.0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_weights_aside(&mut self) {
         let params = self.model.parameters().into_iter().map(|p| (p.clone(), p.value().detach()));
         let buffers = self.model.buffers().into_iter().map(|b| (b.clone(), b.value()));
@@ -268,6 +290,31 @@ impl<T: Task> Context<T> {
     }
 
     /// Adds a penalty to what gradients are computed of, not to what is reported.
+    ///
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{Linear, MSELoss};
+    /// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// use hardpan_learn::callback::Event;
+    /// let size = |penalty: f64| -> Result<f32, Box<dyn std::error::Error>> {
+    ///     let model = Linear::new(8, 1);
+    ///     model.weight.set(Tensor::ones([1, 8]));
+    ///     let mut learn = Learner::with_loss(loaders.clone(), model, MSELoss::new())
+    ///         .on(Event::AfterLoss, move |ctx| {
+    ///             if ctx.training {
+    ///                 ctx.add_penalty(ctx.model.weight.value().abs().sum(..) * penalty); // L1
+    ///             }
+    ///         })
+    ///         .silent();
+    ///     learn.fit(5, 0.05)?;
+    ///     Ok(learn.model().weight.value().abs().sum(..).item::<f32>())
+    /// };
+    /// assert!(size(1.0)? < size(0.0)?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Panics
     /// Before `after_loss` and outside of a batch, or if it is not one number.

@@ -53,20 +53,23 @@ where
     /// [`tta`](Learner::tta) give probabilities where it has a softmax or a sigmoid inside, and answers can be had. Other predictions, such as
     /// the pair of a Siamese network, are given as they are. Counterpart: fastai's `Learner`, whose losses have `activation` and `decodes`.
     ///
-    /// ```no_run
-    /// # use hardpan_engine::Tensor;
-    /// # use hardpan_learn::data::DataLoaders;
-    /// # fn run(loaders: DataLoaders<Tensor, Tensor>) -> Result<(), hardpan_learn::learner::FitError> {
+    /// ```
+    /// # use hardpan_engine::{DType, Tensor};
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # let x = Tensor::randn([64, 8]);
+    /// # let y = x.select(1, 0).gt(0.0).to_dtype(DType::I64);
+    /// # let data = TensorDataset::new(x, y)?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
     /// use hardpan_learn::callback::Gather;
     /// use hardpan_learn::learner::Learner;
     /// use hardpan_nn::{CrossEntropyLoss, Linear};
-    /// let mut learn = Learner::with_loss(loaders, Linear::new(784, 10), CrossEntropyLoss::new());
+    /// let mut learn = Learner::with_loss(loaders, Linear::new(8, 2), CrossEntropyLoss::new()).silent();
     /// learn.fit_one_cycle(1, 0.01)?;
     /// let valid = learn.context().loaders.valid.clone().unwrap();
     /// let all = learn.get_preds_with(&valid, Gather { decoded: true, ..Gather::default() })?;
-    /// let (probabilities, classes) = (all.preds, all.decoded.unwrap());
-    /// # Ok(())
-    /// # }
+    /// let (probabilities, classes) = (all.preds, all.decoded.unwrap()); // [N, 2] and [N]
+    /// assert_eq!(probabilities.argmax(1).to_vec::<i64>(), classes.to_vec::<i64>());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// A Siamese network: two inputs, one body, and a loss that compares what it makes of them.
