@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, anyhow, bail};
 use hardpan::datasets::{Cache, DATA_SETS, DataSet, Progress};
-use hardpan::learn::data::idx::Labelled;
+use hardpan::vision::digits::idx::Labelled;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

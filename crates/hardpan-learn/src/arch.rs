@@ -14,6 +14,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 /// A network for images, with its settings.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::arch::{Mlp, Network};
+/// use hardpan_nn::Forward;
+/// let network = Network::Mlp(Mlp { inputs: 784, hidden: 20, classes: 10 });
+/// let logits = network.build().forward(&Tensor::zeros([2, 1, 28, 28]));
+/// assert_eq!(logits.shape(), [2, 10]);
+/// // Its settings go into a model file, and come back from it.
+/// assert_eq!(Network::from_arch(&network.to_arch())?, network);
+/// # Ok::<(), hardpan_learn::arch::ArchError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", content = "config", rename_all = "snake_case")]
 pub enum Network {
@@ -25,6 +37,15 @@ pub enum Network {
 
 /// Convolutions of stride 2, each followed by batch norm and ReLU: the first with a window of 5x5, the rest with 3x3. Then the
 /// mean over what is left of the picture, and a linear layer.
+///
+/// ```
+/// use hardpan_learn::arch::{Cnn, Network};
+/// use hardpan_nn::Module;
+/// // Two convolutions (without bias) with batch norm, and a linear layer.
+/// let cnn = Network::Cnn(Cnn { inputs: 3, channels: vec![8, 16], classes: 2 });
+/// let parameters = 3 * 8 * 25 + 16 + 8 * 16 * 9 + 32 + 16 * 2 + 2;
+/// assert_eq!(cnn.build().num_parameters(), parameters);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cnn {
     /// Channels of the pictures.
@@ -36,6 +57,14 @@ pub struct Cnn {
 }
 
 /// A linear layer, ReLU, a linear layer.
+///
+/// ```
+/// use hardpan_learn::arch::{Mlp, Network};
+/// use hardpan_nn::Module;
+/// let mlp = Network::Mlp(Mlp { inputs: 784, hidden: 50, classes: 10 });
+/// assert_eq!(mlp, Network::mlp(784, 10));
+/// assert_eq!(mlp.build().num_parameters(), 784 * 50 + 50 + 50 * 10 + 10);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mlp {
     /// Numbers in a picture.
@@ -128,6 +157,16 @@ impl Cnn {
 }
 
 /// Builds the model of a file, with new weights.
+///
+/// ```
+/// use hardpan_learn::arch::{Network, build};
+/// use hardpan_learn::file::Arch;
+/// use hardpan_nn::Module;
+/// let model = build(&Network::mlp(4, 3).to_arch())?;
+/// assert_eq!(model.num_parameters(), 4 * 50 + 50 + 50 * 3 + 3);
+/// assert!(build(&Arch { name: "none".into(), ..Arch::default() }).is_err());
+/// # Ok::<(), hardpan_learn::arch::ArchError>(())
+/// ```
 ///
 /// # Errors
 /// See [`Network::from_arch`].

@@ -30,16 +30,25 @@ type Chosen = Arc<dyn Fn(&str, &dyn Module) -> bool + Send + Sync>;
 /// Writes down means, standard deviations, shares near zero (at most 0.05) and histograms (40 bins from 0 to 10) of what layers give
 /// in training. Clones share what they write: add one to a learner, keep the other. Counterpart: fastai's `ActivationStats`.
 ///
-/// ```no_run
+/// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
 /// use hardpan_learn::insight::ActivationStats;
-/// # fn f(learn: &mut hardpan_learn::learner::Learner<hardpan_nn::Sequential>)
-/// # -> Result<(), Box<dyn std::error::Error>> {
-/// let stats = ActivationStats::new();
-/// learn.add_callback(stats.clone());
-/// learn.fit_one_cycle(1, 0.01)?;
-/// stats.plot().save("activations.svg")?;
-/// stats.color_dim().save("histograms.png")?;
-/// # Ok(()) }
+/// use hardpan_learn::learner::Learner;
+/// use hardpan_nn::{ReLU, seq};
+/// let stats = ActivationStats::new().every(2);
+/// let model = seq![Linear::new(8, 16), ReLU, Linear::new(16, 1)];
+/// let mut learn =
+///     Learner::with_loss(loaders, model, MSELoss::new()).callback(stats.clone()).silent();
+/// learn.fit(2, 0.01)?;
+/// let layers = stats.layers();
+/// assert_eq!((layers.len(), layers[0].means.len()), (2, 4)); // four of eight batches
+/// let (curves, histograms) = (stats.plot().to_svg()?, stats.color_dim().to_svg()?);
+/// assert!(curves.contains("<polyline") && histograms.contains("<image"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
 pub struct ActivationStats {

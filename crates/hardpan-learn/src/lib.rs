@@ -5,7 +5,7 @@
 //! saved; [`progress`] is what is seen meanwhile; [`insight`], [`interpret`] and the [`coach`] are there to understand what was trained.
 //! Counterparts: `fastai.learner`, `fastai.callback`, `fastai.data.load`, `fastai.interpret`.
 //!
-//! ```no_run
+//! ```
 //! use hardpan_engine::Tensor;
 //! use hardpan_learn::data::{DataLoaders, TensorDataset};
 //! use hardpan_learn::learner::Learner;
@@ -27,8 +27,9 @@
 //! let (train, valid) = data.split_at(200);
 //! let loaders = DataLoaders::from_tensors(train, valid, 16, 42)?;
 //! let model = Line(Param::new(Tensor::zeros([1])), Param::new(Tensor::zeros([1])));
-//! let mut learn = Learner::new(loaders, model, mse);
-//! learn.fit_one_cycle(5, 0.1)?;
+//! let mut learn = Learner::new(loaders, model, mse).silent();
+//! learn.fit_one_cycle(8, 0.3)?;
+//! assert!(learn.history().epochs.last().unwrap().valid_loss.unwrap() < 0.1);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

@@ -156,6 +156,19 @@ impl LrFind {
 
 /// Finds the longest falling subsequence of losses and goes into it by half its length (a third and a half of a third).
 /// Counterpart: fastai's `valley`, the default suggestion.
+///
+/// ```
+/// use hardpan_learn::lr_find::valley;
+/// // A loss that falls between 1e-3 and 1e-1 and shoots up at the end.
+/// let points: Vec<(f64, f64)> = (0..80)
+///     .map(|i| {
+///         let x = f64::from(i);
+///         (1e-5 * 10f64.powf(x / 15.0), 2.0 / (1.0 + ((x - 45.0) / 4.0).exp()) + ((x - 75.0) / 2.0).exp())
+///     })
+///     .collect();
+/// let rate = valley(&points).unwrap();
+/// assert!(rate > 1e-4 && rate < 1e-1, "{rate:e}");
+/// ```
 pub fn valley(points: &[(f64, f64)]) -> Option<f64> {
     let n = points.len();
     if n == 0 {
@@ -205,6 +218,20 @@ pub fn minimum(points: &[(f64, f64)]) -> Option<f64> {
 
 /// Goes back from the end over windows of 15 steps until the slopes at both ends are alike. Counterpart: fastai's `slide`
 /// (the "interval slide rule").
+///
+/// ```
+/// use hardpan_learn::lr_find::slide;
+/// // A loss that falls between 1e-3 and 1e-1 and shoots up at the end.
+/// let points: Vec<(f64, f64)> = (0..80)
+///     .map(|i| {
+///         let x = f64::from(i);
+///         (1e-5 * 10f64.powf(x / 15.0), 2.0 / (1.0 + ((x - 45.0) / 4.0).exp()) + ((x - 75.0) / 2.0).exp())
+///     })
+///     .collect();
+/// let rate = slide(&points).unwrap();
+/// assert!(rate < 1.0, "{rate:e}");
+/// assert_eq!(slide(&points[..15]), None); // too few to go back over
+/// ```
 pub fn slide(points: &[(f64, f64)]) -> Option<f64> {
     const WIDTH: usize = 15;
     const ALIKE: f64 = 0.005;

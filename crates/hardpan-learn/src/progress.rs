@@ -96,6 +96,14 @@ pub fn clock(d: Duration) -> String {
 /// A line that shows how far a piece of work is, in at most `columns` characters.
 ///
 /// Elapsed and expected time are left and right of `<`; `note` is at the end and goes first when there is no room.
+///
+/// ```
+/// use hardpan_learn::progress::bar;
+/// use std::time::Duration;
+/// let line = bar("train", 50, 200, Duration::from_secs(10), "loss 0.1", 80);
+/// assert_eq!(line, "train ██████                    25.0% 50/200 00:10 < 00:30 loss 0.1");
+/// assert_eq!(bar("train", 50, 200, Duration::from_secs(10), "loss 0.1", 20).chars().count(), 20);
+/// ```
 pub fn bar(
     label: &str,
     done: usize,
@@ -132,6 +140,32 @@ pub fn bar(
 }
 
 /// Where and how progress is shown.
+///
+/// ```
+/// use hardpan_learn::progress::Live;
+/// use std::sync::{Arc, Mutex};
+/// use std::time::Duration;
+/// # #[derive(Clone, Default)]
+/// # struct Shared(Arc<Mutex<Vec<u8>>>);
+/// # impl std::io::Write for Shared {
+/// #     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+/// #         self.0.lock().unwrap().write(bytes)
+/// #     }
+/// #     fn flush(&mut self) -> std::io::Result<()> {
+/// #         Ok(())
+/// #     }
+/// # }
+/// // Rows to a writer of one's own, and no bar. On standard output: `Live::stdio(..)`.
+/// let out = Shared::default();
+/// let mut live = Live::new(["train_loss"], 1, Some(Box::new(out.clone())), None);
+/// live.start(0, "train", 100);
+/// live.update(50, || "loss 0.4".into()); // shown in the bar, where there is one
+/// live.row(0, &[Some(0.25)], Duration::from_secs(3));
+/// let text = String::from_utf8(out.0.lock().unwrap().clone())?;
+/// assert_eq!(text.lines().count(), 2);
+/// assert!(text.contains("train_loss") && text.contains("0.250000"), "{text}");
+/// # Ok::<(), std::string::FromUtf8Error>(())
+/// ```
 pub struct Live {
     /// Gets the table; `None` where something else reports epochs.
     rows: Option<Box<dyn Write + Send>>,

@@ -15,6 +15,14 @@
 use std::f64::consts::PI;
 
 /// The value at a share of training done.
+///
+/// ```
+/// use hardpan_learn::schedule::{Schedule, combine};
+/// // Any function will do: here a square root up, and then nothing.
+/// let up: Schedule = Box::new(|pos| pos.sqrt());
+/// let schedule = combine(vec![(0.5, up), (0.5, Box::new(|_| 0.0))]);
+/// assert_eq!((schedule(0.125), schedule(0.75)), (0.5, 0.0));
+/// ```
 pub type Schedule = Box<dyn Fn(f64) -> f64 + Send>;
 
 /// The curve from a start to an end.

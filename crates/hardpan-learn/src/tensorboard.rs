@@ -25,6 +25,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Writes one event file. Each call adds a record; [`flush`](EventWriter::flush) (and dropping the writer) hands them to the disk.
 /// Counterpart: `torch.utils.tensorboard.SummaryWriter`.
+///
+/// ```
+/// use hardpan_learn::tensorboard::EventWriter;
+/// # let dir = tempfile::tempdir()?;
+/// let mut writer = EventWriter::create(dir.path().join("run1"))?;
+/// writer.scalar("valid_loss", 0, 0.25)?;
+/// writer.flush()?;
+/// let name = writer.path().file_name().unwrap().to_string_lossy().into_owned();
+/// assert!(name.contains("tfevents")); // by which TensorBoard finds it
+/// assert!(std::fs::read(writer.path())?.windows(10).any(|w| w == b"valid_loss"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct EventWriter {
     file: BufWriter<File>,
     path: PathBuf,

@@ -3,6 +3,7 @@
 
 mod support;
 
+use hardpan_engine::functional::cross_entropy;
 use hardpan_engine::{Tensor, flush_all, live_bytes, live_nodes, manual_seed, plan_stats};
 use hardpan_learn::callback::{
     BnFreeze, Callback, Checkpoint, CsvLogger, CutMix, EarlyStopping, Ema, FetchPreds, Flow,
@@ -18,7 +19,7 @@ use hardpan_learn::progress::Live;
 use hardpan_learn::schedule::Anneal;
 use hardpan_nn::optim::scheduler::StepLR;
 use hardpan_nn::optim::{Adam, Hyper};
-use hardpan_nn::{BatchNorm1d, CrossEntropyLoss, Dropout, Forward, Linear, ReLU, Sequential, seq};
+use hardpan_nn::{BatchNorm1d, Dropout, Forward, Linear, ReLU, Sequential, seq};
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -30,10 +31,6 @@ fn data(n: usize) -> TensorDataset<Tensor, Tensor> {
     let x = support::tensor(5, &[n, 2]);
     let y = x.sum(1).gt(0.0).to_dtype(hardpan_engine::DType::I64);
     TensorDataset::new(x, y.eval().clone()).unwrap()
-}
-
-fn cross_entropy(pred: &Tensor, y: &Tensor) -> Tensor {
-    CrossEntropyLoss::new().forward(&(pred.clone(), y.clone()))
 }
 
 /// With every callback that can be used together with the others.

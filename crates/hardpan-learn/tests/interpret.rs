@@ -21,6 +21,16 @@ fn close(a: f64, b: f64) -> bool {
     (a - b).abs() < 1e-9
 }
 
+/// Length of the bar of this name in a chart, and what is written at its end.
+fn bar(svg: &str, name: &str) -> (f64, String) {
+    let mut lines = svg.lines().skip_while(|l| !l.contains(&format!(">{name}</text>"))).skip(1);
+    let mut after = |key: &str, end: char| {
+        let line = lines.next().expect("a bar after its name");
+        line.split_once(key).and_then(|l| l.1.split_once(end)).expect(key).0.to_owned()
+    };
+    (after("width=\"", '"').parse().unwrap(), after(">", '<'))
+}
+
 fn six() -> ClassificationInterpretation {
     let logits = said(3, &[(0, 2.0), (0, 1.0), (1, 3.0), (2, 1.0), (2, 2.0), (0, 4.0)]);
     let labels = Tensor::from_slice(&[0i64, 1, 1, 2, 2, 2], [6]);
@@ -114,6 +124,11 @@ fn multi_label() {
     let report = seen.report();
     assert!(close(report.rows[0].f1, 0.8) && close(report.rows[1].f1, 0.0));
     assert!(close(report.micro.unwrap().f1, 4.0 / 6.0));
+    let svg = seen.plot_f1().to_svg().unwrap();
+    let (sea, sky) = (bar(&svg, "sea"), bar(&svg, "sky"));
+    assert!(svg.contains("F1 of each label") && sea.1 == "0.8" && sky.1 == "0", "{sea:?} {sky:?}");
+    // Of none there is a sliver, so that it can be seen to be none.
+    assert!(sea.0 > 100.0 && sky.0 < 1.0, "{sea:?} {sky:?}");
     let (has, given) = seen.item(0);
     assert_eq!((has, given.len(), given[0].0), (vec!["sea", "sky"], 1, "sea"));
     // Binary cross entropy of a logit z: softplus(-z) where the label is there, softplus(z) where not.
@@ -151,6 +166,16 @@ fn segmentation() {
     assert!(close(seen.mean_iou(), 0.5));
     assert_eq!(seen.dice()[0].1, Some(2.0 / 3.0));
     assert_eq!(seen.worst(1), [(1, 1.0)]);
+
+    // As bars; a class that is neither there nor predicted has none.
+    let mut third = SegmentationInterpretation::new(["road", "car", "sky"], None);
+    third.add_picture([0, 0, 0, 1], [0, 0, 0, 0]);
+    assert_eq!(third.iou(), [("road", Some(0.75)), ("car", Some(0.0)), ("sky", None)]);
+    let svg = third.plot_iou().to_svg().unwrap();
+    assert!(svg.contains("Intersection over union"), "{svg}");
+    let bars = ["road", "car", "sky"].map(|name| bar(&svg, name));
+    assert_eq!(bars.each_ref().map(|b| b.1.as_str()), ["0.75", "0", "0"]);
+    assert!(bars[0].0 > 100.0 && bars[1].0 < 1.0 && bars[2].0 < 1.0, "{bars:?}");
 
     // Pixel by pixel it is the same, and a picture without pixels that count has nothing wrong.
     let mut one_by_one = SegmentationInterpretation::new(["road", "car"], Some(255));

@@ -12,7 +12,7 @@ use hardpan_learn::learner::{Context, FineTune, FitError, Learner, Task};
 use hardpan_learn::metric::Mean;
 use hardpan_learn::schedule::Anneal;
 use hardpan_nn::Module;
-use hardpan_nn::optim::{Hyper, SGD};
+use hardpan_nn::optim::{Adam, Hyper, SGD};
 use std::sync::{Arc, Mutex};
 use support::*;
 
@@ -251,9 +251,28 @@ fn a_loss_that_is_not_finite_stops_the_fit_and_keeps_good_weights() {
             .all(|(_, t)| t.to_vec::<f32>().iter().all(|v| v.is_finite()))
     );
     // It can go on from there.
-    learn.optimizer_mut().clear_state();
     learn.model().load_state_dict(&Linear::new(3, 3, 1).state_dict(), true).unwrap();
     learn.fit(2, 0.05).unwrap();
+}
+
+/// Adam's averages of such gradients are no numbers for ever, and would spoil every step of every later fit.
+#[test]
+fn what_the_optimizer_remembers_of_a_failed_fit_is_forgotten() {
+    let mut learn = line_learner(64, 4).opt(Adam::new(0.01));
+    learn.fit(2, 0.01).unwrap();
+    let before = learn.validate().unwrap().valid_loss.unwrap();
+    let weight = learn.model().weight.clone();
+    let failed = learn.fit(1, f64::NAN).unwrap_err();
+    assert!(matches!(failed, FitError::NonFinite { .. }), "{failed}");
+    assert!(failed.to_string().contains("the optimizer has forgotten the steps"), "{failed}");
+    assert!(learn.optimizer().state(&weight).is_none());
+    assert!(weight.value().to_vec::<f32>().iter().all(|v| v.is_finite()));
+    learn.fit(4, 0.05).unwrap();
+    let after = learn.history().epochs.last().unwrap().valid_loss.unwrap();
+    assert!(after < 0.5 * before, "{before} {after}");
+    let state = learn.optimizer().state(&weight).unwrap();
+    assert_eq!(state.steps(), 4 * 16, "averages of the new steps alone");
+    assert!(state.get("exp_avg").unwrap().to_vec::<f32>().iter().all(|v| v.is_finite()));
 }
 
 #[test]

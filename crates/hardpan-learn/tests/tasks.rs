@@ -5,10 +5,10 @@ mod support;
 use hardpan_engine::{DType, Tensor};
 use hardpan_learn::callback::{Callback, Flow, ModelResetter};
 use hardpan_learn::data::{DataLoader, DataLoaders, TensorDataset, language_model};
-use hardpan_learn::learner::{Context, Learner, Task};
+use hardpan_learn::learner::{Context, Learner, Task, loss};
 use hardpan_learn::metric::{Mean, Perplexity};
 use hardpan_nn::optim::Adam;
-use hardpan_nn::{Forward, Module, Param, State};
+use hardpan_nn::{CrossEntropyLoss, Forward, Module, Param, State};
 use std::sync::{Arc, Mutex};
 use support::*;
 
@@ -53,15 +53,6 @@ fn two_inputs() {
     assert!(seen.lock().unwrap().iter().all(|n| *n == 5));
     let price = learn.model().price.value().item::<f32>();
     assert!((price - 3.0).abs() < 0.1, "{price}");
-}
-
-/// `[.., C]` logits and labels `[..]`: the mean of `logsumexp - logit of the label`.
-fn cross_entropy(logits: &Tensor, y: &Tensor) -> Tensor {
-    let classes = logits.size(-1);
-    let shifted = logits - logits.amax_keepdim(-1).detach();
-    let log_p = &shifted - shifted.exp().sum_keepdim(-1).log();
-    let hot = y.unsqueeze(-1).eq(Tensor::iota(classes)).to_dtype(DType::F32);
-    -(log_p * hot).sum(-1).mean(..)
 }
 
 fn one_hot(x: &Tensor, n: usize) -> Tensor {
@@ -147,9 +138,9 @@ fn a_language_model_with_state() {
         state: State::default(),
     };
     let seen = Arc::new(Mutex::new(Vec::new()));
-    let mut learn = Learner::new(loaders, model, cross_entropy)
+    let mut learn = Learner::with_loss(loaders, model, CrossEntropyLoss::new().dim(-1))
         .opt(Adam::fastai(1e-3).weight_decay(0.0))
-        .metric(Perplexity::new(cross_entropy))
+        .metric(Perplexity::new(loss(CrossEntropyLoss::new().dim(-1))))
         .callback(ModelResetter)
         .callback(Memory(seen.clone()))
         .silent();
@@ -212,7 +203,7 @@ fn sequence_to_sequence() {
         output: Linear::new(4, 64, LETTERS),
     };
     let accuracy = hardpan_learn::metric::accuracy;
-    let mut learn = Learner::new(loaders, model, cross_entropy)
+    let mut learn = Learner::with_loss(loaders, model, CrossEntropyLoss::new().dim(-1))
         .metric(Mean::new("accuracy", accuracy))
         .silent();
     learn.fit_one_cycle(25, 0.03).unwrap();

@@ -73,6 +73,15 @@ impl Color {
 
 /// The colours of series, in order: those of Okabe and Ito (2008) that are dark enough for lines on white. Also people who cannot
 /// tell red from green can tell them apart.
+///
+/// ```
+/// use hardpan_plot::{Axes, Color, Figure, PALETTE, Series};
+/// assert!(PALETTE.iter().all(|c| *c != Color::PAPER));
+/// let line = Series::line([(0.0, 1.0), (1.0, 2.0)]).color(PALETTE[2]);
+/// let svg = Figure::from(Axes::new("one line").with(line)).to_svg()?;
+/// assert!(svg.contains("#009e73"));
+/// # Ok::<(), hardpan_plot::PlotError>(())
+/// ```
 pub const PALETTE: [Color; 8] = [
     Color::rgb(0x00, 0x72, 0xb2),
     Color::rgb(0xd5, 0x5e, 0x00),

@@ -5,6 +5,13 @@ use crate::{Axes, BarChart, ImageGrid, Matrix, Picture, PlotError, font, raster,
 use std::path::Path;
 
 /// A part of a figure.
+///
+/// ```
+/// use hardpan_plot::{Axes, BarChart, Figure, Panel};
+/// let panels: Vec<Panel> = vec![Axes::new("loss").into(), BarChart::new("accuracy").into()];
+/// let figure = panels.into_iter().fold(Figure::new("both"), Figure::with);
+/// assert!(matches!(figure.panels(), [Panel::Axes(_), Panel::Bars(_)]));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Panel {

@@ -108,6 +108,19 @@ pub fn lr_find(points: &[(f64, f64)], suggestions: &[(&str, f64)]) -> Figure {
 }
 
 /// What a layer gave, step by step: for [`activation_stats`] and [`color_dim`].
+///
+/// ```
+/// use hardpan_plot::figures::{self, LayerCurves};
+/// let layer = LayerCurves {
+///     name: "conv1".into(),
+///     means: vec![0.1, 0.2],
+///     stds: vec![0.9, 1.0],
+///     near_zero: vec![0.4, 0.3],
+///     histograms: vec![vec![3.0, 1.0], vec![2.0, 2.0]],
+/// };
+/// assert_eq!(figures::activation_stats(&[layer.clone()]).panels().len(), 3);
+/// assert_eq!(figures::color_dim(&[layer]).panels().len(), 1);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LayerCurves {
     /// The layer's name.
@@ -124,6 +137,20 @@ pub struct LayerCurves {
 
 /// Means, standard deviations and shares of outputs near zero of some layers, step by step. Counterpart: fastai's
 /// `plot_layer_stats`, for all layers at once.
+///
+/// ```
+/// use hardpan_plot::figures::{LayerCurves, activation_stats};
+/// let layer = LayerCurves {
+///     name: "conv1".into(),
+///     means: vec![0.1, 0.2],
+///     stds: vec![0.9, 1.0],
+///     near_zero: vec![0.4, 0.3],
+///     histograms: vec![vec![3.0, 1.0], vec![2.0, 2.0]],
+/// };
+/// let svg = activation_stats(&[layer]).to_svg()?;
+/// assert!(["Means", "Standard deviations", "Share near zero", "conv1"].iter().all(|t| svg.contains(t)));
+/// # Ok::<(), hardpan_plot::PlotError>(())
+/// ```
 pub fn activation_stats(layers: &[LayerCurves]) -> Figure {
     let panel = |title: &str, values: fn(&LayerCurves) -> &Vec<f64>, legend: bool| {
         let mut axes = Axes::new(title).x_label("step").size(420.0, 320.0);
@@ -149,6 +176,21 @@ pub fn activation_stats(layers: &[LayerCurves]) -> Figure {
 
 /// The histogram of each layer's outputs over the steps, as columns of colours on a logarithmic scale: a healthy layer fills its
 /// picture evenly; what dies shows a bright line at the bottom. Counterpart: fastai's `color_dim`.
+///
+/// ```
+/// use hardpan_plot::figures::{LayerCurves, color_dim};
+/// let layer = LayerCurves {
+///     name: "conv1".into(),
+///     means: vec![0.1, 0.2],
+///     stds: vec![0.9, 1.0],
+///     near_zero: vec![0.4, 0.3],
+///     histograms: vec![vec![3.0, 1.0], vec![2.0, 2.0]],
+/// };
+/// let figure = color_dim(&[layer, LayerCurves::default()]);
+/// assert_eq!(figure.panels().len(), 1); // a layer without histograms has no picture
+/// assert!(figure.to_svg()?.contains("<image"));
+/// # Ok::<(), hardpan_plot::PlotError>(())
+/// ```
 pub fn color_dim(layers: &[LayerCurves]) -> Figure {
     let mut figure = Figure::new("Histograms of activations").columns(layers.len().clamp(1, 3));
     for layer in layers {

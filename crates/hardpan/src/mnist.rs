@@ -2,8 +2,8 @@
 
 use hardpan_data_mnist::{CLASSES, COLS, MEAN, ROWS, STD, Split, load};
 use hardpan_engine::Tensor;
-use hardpan_learn::data::digits::{normalize, pictures};
 use hardpan_learn::data::{DataLoaders, TensorDataset};
+use hardpan_vision::digits::{normalize, pictures};
 
 /// The 60,000 training and the 10,000 test digits: pictures `[N, 28, 28]` u8, labels `[N]` i64.
 pub fn datasets() -> (TensorDataset<Tensor, Tensor>, TensorDataset<Tensor, Tensor>) {

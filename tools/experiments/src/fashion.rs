@@ -6,8 +6,6 @@ use anyhow::{Context, Result, ensure};
 use hardpan_engine::functional::cross_entropy;
 use hardpan_engine::{Tensor, manual_seed};
 use hardpan_learn::callback::{Ema, LabelSmoothing};
-use hardpan_learn::data::digits::{mean_and_std, normalize, shift};
-use hardpan_learn::data::idx::Labelled;
 use hardpan_learn::data::{DataLoader, DataLoaders};
 use hardpan_learn::learner::{Learner, Tta};
 use hardpan_learn::metric::{Mean, accuracy};
@@ -16,6 +14,8 @@ use hardpan_nn::{
     AdaptiveAvgPool2d, AvgPool2d, BatchNorm2d, Conv2d, Flatten, Forward, Linear, Module, ReLU,
     Sequential, hooked, seq,
 };
+use hardpan_vision::digits::idx::Labelled;
+use hardpan_vision::digits::{mean_and_std, normalize, shift};
 
 /// Two convolutions beside a shortcut. The last norm starts at 0, so that the block starts as its shortcut.
 #[derive(Module)]

@@ -6,7 +6,6 @@ use anyhow::{Context, Result};
 use hardpan_engine::functional::cross_entropy;
 use hardpan_engine::{Tensor, manual_seed};
 use hardpan_learn::callback::{LabelSmoothing, LossScale, MixUp, MixedPrecision};
-use hardpan_learn::data::digits::{normalize, pictures};
 use hardpan_learn::data::{DataLoader, DataLoaders};
 use hardpan_learn::learner::{FitError, Learner};
 use hardpan_learn::metric::{Mean, accuracy};
@@ -16,6 +15,7 @@ use hardpan_nn::{
     AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Flatten, Forward, GeneralRelu, Linear, Module, Param,
     ReLU, RunningBatchNorm, Sequential, hooked, seq,
 };
+use hardpan_vision::digits::{normalize, pictures};
 
 /// The first `train` digits to learn from, and the last `valid` of the 60,000 to judge by: 50,000 and 10,000 as in the course.
 fn digits(

@@ -168,7 +168,7 @@ impl<T: Task> Callback<T> for Ema {
     fn after_fit(&mut self, ctx: &mut Context<T>) -> Flow {
         // Whoever stopped the fit may have come before `after_epoch` got here.
         ctx.put_weights_back();
-        if !ctx.best_restored && !ctx.interrupted {
+        if !ctx.asked.best_restored && !ctx.asked.interrupted {
             self.cells.set(&self.average.0);
         }
         (self.cells, self.average) = (Cells::default(), Average::default());
@@ -290,7 +290,7 @@ impl<T: Task> Callback<T> for Swa {
     }
 
     fn after_fit(&mut self, ctx: &mut Context<T>) -> Flow {
-        if !self.average.0.is_empty() && !ctx.best_restored && !ctx.interrupted {
+        if !self.average.0.is_empty() && !ctx.asked.best_restored && !ctx.asked.interrupted {
             self.cells.set(&self.average.0);
             if self.update_norms
                 && !self.cells.buffers.is_empty()

@@ -88,7 +88,7 @@ impl<T: Task> Callback<T> for Checkpoint {
     fn after_batch(&mut self, ctx: &mut Context<T>) -> Flow {
         if self.stop.as_ref().is_some_and(|s| s.load(Relaxed)) {
             self.write(ctx);
-            ctx.interrupted = true;
+            ctx.asked.interrupted = true;
             return Flow::CancelFit;
         }
         let step_due = self.every_steps.is_some_and(|n| ctx.train_iter.is_multiple_of(n));

@@ -8,12 +8,25 @@ use hardpan_nn::{Module, StateDict};
 /// good. A default callback. Counterpart: fastai's `TerminateOnNaNCallback`.
 ///
 /// Every so many steps it holds on to the weights as they were before the step; once the loss of that step is known to be
-/// finite, so are they. This costs memory for a second copy of the weights and no time.
+/// finite, so are they. This costs memory for a second copy of the weights and no time. What the optimizer remembers (momentum, averages
+/// of gradients) belongs to the weights that are gone and may be no numbers either: it is forgotten, so that the next fit starts anew
+/// from the weights.
 ///
 /// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
 /// use hardpan_learn::callback::TerminateOnNan;
-/// let usual = TerminateOnNan::default(); // goes back 50 steps at most
-/// let often = TerminateOnNan::every(5);
+/// use hardpan_learn::learner::{FitError, Learner};
+/// use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+/// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new()).silent();
+/// learn.remove_callback::<TerminateOnNan>(); // goes back 50 steps at most
+/// learn.add_callback(TerminateOnNan::every(5));
+/// let failed = learn.fit(1, f64::NAN).unwrap_err();
+/// assert!(matches!(failed, FitError::NonFinite { .. }));
+/// learn.fit(1, 0.01)?; // the weights are good, and it can go on
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct TerminateOnNan {
     every: usize,
@@ -70,6 +83,7 @@ impl<T: Task> Callback<T> for TerminateOnNan {
             restored = step;
             ctx.model.load_state_dict(&weights, true).expect("its own weights fit");
         }
+        ctx.opt.clear_state();
         Flow::Fail(FitError::NonFinite {
             loss,
             // This batch has been counted already.

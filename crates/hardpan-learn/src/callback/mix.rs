@@ -8,6 +8,17 @@ use hardpan_engine::Tensor;
 /// What can be mixed, item by item: a tensor whose first dimension counts items, or several side by side.
 ///
 /// A struct of yours can be mixed as well once it has this method (and is [`Rows`]).
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::callback::Blend;
+/// let (a, b) = (Tensor::ones([2, 3]), Tensor::zeros([2, 3]));
+/// let weight = Tensor::from_vec(vec![0.75f32, 0.5], [2]);
+/// let mixed = a.blend(&b, &weight).unwrap();
+/// assert_eq!(mixed.to_vec::<f32>(), [0.75, 0.75, 0.75, 0.5, 0.5, 0.5]);
+/// let classes = Tensor::from_vec(vec![0i64, 1], [2]);
+/// assert!(classes.blend(&classes, &weight).is_none());
+/// ```
 #[diagnostic::on_unimplemented(
     message = "items of type `{Self}` cannot be mixed",
     note = "MixUp and CutMix mix tensors and tuples of them; implement `Blend` (and `Rows`) for your own type"

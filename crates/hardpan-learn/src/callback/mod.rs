@@ -125,6 +125,32 @@ macro_rules! methods {
         /// `T` is what is trained ([`Task`]): write `impl<T: Task> Callback<T> for Mine` for a callback that
         /// serves all, `impl Callback<(MyModel, Tensor, Tensor)> for Mine` for one that knows the types of model, input
         /// and target.
+        ///
+        /// ```
+        /// # use hardpan_engine::Tensor;
+        /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+        /// # use hardpan_learn::learner::Learner;
+        /// # use hardpan_nn::{Linear, MSELoss};
+        /// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+        /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+        /// use hardpan_learn::callback::{Callback, Flow};
+        /// use hardpan_learn::learner::{Context, Task};
+        ///
+        /// /// Ends a fit after so many batches.
+        /// struct StopAfter(usize);
+        ///
+        /// impl<T: Task> Callback<T> for StopAfter {
+        ///     fn after_batch(&mut self, ctx: &mut Context<T>) -> Flow {
+        ///         if ctx.train_iter >= self.0 { Flow::CancelFit } else { Flow::Continue }
+        ///     }
+        /// }
+        /// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new())
+        ///     .callback(StopAfter(6))
+        ///     .silent();
+        /// learn.fit(10, 0.1)?;
+        /// assert_eq!((learn.context().epoch, learn.context().train_iter), (1, 6));
+        /// # Ok::<(), Box<dyn std::error::Error>>(())
+        /// ```
         #[allow(unused_variables)]
         pub trait Callback<T: Task>: Send + Any {
             /// Lower numbers are called earlier.

@@ -26,6 +26,24 @@ pub struct Gather {
 }
 
 /// Outputs of a model for all items, in the order of the items.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+/// use hardpan_learn::callback::{Gather, Gathered};
+/// use hardpan_learn::learner::Learner;
+/// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new()).silent();
+/// let valid = learn.context().loaders.valid.clone().unwrap();
+/// let what = Gather { losses: true, ..Gather::default() };
+/// let Gathered { preds, targets, losses, inputs, .. } = learn.get_preds_with(&valid, what)?;
+/// assert_eq!((preds.shape(), targets.shape()), (&[64, 1][..], &[64, 1][..]));
+/// assert_eq!(losses.unwrap().shape(), [64]);
+/// assert!(inputs.is_none()); // not asked for
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Gathered<X, Y, P> {
     /// The outputs, after the learner's activation if it has one.
@@ -56,6 +74,24 @@ impl<T: Task> Default for Parts<T> {
 
 /// Keeps what the model gives in a validation: what [`get_preds_with`](crate::learner::Learner::get_preds_with) is made of. Starts anew
 /// with each validation. Counterpart: fastai's `GatherPredsCallback`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+/// use hardpan_learn::callback::{Gather, GatherPreds};
+/// use hardpan_learn::learner::Learner;
+/// let (gather, parts) = GatherPreds::new(Gather::default());
+/// let mut learn =
+///     Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new()).callback(gather).silent();
+/// learn.validate()?;
+/// let gathered = parts.take().unwrap();
+/// assert_eq!(gathered.preds.shape(), [64, 1]);
+/// assert!(parts.take().is_none()); // taken already
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct GatherPreds<T: Task> {
     what: Gather,
     parts: Arc<Mutex<Parts<T>>>,
@@ -123,6 +159,28 @@ type Receive<P, Y> = Box<dyn FnMut(usize, P, Y) + Send>;
 
 /// After each validation of a fit, applies the model to all of a loader and hands the outputs to a function: to watch certain items
 /// while training goes on. Counterpart: fastai's `FetchPredsCallback`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+/// use hardpan_learn::callback::FetchPreds;
+/// use hardpan_learn::learner::Learner;
+/// use std::sync::{Arc, Mutex};
+/// let seen = Arc::new(Mutex::new(Vec::new()));
+/// let write = seen.clone();
+/// let watched = loaders.valid.clone().unwrap();
+/// let fetch = FetchPreds::new(watched, move |epoch, preds: Tensor, _targets: Tensor| {
+///     write.lock().unwrap().push((epoch, preds.size(0)));
+/// });
+/// let mut learn =
+///     Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new()).callback(fetch).silent();
+/// learn.fit(2, 0.1)?;
+/// assert_eq!(*seen.lock().unwrap(), [(0, 64), (1, 64)]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct FetchPreds<T: Task> {
     loader: DataLoader<T::X, T::Y>,
     receive: Receive<T::Pred, T::Y>,
@@ -179,6 +237,25 @@ type Batches<T> = Vec<CollectedBatch<<T as Task>::X, <T as Task>::Y, <T as Task>
 
 /// Keeps every batch of a fit with outputs and losses, for tests and for looking at what a model really gets. It keeps *all* of
 /// them, so use it for short runs. Counterpart: fastai's `CollectDataCallback`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+/// use hardpan_learn::callback::CollectData;
+/// use hardpan_learn::learner::Learner;
+/// let (collect, data) = CollectData::new();
+/// let mut learn =
+///     Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new()).callback(collect).silent();
+/// learn.fit(1, 0.1)?;
+/// let batches = data.take(); // four of training, two (twice as large) of validation
+/// assert_eq!(batches.iter().filter(|b| b.training).count(), 4);
+/// let first = &batches[0];
+/// assert_eq!((first.x.shape(), first.pred.as_ref().unwrap().shape()), (&[16, 8][..], &[16, 1][..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct CollectData<T: Task>(Arc<Mutex<Batches<T>>>);
 
 /// What a [`CollectData`] has kept.

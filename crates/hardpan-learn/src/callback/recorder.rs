@@ -11,6 +11,26 @@ use std::time::{Duration, Instant};
 ///
 /// Losses of a training step are read after the step, when they have been computed with everything else; what is measured
 /// in a validation is summed on the device and read at its end.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+/// use hardpan_learn::callback::Recorder;
+/// use hardpan_learn::learner::Learner;
+/// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new()).silent();
+/// learn.fit(2, 0.1)?;
+/// let history = learn.history();
+/// assert_eq!((history.lrs.as_slice(), history.epochs.len()), (&[0.1; 8][..], 2));
+/// assert!(history.epochs[1].valid_loss.is_some());
+/// // Without it nothing is written.
+/// learn.remove_callback::<Recorder>();
+/// learn.fit(3, 0.1)?;
+/// assert_eq!(learn.history().epochs.len(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Default)]
 pub struct Recorder {
     loss: RunningMean,

@@ -7,6 +7,43 @@ use hardpan_nn::Module;
 
 /// Makes the model forget what it carries from batch to batch before each pass over the data: for language models that keep a
 /// hidden state. Counterpart: fastai's `ModelResetter`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_nn::{Forward, Linear, MSELoss, Module, State};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+/// use hardpan_learn::callback::{Event, ModelResetter};
+/// use hardpan_learn::learner::Learner;
+///
+/// /// Gives the mean of its output and what it gave before.
+/// #[derive(Module)]
+/// struct Carries {
+///     linear: Linear,
+///     before: State<Option<Tensor>>,
+/// }
+/// impl Forward for Carries {
+///     type Output = Tensor;
+///     fn forward(&self, x: &Tensor) -> Tensor {
+///         let y = self.linear.forward(x);
+///         let y = match self.before.get() {
+///             Some(before) => (y + before) / 2.0,
+///             None => y,
+///         };
+///         self.before.set(Some(y.detach()));
+///         y
+///     }
+/// }
+/// let model = Carries { linear: Linear::new(8, 1), before: State::default() };
+/// let mut learn = Learner::with_loss(loaders, model, MSELoss::new())
+///     .callback(ModelResetter)
+///     .on(Event::AfterTrain, |ctx| assert!(ctx.model.before.get().is_some()))
+///     .silent();
+/// learn.fit(1, 0.1)?;
+/// assert!(learn.model().before.get().is_none()); // forgotten at the end
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ModelResetter;
 
@@ -29,6 +66,26 @@ impl<T: Task> Callback<T> for ModelResetter {
 ///
 /// Implemented for the triple (output, states, states after dropout); a struct of yours works as well once it has these two
 /// methods. With [`on_output`] a loss or metric of the output alone can be used for the triple.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::callback::HiddenStates;
+/// struct Output {
+///     logits: Tensor,
+///     states: Tensor,
+/// }
+/// impl HiddenStates for Output {
+///     fn raw(&self) -> &Tensor {
+///         &self.states
+///     }
+///     /// Without dropout they are the same.
+///     fn dropped(&self) -> &Tensor {
+///         &self.states
+///     }
+/// }
+/// let output = Output { logits: Tensor::zeros([2, 5]), states: Tensor::ones([2, 7, 16]) };
+/// assert_eq!(output.raw().shape(), output.dropped().shape());
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not give the hidden states that RnnRegularizer needs",
     note = "let the model give `(output, states, dropped_states)`, or implement `HiddenStates` for its output"

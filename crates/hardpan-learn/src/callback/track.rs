@@ -453,9 +453,9 @@ impl<T: Task> Callback<T> for SaveModel {
         match self.when {
             When::AtEnd => self.save(ctx, &self.path),
             // A run that is to go on later goes on with the weights it has.
-            When::Best if self.saved && !ctx.interrupted => {
+            When::Best if self.saved && !ctx.asked.interrupted => {
                 ctx.put_weights_back();
-                ctx.best_restored = true;
+                ctx.asked.best_restored = true;
                 self.put_back(ctx).into()
             }
             _ => Flow::Continue,

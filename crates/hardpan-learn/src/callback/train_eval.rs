@@ -5,6 +5,28 @@ use crate::learner::{Context, Task};
 use hardpan_nn::Module;
 
 /// Switches the model between training and evaluation, and counts how far the training is. A default callback.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+/// use hardpan_learn::callback::Event;
+/// use hardpan_learn::learner::Learner;
+/// use hardpan_nn::{Dropout, Forward, seq};
+/// let model = seq![Linear::new(8, 64), Dropout::new(0.5), Linear::new(64, 1)];
+/// let mut learn = Learner::with_loss(loaders, model, MSELoss::new())
+///     .on(Event::BeforeBatch, |ctx| {
+///         // Dropout is at work in training alone.
+///         let (a, b) = (ctx.model.forward(ctx.x()), ctx.model.forward(ctx.x()));
+///         assert_eq!(a.to_vec::<f32>() != b.to_vec::<f32>(), ctx.training);
+///     })
+///     .silent();
+/// learn.fit(1, 0.1)?;
+/// assert_eq!((learn.context().train_iter, learn.context().pct_train), (4, 1.0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TrainEval(());
 

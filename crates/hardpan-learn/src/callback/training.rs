@@ -100,6 +100,32 @@ fn switch(model: &dyn Module, training: bool, which: impl Fn(&dyn Module) -> boo
 /// Keeps the statistics of batch norms that are frozen: in training they use their running statistics and do not change them.
 /// Counterpart: fastai's `BnFreeze`. Norms are frozen with their group only if asked for
 /// ([`freeze_norms`](crate::learner::Learner::freeze_norms)).
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+/// use hardpan_learn::callback::BnFreeze;
+/// use hardpan_learn::learner::Learner;
+/// use hardpan_nn::{BatchNorm1d, Module, Sequential, seq};
+/// let model = seq![BatchNorm1d::new(8), Linear::new(8, 1)];
+/// let mut learn = Learner::with_loss(loaders, model, MSELoss::new())
+///     .groups(|m: &Sequential| {
+///         let p = m.parameters();
+///         vec![p[..2].to_vec(), p[2..].to_vec()]
+///     })
+///     .freeze_norms(true)
+///     .callback(BnFreeze)
+///     .silent();
+/// learn.freeze();
+/// learn.fit(1, 0.1)?;
+/// let buffers = learn.model().named_buffers();
+/// let mean = buffers.iter().find(|b| b.0 == "0.running_mean").unwrap();
+/// assert_eq!(mean.1.value().to_vec::<f32>(), [0.0; 8]); // as it was
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BnFreeze;
 
@@ -122,6 +148,27 @@ impl<T: Task> Callback<T> for BnFreeze {
 
 /// Leaves dropout on in validations and predictions, so that repeated predictions show how sure the model is. Gal and
 /// Ghahramani, <https://arxiv.org/abs/1506.02142>. Counterpart: fastai's `MCDropoutCallback`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+/// use hardpan_learn::callback::{Gather, McDropout};
+/// use hardpan_learn::learner::Learner;
+/// use hardpan_nn::{Dropout, seq};
+/// let model = seq![Linear::new(8, 64), Dropout::new(0.5), Linear::new(64, 1)];
+/// let mut learn = Learner::with_loss(loaders, model, MSELoss::new()).callback(McDropout).silent();
+/// let valid = learn.context().loaders.valid.clone().unwrap();
+/// let mut passes = Vec::new();
+/// for _ in 0..10 {
+///     passes.push(learn.get_preds_with(&valid, Gather::default())?.preds);
+/// }
+/// let uncertainty = Tensor::stack(&passes, 0).std(0, 1.0); // of each item
+/// assert!(uncertainty.amin(..).item::<f32>() > 0.0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct McDropout;
 

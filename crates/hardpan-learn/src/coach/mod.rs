@@ -11,13 +11,20 @@
 //! [`Learner::diagnose`] does all of it and leaves the learner as it was. What is found are [`Finding`]s with numbers and advice in a
 //! [`Diagnosis`], which can be printed and serialized. Source: lessons 8 to 12 of fastai's course ("How to train a good model").
 //!
-//! ```no_run
-//! # fn f(learn: &mut hardpan_learn::learner::Learner<hardpan_nn::Sequential>)
-//! # -> Result<(), hardpan_learn::learner::FitError> {
-//! learn.fit_one_cycle(5, 0.01)?;
+//! ```
+//! # use hardpan_engine::Tensor;
+//! # use hardpan_learn::data::{DataLoaders, TensorDataset};
+//! # use hardpan_learn::learner::Learner;
+//! # use hardpan_nn::{Linear, MSELoss};
+//! # let data = TensorDataset::new(Tensor::rand([64, 8]) * 255.0, Tensor::rand([64, 1]))?;
+//! # let (train, valid) = data.split_at(48);
+//! # let loaders = DataLoaders::from_tensors(train, valid, 16, 42)?;
+//! // Inputs from 0 to 255, which somebody forgot to normalize.
+//! let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new()).silent();
+//! learn.fit_one_cycle(1, 1e-4)?;
 //! let diagnosis = learn.diagnose()?;
-//! println!("{diagnosis}");
-//! # Ok(()) }
+//! assert!(diagnosis.to_string().contains("normalize"), "{diagnosis}");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod curves;
@@ -38,13 +45,20 @@ use std::any::Any;
 
 /// How far the coach looks. [`Learner::diagnose`] uses the defaults.
 ///
-/// ```no_run
-/// # fn f(learn: &mut hardpan_learn::learner::Learner<hardpan_nn::Sequential>)
-/// # -> Result<(), hardpan_learn::learner::FitError> {
-/// use hardpan_learn::coach::Coach;
-/// let patient = Coach { probe_steps: 1000, ..Coach::default() };
-/// println!("{}", patient.examine(learn)?);
-/// # Ok(()) }
+/// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+/// use hardpan_learn::coach::{Coach, Kind};
+/// use hardpan_learn::learner::Learner;
+/// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new()).silent();
+/// let hasty = Coach { items: 64, batch_steps: 10, probe_batches: 2, probe_steps: 10 };
+/// let diagnosis = hasty.examine(&mut learn)?;
+/// // The two parts are the same items here.
+/// assert!(diagnosis.has(Kind::DuplicatesAcrossSplit), "{diagnosis}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Coach {

@@ -5,16 +5,26 @@ use std::fmt;
 
 /// What was found, what was looked at and is well, and what comes next.
 ///
-/// ```no_run
-/// # fn f(learn: &mut hardpan_learn::learner::Learner<hardpan_nn::Sequential>)
-/// # -> Result<(), hardpan_learn::learner::FitError> {
-/// use hardpan_learn::coach::{Kind, Stage};
-/// let diagnosis = learn.diagnose()?;
-/// if let Some(finding) = diagnosis.get(Kind::LearningRateTooHigh) {
-///     println!("{}: {:?}", finding.what, finding.advice[0].option); // Some("--lr 0.003")
-/// }
-/// let done = diagnosis.stage == Stage::Understand;
-/// # Ok(()) }
+/// ```
+/// use hardpan_learn::coach::{Diagnosis, Kind, Severity, Stage};
+/// let saved = r#"{
+///     "findings": [{
+///         "kind": "learning_rate_too_high",
+///         "severity": "warning",
+///         "what": "the loss jumps about",
+///         "evidence": [{"name": "rate", "value": 3.0}],
+///         "advice": [{"what": "take a lower rate", "api": "learn.fit_one_cycle(n, 0.003)", "option": "--lr 0.003"}]
+///     }],
+///     "passed": ["labels are classes"],
+///     "stage": "overfit"
+/// }"#;
+/// let diagnosis: Diagnosis = serde_json::from_str(saved)?;
+/// assert_eq!((diagnosis.worst(), diagnosis.stage), (Some(Severity::Warning), Stage::Overfit));
+/// let finding = diagnosis.get(Kind::LearningRateTooHigh).unwrap();
+/// assert_eq!(finding.advice[0].option.as_deref(), Some("--lr 0.003"));
+/// assert!(diagnosis.to_string().contains("learn.fit_one_cycle(n, 0.003)")); // for a program
+/// assert!(diagnosis.for_command_line().to_string().contains("--lr 0.003"));
+/// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Diagnosis {
@@ -68,6 +78,13 @@ pub enum Severity {
 }
 
 /// What can be found.
+///
+/// ```
+/// use hardpan_learn::coach::Kind;
+/// // As it is called in files.
+/// assert_eq!(serde_json::to_string(&Kind::DeadUnits)?, "\"dead_units\"");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -117,6 +134,24 @@ pub enum Kind {
 }
 
 /// Something found.
+///
+/// ```
+/// use hardpan_learn::coach::{Advice, Evidence, Finding, Kind, Severity};
+/// let finding = Finding {
+///     kind: Kind::ClassImbalance,
+///     severity: Severity::Notice,
+///     what: "class 0 has most of the items".into(),
+///     evidence: vec![Evidence { name: "share of class 0".into(), value: Some(0.9) }],
+///     advice: vec![Advice {
+///         what: "draw the others more often".into(),
+///         api: Some("DataLoader::weighted".into()),
+///         ..Advice::default()
+///     }],
+/// };
+/// let text = serde_json::to_string(&finding)?;
+/// assert_eq!(serde_json::from_str::<Finding>(&text)?, finding);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     /// What.

@@ -60,6 +60,15 @@ pub trait Dataset<X, Y>: Send + Sync {
 }
 
 /// Inputs and targets of some items.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::data::{Dataset, TensorDataset};
+/// let data = TensorDataset::new(Tensor::rand([10, 4]), Tensor::rand([10]))?;
+/// let batch = data.load(&[2, 5, 7], 0)?.unwrap();
+/// assert_eq!((batch.items, batch.x.shape(), batch.y.shape()), (3, &[3, 4][..], &[3][..]));
+/// # Ok::<(), hardpan_learn::data::DataError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Batch<X, Y> {
     /// What the model takes.
@@ -72,13 +81,18 @@ pub struct Batch<X, Y> {
 
 /// Items in memory: row `i` of `x` and row `i` of `y`. Counterpart: `TensorDataset`.
 ///
-/// ```no_run
+/// ```
 /// use hardpan_engine::Tensor;
-/// use hardpan_learn::data::TensorDataset;
+/// use hardpan_learn::data::{Dataset, TensorDataset};
 /// let pairs = TensorDataset::new(
 ///     (Tensor::zeros([100, 8]), Tensor::zeros([100, 3])), // two inputs
 ///     Tensor::zeros([100]),
 /// )?;
+/// let (train, valid) = pairs.split_at(80);
+/// assert_eq!((train.len(), valid.len()), (80, 20));
+/// assert_eq!(valid.x().1.shape(), [20, 3]);
+/// // Inputs and targets must be equally many.
+/// assert!(TensorDataset::new(Tensor::zeros([100, 8]), Tensor::zeros([99])).is_err());
 /// # Ok::<(), hardpan_learn::data::DataError>(())
 /// ```
 #[derive(Clone, Debug)]

@@ -8,15 +8,17 @@ use std::sync::Arc;
 
 /// Gives a data set out in batches. Counterpart: `DataLoader`.
 ///
-/// ```no_run
-/// # use hardpan_engine::Tensor;
-/// # use hardpan_learn::data::{DataLoader, TensorDataset};
-/// # let data = TensorDataset::new(Tensor::zeros([100, 8]), Tensor::zeros([100]))?;
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::data::{DataLoader, TensorDataset};
+/// let data = TensorDataset::new(Tensor::full([100, 8], 255.0), Tensor::zeros([100]))?;
 /// let train = DataLoader::new(data, 64)?
 ///     .shuffle(42)
 ///     .map(|x, y| (x / 255.0, y)); // on whole batches: part of the step's graph, so it fuses
-/// for batch in train.batches(0) {
+/// assert_eq!((train.len(), train.items()), (2, 100));
+/// for batch in train.batches(0) { // of epoch 0
 ///     let (x, y) = batch?;
+///     assert!(x.size(0) == y.size(0) && x.mean(..).item::<f32>() == 1.0);
 /// }
 /// # Ok::<(), hardpan_learn::data::DataError>(())
 /// ```

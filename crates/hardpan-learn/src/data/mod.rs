@@ -5,15 +5,11 @@
 //! has [`Rows`]; what lies in files is described by a [`DataBlock`](block::DataBlock). Loaders can have
 //! [workers](DataLoader::workers); whatever is random draws from a [`Draw`], so their number changes nothing but time.
 //!
-//! Files: [`idx`] reads the format of the original MNIST files, [`grey`] reads grey pictures from PNG and makes MNIST-like digits
-//! of them, [`digits`] makes batches of either; [`table`] reads rows of a CSV file.
+//! [`table`] reads rows of a CSV file; files of pictures are read by the crate above, `hardpan-vision`.
 pub mod block;
 mod dataset;
-pub mod digits;
 mod draw;
 mod error;
-pub mod grey;
-pub mod idx;
 mod loader;
 mod order;
 mod rows;

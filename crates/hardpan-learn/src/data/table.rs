@@ -21,6 +21,16 @@ pub struct Table {
 }
 
 /// A row of a [`Table`].
+///
+/// ```
+/// use hardpan_learn::data::table::Table;
+/// # let cells = |row: &[&str]| row.iter().map(|c| c.to_string()).collect::<Vec<_>>();
+/// let table = Table::new(cells(&["file", "label"]), vec![cells(&["a.png", "cat"])]);
+/// let row = &table.rows()[0];
+/// assert_eq!((row.get("label")?, row.get("0")?), ("cat", "a.png")); // by name, or by number
+/// assert_eq!(row.cells(), ["a.png", "cat"]);
+/// # Ok::<(), hardpan_learn::data::block::BoxError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Row {
     columns: Arc<Vec<String>>,

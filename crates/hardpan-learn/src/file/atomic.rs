@@ -8,6 +8,22 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Writes a file by way of a temporary one beside it: a crash, a kill or a full disk leaves what was there before.
 ///
+/// ```
+/// use hardpan_learn::file::write_atomic;
+/// use std::io::Write;
+/// # let dir = tempfile::tempdir()?;
+/// let path = dir.path().join("notes.txt");
+/// write_atomic(&path, |file| file.write_all(b"first"))?;
+/// // What fails leaves it as it was.
+/// let fails = write_atomic(&path, |file| {
+///     file.write_all(b"sec")?;
+///     Err(std::io::Error::other("the disk is full"))
+/// });
+/// assert!(fails.is_err());
+/// assert_eq!(std::fs::read_to_string(&path)?, "first");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// What `write` or the system said; the temporary file is removed.
 pub fn write_atomic(

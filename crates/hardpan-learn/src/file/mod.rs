@@ -6,15 +6,18 @@
 //! names begin with `optimizer/`), gradients that were being accumulated (`gradient/`), what callbacks keep (`callback/`), losses and
 //! rates of each batch (`history/`), what the model carries from batch to batch (`carried/`) and the position of the run.
 //!
-//! ```no_run
+//! ```
 //! use hardpan_learn::file::{Header, ModelFile};
-//! # let model = hardpan_nn::Sequential::new();
+//! # let model = hardpan_nn::Linear::new(4, 2);
 //! # use hardpan_nn::Module;
+//! # let dir = tempfile::tempdir()?;
+//! let path = dir.path().join("pets.hardpan");
 //! let header = Header { classes: vec!["cat".into(), "dog".into()], ..Header::default() };
-//! ModelFile::new(header, &model.state_dict()).write("pets.hardpan")?;
-//! let file = ModelFile::read("pets.hardpan")?;
+//! ModelFile::new(header, &model.state_dict()).write(&path)?;
+//! let file = ModelFile::read(&path)?;
 //! file.load_into(&model)?;
-//! # Ok::<(), hardpan_learn::file::FileError>(())
+//! assert_eq!(file.header.classes, ["cat", "dog"]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod atomic;
@@ -36,6 +39,17 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// The version of the format that this library writes, and the newest it can read.
+///
+/// ```
+/// use hardpan_learn::file::{FORMAT_VERSION, FileError, ModelFile};
+/// # let text = format!(r#"{{"version": {}}}"#, FORMAT_VERSION + 1);
+/// # let header = serde_json::json!({"__metadata__": {"hardpan": text}}).to_string();
+/// # let mut newer = (header.len() as u64).to_le_bytes().to_vec();
+/// # newer.extend(header.as_bytes());
+/// // The bytes of a file that a later version of the library has written.
+/// let e = ModelFile::from_bytes(&newer, "model.hardpan").unwrap_err();
+/// assert!(matches!(e, FileError::Newer { known: FORMAT_VERSION, .. }), "{e}");
+/// ```
 pub const FORMAT_VERSION: u32 = 1;
 
 /// The key of the safetensors metadata that holds the header.
@@ -82,6 +96,13 @@ pub struct Header {
 }
 
 /// An architecture by name, with its settings.
+///
+/// ```
+/// use hardpan_learn::file::Arch;
+/// let arch = Arch { name: "mlp".into(), config: serde_json::json!({"hidden": 50}) };
+/// assert_eq!(serde_json::to_string(&arch)?, r#"{"name":"mlp","config":{"hidden":50}}"#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Arch {
     /// Its name.
@@ -93,6 +114,14 @@ pub struct Arch {
 
 /// Images as a model takes them: `[N, channels, height, width]`, each channel on the scale 0 to 1, minus its mean, divided by its
 /// standard deviation.
+///
+/// ```
+/// use hardpan_learn::file::{Header, ImageInput};
+/// let input = ImageInput { channels: 1, height: 28, width: 28, mean: vec![0.1307], std: vec![0.3081] };
+/// let header = Header { input: Some(input), ..Header::default() };
+/// assert!(serde_json::to_string(&header)?.contains(r#""width":28"#));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ImageInput {
     /// Number of channels.
@@ -108,6 +137,19 @@ pub struct ImageInput {
 }
 
 /// Where a model comes from.
+///
+/// ```
+/// use hardpan_learn::file::{Header, Provenance};
+/// let provenance = Provenance {
+///     data: Some("pets".into()),
+///     seed: Some(42),
+///     metrics: [("accuracy".to_owned(), 0.93)].into(),
+///     ..Provenance::default()
+/// };
+/// let text = serde_json::to_string(&Header { provenance, ..Header::default() })?;
+/// assert_eq!(serde_json::from_str::<Header>(&text)?.provenance.metrics["accuracy"], 0.93);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Provenance {
@@ -133,6 +175,27 @@ pub struct Provenance {
 }
 
 /// The position of an interrupted run.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+/// use hardpan_learn::callback::Checkpoint;
+/// use hardpan_learn::file::ModelFile;
+/// use hardpan_learn::learner::Learner;
+/// # let dir = tempfile::tempdir()?;
+/// let path = dir.path().join("run.hardpan");
+/// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new())
+///     .callback(Checkpoint::new(&path))
+///     .silent();
+/// learn.fit(2, 0.1)?;
+/// let training = ModelFile::read(&path)?.training.unwrap();
+/// assert_eq!((training.epochs, training.batches_per_epoch), (2, 4));
+/// assert_eq!(training.history.epochs.len(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Training {
     /// The epoch, from 0.
@@ -174,6 +237,24 @@ struct Versioned {
 }
 
 /// The contents of a model file.
+///
+/// ```
+/// use hardpan_learn::file::{Header, ModelFile};
+/// use hardpan_nn::{Linear, Module};
+/// # let dir = tempfile::tempdir()?;
+/// let path = dir.path().join("model.hardpan");
+/// let model = Linear::new(4, 2);
+/// let header = Header { classes: vec!["cat".into(), "dog".into()], ..Header::default() };
+/// ModelFile::new(header, &model.state_dict()).write(&path)?;
+///
+/// let file = ModelFile::read(&path)?;
+/// assert_eq!(file.header.classes, ["cat", "dog"]);
+/// let other = Linear::new(4, 2);
+/// file.load_into(&other)?;
+/// assert_eq!(other.weight.value().to_vec::<f32>(), model.weight.value().to_vec::<f32>());
+/// assert!(file.load_into(&Linear::new(5, 2)).is_err()); // another shape
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ModelFile {
     /// What it says about the model.

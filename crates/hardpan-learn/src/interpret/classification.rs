@@ -32,6 +32,17 @@ pub struct ClassificationInterpretation {
 }
 
 /// An item the model was wrong about, or not sure enough.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::interpret::ClassificationInterpretation;
+/// let logits = Tensor::from_slice(&[2f32, 0., 0., 3., 1., 0.], [3, 2]);
+/// let labels = Tensor::from_slice(&[0i64, 1, 1], [3]);
+/// let seen = ClassificationInterpretation::new(&logits, &labels, ["cat", "dog"]);
+/// let worst = &seen.top_losses(1)[0];
+/// assert_eq!((worst.item, worst.actual, worst.predicted), (2, 1, 0)); // a dog taken for a cat
+/// assert!((worst.loss + worst.probability.ln()).abs() < 1e-9);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TopLoss {
     /// Its number in the data.
@@ -49,6 +60,18 @@ pub struct TopLoss {
 }
 
 /// How far confidence is deserved.
+///
+/// ```
+/// use hardpan_learn::interpret::ClassificationInterpretation;
+/// # use hardpan_engine::Tensor;
+/// // Four times sure by 0.8, and right three times.
+/// let probabilities = Tensor::from_slice(&[0.8f32, 0.2], [1, 2]).expand([4, 2]);
+/// let seen =
+///     ClassificationInterpretation::from_probabilities(&probabilities, &[0, 0, 0, 1], ["a", "b"]);
+/// let calibration = seen.calibration(10);
+/// assert!((calibration.error - 0.05).abs() < 1e-6);
+/// assert_eq!(calibration.bins.iter().map(|b| b.2).max(), Some(4));
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
     /// For each of the equal parts of 0 to 1: mean confidence, share that was right, number of predictions. 0, 0, 0 where there were

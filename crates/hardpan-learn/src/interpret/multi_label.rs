@@ -5,6 +5,18 @@ use hardpan_engine::Tensor;
 use hardpan_plot::{Figure, figures};
 
 /// What a model said of items that have any number of labels.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::interpret::MultiLabelInterpretation;
+/// // Two pictures, two labels: the logits, and what is there.
+/// let logits = Tensor::from_slice(&[2f32, -1., 3., 1.], [2, 2]);
+/// let targets = Tensor::from_slice(&[1f32, 1., 1., 1.], [2, 2]);
+/// let seen = MultiLabelInterpretation::new(&logits, &targets, ["sea", "sky"], 0.5);
+/// assert_eq!((seen.accuracy(), seen.exact_match()), (0.75, 0.5));
+/// assert_eq!(seen.counts()[1], [1, 0, 1, 0]); // the sky: seen once, missed once
+/// assert_eq!(seen.item(0).0, ["sea", "sky"]); // what is there
+/// ```
 #[derive(Clone, Debug)]
 pub struct MultiLabelInterpretation {
     classes: Vec<String>,

@@ -31,6 +31,17 @@ pub struct ClassReport {
 }
 
 /// A row of a [`ClassReport`].
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::interpret::ClassificationInterpretation;
+/// let logits = Tensor::from_slice(&[2f32, 0., 0., 3., 1., 0.], [3, 2]);
+/// let labels = Tensor::from_slice(&[0i64, 1, 1], [3]);
+/// let report = ClassificationInterpretation::new(&logits, &labels, ["cat", "dog"]).report();
+/// let dog = &report.rows[1];
+/// assert_eq!((dog.name.as_str(), dog.support), ("dog", 2));
+/// assert_eq!((dog.precision, dog.recall), (1.0, 0.5));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ClassRow {
     /// The class.

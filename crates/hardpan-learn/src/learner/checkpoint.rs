@@ -26,10 +26,11 @@ where
             .collect();
         // After an epoch the next one is to begin, not the end of this one to be repeated.
         let over = ctx.history.epochs.last().is_some_and(|e| e.epoch == ctx.epoch);
-        let (epoch, batches) = match over && ctx.event == crate::callback::Event::AfterEpoch {
-            true => (ctx.epoch + 1, 0),
-            false => (ctx.epoch, ctx.epoch_batches),
-        };
+        let (epoch, batches) =
+            match over && ctx.position.event == crate::callback::Event::AfterEpoch {
+                true => (ctx.epoch + 1, 0),
+                false => (ctx.epoch, ctx.epoch_batches),
+            };
         let mut aside = ctx.aside.clone();
         if let Some(aside) = &mut aside {
             aside.swap();
@@ -55,10 +56,10 @@ where
             epoch,
             batches,
             epochs: ctx.epochs,
-            stage: ctx.stage,
+            stage: ctx.position.stage,
             batches_per_epoch: ctx.loaders.train.len(),
             // An interrupted validation is repeated as a whole.
-            rng: ctx.validation_rng.unwrap_or_else(rng_state),
+            rng: ctx.position.validation_rng.unwrap_or_else(rng_state),
             history: ctx.history.clone(),
             callbacks,
             user: ctx.user_state.clone(),
@@ -68,6 +69,31 @@ where
 
     /// Takes up an interrupted run: the next fit, called with the same arguments on a learner set up in the same way, goes on where
     /// the file was written and ends with the very same weights as a run without interruption.
+    ///
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{Linear, MSELoss};
+    /// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// use hardpan_learn::callback::{Event, Flow};
+    /// # let dir = tempfile::tempdir()?;
+    /// let path = dir.path().join("run.hardpan");
+    /// let learner = || Learner::with_loss(loaders.clone(), Linear::new(8, 1), MSELoss::new()).silent();
+    /// let file = path.clone();
+    /// let mut first = learner().on(Event::AfterEpoch, move |ctx| {
+    ///     ctx.request_checkpoint(&file);
+    ///     if ctx.epoch == 0 { Flow::CancelFit } else { Flow::Continue }
+    /// });
+    /// first.fit_one_cycle(2, 0.1)?; // stops after the first of two epochs
+    ///
+    /// let mut second = learner();
+    /// second.resume(&path)?;
+    /// second.fit_one_cycle(2, 0.1)?; // the same call does the second
+    /// assert_eq!(second.history().epochs.len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// If the file cannot be read, holds a finished model, or does not fit this learner. The learner is as before then.
@@ -102,7 +128,7 @@ where
         }
         self.states = States { values: training.callbacks, tensors: file.callbacks.clone() };
         (0..self.callbacks.len()).for_each(|i| self.restore(i));
-        self.ctx.carried = Some(file.carried.clone());
+        self.ctx.position.carried = Some(file.carried.clone());
         set_rng_state(training.rng);
         self.ctx.history = training.history;
         self.ctx.history.set_by_batch(|name| file.history.get(name).map(Tensor::to_vec));

@@ -20,10 +20,43 @@ pub type ItemLosses<P, Y> = Box<dyn Fn(&P, &Y) -> Tensor + Send>;
 pub type Activation<P> = Box<dyn Fn(P) -> P + Send>;
 
 /// The answer behind an output after its [`Activation`]: the class, for example.
-pub type Decode<P> = Box<dyn Fn(&P) -> Tensor + Send>;
+pub type Answer<P> = Box<dyn Fn(&P) -> Tensor + Send>;
 
 /// The state of a training. Callbacks get it mutably at every event; outside of a fit a
 /// [`Learner`](super::Learner) shows it with [`context`](super::Learner::context).
+///
+/// Its fields are what a training is made of (the model to the hooks), how far it is (`epochs` to `resumed`), and the batch (`items` to
+/// `loss_grad`), side by side as the attributes of fastai's `Learner` are, so that a callback reads `ctx.epoch` and `ctx.training`.
+///
+/// ```
+/// use hardpan_learn::callback::{Callback, Flow};
+/// use hardpan_learn::learner::{Context, Task};
+///
+/// /// Adds noise to the inputs, less and less of it.
+/// struct Noise(f64);
+///
+/// impl<T: Task<X = hardpan_engine::Tensor>> Callback<T> for Noise {
+///     fn before_batch(&mut self, ctx: &mut Context<T>) -> Flow {
+///         if ctx.training {
+///             let noise = hardpan_engine::Tensor::randn(ctx.x().shape()) * (self.0 * (1.0 - ctx.pct_train));
+///             ctx.x = Some(ctx.x() + noise);
+///         }
+///         Flow::Continue
+///     }
+/// }
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_learn::learner::Learner;
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+/// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new())
+///     .callback(Noise(0.1))
+///     .silent();
+/// learn.fit(2, 0.01)?;
+/// assert_eq!((learn.context().train_iter, learn.context().pct_train), (8, 1.0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Context<T: Task> {
     /// The model.
     pub model: T::Model,
@@ -36,7 +69,7 @@ pub struct Context<T: Task> {
     /// From outputs to probabilities, if they are not the same.
     pub activation: Option<Activation<T::Pred>>,
     /// From probabilities to answers, if it is known.
-    pub decode: Option<Decode<T::Pred>>,
+    pub decode: Option<Answer<T::Pred>>,
     /// Training and validation data.
     pub loaders: DataLoaders<T::X, T::Y>,
     /// What is measured in validations.
@@ -81,29 +114,52 @@ pub struct Context<T: Task> {
     /// The loss that gradients are computed of.
     pub loss_grad: Option<Tensor>,
 
-    /// Files to write a resumable state to if the run breaks.
-    pub(crate) rescue: Vec<PathBuf>,
-    /// The model's own weights while others are in it.
-    pub(crate) aside: Option<Aside>,
-    /// What the model carried where an interrupted run goes on.
-    pub(crate) carried: Option<StateDict>,
-    /// Whether the best weights of the fit have been put back at its end.
-    pub(crate) best_restored: bool,
-    /// State of the random generator when the present validation began.
-    pub(crate) validation_rng: Option<(u64, u64)>,
-    /// Whether gradients have been collected that no step has used.
-    pub(crate) pending_gradients: bool,
-    /// Which fit of several that belong together: see [`Learner::fine_tune`](super::Learner::fine_tune).
-    pub(crate) stage: usize,
-    /// Whether the whole run is to stop and go on later, not only this fit: Ctrl-C.
-    pub(crate) interrupted: bool,
-
-    /// Files that a resumable state is to be written to as soon as all callbacks have seen the present event.
-    pub(crate) checkpoints: Vec<PathBuf>,
     /// Anything a resumed run should find again; see [`Learner::resume`](super::Learner::resume).
     pub user_state: serde_json::Value,
+
+    /// The model's own weights while others are in it.
+    pub(crate) aside: Option<Aside>,
+    pub(crate) asked: Asked,
+    pub(crate) position: Position,
+}
+
+/// What callbacks have asked for in this fit.
+#[derive(Default)]
+pub(crate) struct Asked {
+    /// Files that a resumable state is to be written to as soon as all callbacks have seen the present event.
+    pub checkpoints: Vec<PathBuf>,
+    /// Files to write a resumable state to if the run breaks.
+    pub rescue: Vec<PathBuf>,
+    /// Whether the whole run is to stop and go on later, not only this fit: Ctrl-C.
+    pub interrupted: bool,
+    /// Whether the best weights of the fit have been put back at its end, where they are to stay.
+    pub best_restored: bool,
+}
+
+/// Where the loop is, beyond the counts that everybody sees: what a checkpoint needs to know.
+pub(crate) struct Position {
     /// The event that callbacks are being called for.
-    pub(crate) event: Event,
+    pub event: Event,
+    /// Which fit of several that belong together: see [`Learner::fine_tune`](super::Learner::fine_tune).
+    pub stage: usize,
+    /// Whether gradients have been collected that no step has used.
+    pub pending_gradients: bool,
+    /// State of the random generator when the present validation began.
+    pub validation_rng: Option<(u64, u64)>,
+    /// What the model carried where an interrupted run goes on.
+    pub carried: Option<StateDict>,
+}
+
+impl Default for Position {
+    fn default() -> Position {
+        Position {
+            event: Event::AfterCreate,
+            stage: 0,
+            pending_gradients: false,
+            validation_rng: None,
+            carried: None,
+        }
+    }
 }
 
 /// Values of a model's parameters and buffers that are not in it.
@@ -130,7 +186,7 @@ impl Aside {
 impl<T: Task> Context<T> {
     /// Which fit of several that belong together this is: 0, or 1 when [`fine_tune`](super::Learner::fine_tune) trains everything.
     pub fn stage(&self) -> usize {
-        self.stage
+        self.position.stage
     }
 
     /// The names of the table's columns between `epoch` and `time`.
@@ -147,6 +203,28 @@ impl<T: Task> Context<T> {
 
     /// Keeps the model's weights, so that others can be in it for a while: for a validation with averages, say. A checkpoint that is
     /// written meanwhile has the model's own.
+    ///
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{Linear, MSELoss};
+    /// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// use hardpan_learn::callback::Event;
+    /// use hardpan_nn::Module;
+    /// // Validates with all weights 0, and trains on.
+    /// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new())
+    ///     .on(Event::BeforeValidate, |ctx| {
+    ///         ctx.set_weights_aside();
+    ///         ctx.model.parameters().iter().for_each(|p| p.set(p.value().zeros_like()));
+    ///     })
+    ///     .on(Event::AfterValidate, |ctx| ctx.put_weights_back())
+    ///     .silent();
+    /// learn.fit(1, 0.1)?;
+    /// assert!(learn.model().weight.value().abs().sum(..).item::<f32>() > 0.0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_weights_aside(&mut self) {
         let params = self.model.parameters().into_iter().map(|p| (p.clone(), p.value().detach()));
         let buffers = self.model.buffers().into_iter().map(|b| (b.clone(), b.value()));
@@ -213,6 +291,31 @@ impl<T: Task> Context<T> {
 
     /// Adds a penalty to what gradients are computed of, not to what is reported.
     ///
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{Linear, MSELoss};
+    /// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// use hardpan_learn::callback::Event;
+    /// let size = |penalty: f64| -> Result<f32, Box<dyn std::error::Error>> {
+    ///     let model = Linear::new(8, 1);
+    ///     model.weight.set(Tensor::ones([1, 8]));
+    ///     let mut learn = Learner::with_loss(loaders.clone(), model, MSELoss::new())
+    ///         .on(Event::AfterLoss, move |ctx| {
+    ///             if ctx.training {
+    ///                 ctx.add_penalty(ctx.model.weight.value().abs().sum(..) * penalty); // L1
+    ///             }
+    ///         })
+    ///         .silent();
+    ///     learn.fit(5, 0.05)?;
+    ///     Ok(learn.model().weight.value().abs().sum(..).item::<f32>())
+    /// };
+    /// assert!(size(1.0)? < size(0.0)?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Panics
     /// Before `after_loss` and outside of a batch, or if it is not one number.
     #[track_caller]
@@ -252,17 +355,17 @@ impl<T: Task> Context<T> {
 
     #[track_caller]
     fn absent(&self, what: &str) -> ! {
-        panic!("there is no {what} at {}", self.event)
+        panic!("there is no {what} at {}", self.position.event)
     }
 
     /// Should the run break (its data cannot be read, something panics), a state from which it can go on is written to `path`. For this
     /// fit.
     pub fn rescue_to(&mut self, path: impl Into<PathBuf>) {
-        self.rescue.push(path.into());
+        self.asked.rescue.push(path.into());
     }
 
     /// Asks for the whole training to be written to `path`, resumable from here, when all callbacks have seen this event.
     pub fn request_checkpoint(&mut self, path: impl Into<PathBuf>) {
-        self.checkpoints.push(path.into());
+        self.asked.checkpoints.push(path.into());
     }
 }

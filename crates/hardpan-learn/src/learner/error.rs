@@ -15,10 +15,10 @@ pub enum FitError {
     /// A file that was to be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The loss became infinite or not a number.
+    /// The loss became infinite or not a number: see [`TerminateOnNan`](crate::callback::TerminateOnNan), which says so.
     #[error(
         "the loss became {loss} at step {step} (epoch {epoch}, batch {batch}) with learning rate {lr:e}; \
-         the weights are those of step {restored}, the last that were known to be good; \
+         the weights are those of step {restored}, the last that were known to be good, and the optimizer has forgotten the steps; \
          try a learning rate of {:e} or lower (lr_find suggests one), clip gradients, \
          or look for bad values in the data",
         round(lr / 10.0)

@@ -25,14 +25,23 @@ where
     /// inputs (`hardpan_vision::predictor`). Counterpart: fastai's `export`; no code is in the file, so whoever loads it says how the model
     /// is built.
     ///
-    /// ```no_run
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
     /// # use hardpan_learn::learner::Learner;
-    /// # fn run(learn: Learner<hardpan_nn::Sequential>) -> Result<(), Box<dyn std::error::Error>> {
-    /// use hardpan_learn::file::Header;
+    /// # use hardpan_nn::{Linear, MSELoss};
+    /// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// use hardpan_learn::file::{Header, ModelFile};
+    /// # let dir = tempfile::tempdir()?;
+    /// let path = dir.path().join("answers.hardpan");
     /// let classes = vec!["no".to_owned(), "yes".to_owned()];
-    /// let learn = learn.header(Header { classes, ..Header::default() });
-    /// learn.export("answers.hardpan")?;
-    /// # Ok(()) }
+    /// let learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new())
+    ///     .header(Header { classes, ..Header::default() });
+    /// learn.export(&path)?;
+    /// let header = ModelFile::read(&path)?.header;
+    /// assert_eq!((header.classes[1].as_str(), header.model.as_deref()), ("yes", Some("Linear")));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors

@@ -28,7 +28,7 @@ where
 {
     /// Calls every callback, lowest order first, until one says something else than to go on.
     fn fire(&mut self, event: Event) -> Result<(), Stop> {
-        self.ctx.event = event;
+        self.ctx.position.event = event;
         let mut answer = Flow::Continue;
         for (i, entry) in self.callbacks.iter_mut().enumerate() {
             self.running = Running::Callback(i);
@@ -38,8 +38,8 @@ where
             }
         }
         self.running = Running::Loop;
-        if !self.ctx.checkpoints.is_empty() {
-            for path in std::mem::take(&mut self.ctx.checkpoints) {
+        if !self.ctx.asked.checkpoints.is_empty() {
+            for path in std::mem::take(&mut self.ctx.asked.checkpoints) {
                 self.save_checkpoint(&path).map_err(|e| Stop::Error(e.into()))?;
             }
         }
@@ -79,14 +79,14 @@ where
         self.with_callbacks(extra, |learner| {
             let per_epoch = learner.ctx.loaders.train.len();
             let ctx = &mut learner.ctx;
-            ctx.interrupted = false;
-            ctx.best_restored = false;
+            ctx.asked.interrupted = false;
+            ctx.asked.best_restored = false;
             ctx.resumed = start.epochs != 0;
             ctx.epochs = epochs;
             ctx.epoch = start.epoch;
             ctx.epoch_batches = start.batches;
             ctx.train_iter = start.epoch * per_epoch + start.batches;
-            ctx.pending_gradients = ctx.opt.params().any(|p| p.grad().is_some());
+            ctx.position.pending_gradients = ctx.opt.params().any(|p| p.grad().is_some());
             learner.states = States::default();
             learner.with_events(Span::Fit, |l| l.all_epochs(start))
         })
@@ -115,10 +115,10 @@ where
         loader: &DataLoader<X, Y>,
         round: usize,
     ) -> Result<(), Stop> {
-        self.ctx.validation_rng = Some(rng_state());
+        self.ctx.position.validation_rng = Some(rng_state());
         let result =
             no_grad(|| self.with_events(Span::Validate, |l| l.all_batches(loader, round, 0)));
-        self.ctx.validation_rng = None;
+        self.ctx.position.validation_rng = None;
         result
     }
 
@@ -131,7 +131,7 @@ where
     ) -> Result<(), Stop> {
         self.ctx.iters = loader.len();
         if self.ctx.training
-            && let Some(carried) = self.ctx.carried.take()
+            && let Some(carried) = self.ctx.position.carried.take()
             && skip > 0
         {
             // A resumed epoch goes on with what the model carried, whatever has been reset since.
@@ -182,7 +182,7 @@ where
             return Ok(());
         }
         self.with_events(Span::Backward, |l| {
-            l.ctx.pending_gradients = true;
+            l.ctx.position.pending_gradients = true;
             l.ctx.loss_grad.as_ref().expect("a loss").backward();
             Ok(())
         })?;
@@ -191,7 +191,7 @@ where
             Ok(())
         })?;
         self.ctx.opt.zero_grad();
-        self.ctx.pending_gradients = false;
+        self.ctx.position.pending_gradients = false;
         Ok(())
     }
 
@@ -215,7 +215,7 @@ where
         f: impl FnOnce(&mut Self) -> Result<(), Stop>,
     ) -> Result<(), FitError> {
         let first = self.next_id;
-        self.ctx.rescue.clear();
+        self.ctx.asked.rescue.clear();
         // What a panic leaves half done is mended in `rescue.rs`.
         let result = catch_unwind(AssertUnwindSafe(|| {
             extra.into_iter().try_for_each(|c| self.insert(c)).and_then(|()| f(self))
@@ -230,7 +230,7 @@ where
                 Err(e)
             }
             Ok(Err(Stop::Cancel(span))) => Err(FitError::Misplaced {
-                event: self.ctx.event,
+                event: self.ctx.position.event,
                 cancelled: format!("{span:?}").to_lowercase(),
             }),
             Err(panic) => self.after_panic(panic).map_or_else(
@@ -243,7 +243,7 @@ where
         };
         self.callbacks.retain(|c| c.id < first);
         self.ctx.put_weights_back();
-        self.ctx.validation_rng = None;
+        self.ctx.position.validation_rng = None;
         self.running = Running::Loop;
         self.mark = Mark::default();
         set_autocast(None);
@@ -260,7 +260,7 @@ where
     ) -> Result<(), Stop> {
         let order = callback.order();
         let at = self.callbacks.partition_point(|c| c.callback.order() <= order);
-        self.ctx.event = Event::AfterCreate;
+        self.ctx.position.event = Event::AfterCreate;
         let answer = callback.on(Event::AfterCreate, &mut self.ctx);
         let id = self.next_id;
         self.next_id += 1;

@@ -42,6 +42,19 @@ where
 {
     /// Trains for `epochs` epochs at these learning rates: a number for all parameter groups, or what else [`Rates`] can be made of.
     ///
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{Linear, MSELoss};
+    /// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// # let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new()).silent();
+    /// learn.fit(2, 0.01)?;
+    /// assert_eq!(learn.history().lrs, [0.01; 8]); // two epochs of four batches
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// See [`FitError`].
     ///
@@ -59,6 +72,25 @@ where
     /// Trains for `epochs` epochs with these callbacks beside the learner's own; learning rates are as the optimizer
     /// has them, or as a [`ParamScheduler`] sets them.
     ///
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{Linear, MSELoss};
+    /// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// # let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new()).silent();
+    /// use hardpan_learn::callback::{ParamScheduler, ShortEpoch};
+    /// use hardpan_learn::schedule::Anneal;
+    /// use hardpan_nn::optim::Hyper;
+    /// let schedule = ParamScheduler::new().set(Hyper::Lr, Anneal::Linear.from_to(0.0, 0.4));
+    /// learn.fit_with(1, vec![Box::new(schedule)])?;
+    /// assert!(learn.history().lrs.iter().zip([0.0, 0.1, 0.2, 0.3]).all(|(a, b)| (a - b).abs() < 1e-9));
+    /// learn.fit_with(1, vec![Box::new(ShortEpoch::new(0.5))])?;
+    /// assert_eq!(learn.history().losses.len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// See [`FitError`].
     pub fn fit_with(
@@ -71,6 +103,26 @@ where
 
     /// Sets the learning rates of the parameter groups, for fits that have no schedule for them.
     ///
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{Linear, MSELoss, Module, ReLU, Sequential, seq};
+    /// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// # let model = seq![Linear::new(8, 4), ReLU, Linear::new(4, 1)];
+    /// # let mut learn = Learner::with_loss(loaders, model, MSELoss::new())
+    /// #     .groups(|m: &Sequential| {
+    /// #         let p = m.parameters();
+    /// #         vec![p[..2].to_vec(), p[2..].to_vec()]
+    /// #     })
+    /// #     .silent();
+    /// // Two groups of parameters.
+    /// learn.set_rates((1e-5, 1e-3));
+    /// assert_eq!(learn.optimizer().hypers(hardpan_nn::optim::Hyper::Lr), [1e-5, 1e-3]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Panics
     /// If there are rates for another number of groups.
     #[track_caller]
@@ -81,6 +133,22 @@ where
 
     /// Trains with fastai's one-cycle schedule: the learning rates rise to these in the first quarter and fall to almost nothing,
     /// while momentum does the opposite.
+    ///
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{Linear, MSELoss};
+    /// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// # let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new()).silent();
+    /// learn.fit_one_cycle(5, 0.1)?;
+    /// let history = learn.history();
+    /// // 20 steps: the rate is highest, and momentum lowest, after a quarter.
+    /// assert!((history.lrs[5] - 0.1).abs() < 1e-9 && (history.moms[5] - 0.85).abs() < 1e-9);
+    /// assert!(history.lrs[19] < 0.01 && history.moms[19] > 0.94);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// See [`FitError`].
@@ -97,6 +165,20 @@ where
 
     /// As [`fit_one_cycle`](Learner::fit_one_cycle) with other settings.
     ///
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{Linear, MSELoss};
+    /// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// # let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new()).silent();
+    /// use hardpan_learn::schedule::OneCycle;
+    /// learn.fit_one_cycle_with(5, 0.1, OneCycle { pct_start: 0.5, ..OneCycle::default() })?;
+    /// assert!((learn.history().lrs[10] - 0.1).abs() < 1e-9); // highest after half of 20 steps
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// See [`FitError`].
     pub fn fit_one_cycle_with(
@@ -111,6 +193,20 @@ where
     /// Trains at constant rates for three quarters of the time, then with rates that fall along a cosine. Counterpart: fastai's
     /// `fit_flat_cos`.
     ///
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{Linear, MSELoss};
+    /// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// # let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new()).silent();
+    /// learn.fit_flat_cos(2, 0.1)?;
+    /// let lrs = &learn.history().lrs;
+    /// assert!(lrs[..6].iter().all(|lr| (lr - 0.1).abs() < 1e-9) && lrs[7] < 0.06, "{lrs:?}");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// See [`FitError`].
     pub fn fit_flat_cos(&mut self, epochs: usize, rates: impl Into<Rates>) -> Result<(), FitError> {
@@ -118,6 +214,21 @@ where
     }
 
     /// As [`fit_flat_cos`](Learner::fit_flat_cos) with other settings.
+    ///
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{Linear, MSELoss};
+    /// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// # let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new()).silent();
+    /// use hardpan_learn::schedule::FlatCos;
+    /// learn.fit_flat_cos_with(2, 0.1, FlatCos { pct_start: 0.0, ..FlatCos::default() })?;
+    /// let lrs = &learn.history().lrs;
+    /// assert!(lrs.windows(2).all(|w| w[1] < w[0]), "{lrs:?}"); // falls all the time
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// See [`FitError`].
@@ -132,6 +243,21 @@ where
 
     /// Trains with warm restarts: `cycles` cosines, the first over `cycle_epochs` epochs, every next one twice as long.
     /// Counterpart: fastai's `fit_sgdr`.
+    ///
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{Linear, MSELoss};
+    /// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// # let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new()).silent();
+    /// learn.fit_sgdr(2, 1, 0.1)?; // one epoch, then two
+    /// let lrs = &learn.history().lrs;
+    /// assert_eq!(lrs.len(), 3 * 4);
+    /// assert!((lrs[0] - 0.1).abs() < 1e-9 && (lrs[4] - 0.1).abs() < 1e-9 && lrs[3] < 0.02, "{lrs:?}");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// See [`FitError`].
@@ -149,6 +275,19 @@ where
     }
 
     /// As [`fit_sgdr`](Learner::fit_sgdr), each cycle `mult` times as long as the one before.
+    ///
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{Linear, MSELoss};
+    /// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// # let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new()).silent();
+    /// learn.fit_sgdr_with(3, 1, 1, 0.1)?; // three epochs, a cycle each
+    /// assert!([0, 4, 8].iter().all(|&i| (learn.history().lrs[i] - 0.1).abs() < 1e-9));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// See [`FitError`].
@@ -175,6 +314,31 @@ where
     /// Trains the parameter groups from `n` on (negative counts from the end). What the optimizer remembers is forgotten, as in
     /// fastai.
     ///
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{Linear, MSELoss, Module, ReLU, Sequential, seq};
+    /// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// # let model = seq![Linear::new(8, 4), ReLU, Linear::new(4, 1)];
+    /// # let mut learn = Learner::with_loss(loaders, model, MSELoss::new())
+    /// #     .groups(|m: &Sequential| {
+    /// #         let p = m.parameters();
+    /// #         vec![p[..2].to_vec(), p[2..].to_vec()]
+    /// #     })
+    /// #     .silent();
+    /// // Two groups of parameters, of which the first is frozen.
+    /// learn.freeze_to(1);
+    /// let before = learn.model().parameters()[0].value().to_vec::<f32>();
+    /// learn.fit(1, 0.1)?;
+    /// assert_eq!(learn.model().parameters()[0].value().to_vec::<f32>(), before);
+    /// learn.unfreeze();
+    /// learn.fit(1, 0.1)?;
+    /// assert_ne!(learn.model().parameters()[0].value().to_vec::<f32>(), before);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Panics
     /// If there are not so many groups.
     #[track_caller]
@@ -193,6 +357,27 @@ where
     ///
     /// It is no more than `freeze`, `fit_one_cycle_with(1, ..base_lr, ..)`, `unfreeze` and
     /// `fit_one_cycle_with(epochs, (base_lr / 200, base_lr / 2), ..)`.
+    ///
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{Linear, MSELoss, Module, ReLU, Sequential, seq};
+    /// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// # let model = seq![Linear::new(8, 4), ReLU, Linear::new(4, 1)];
+    /// # let mut learn = Learner::with_loss(loaders, model, MSELoss::new())
+    /// #     .groups(|m: &Sequential| {
+    /// #         let p = m.parameters();
+    /// #         vec![p[..2].to_vec(), p[2..].to_vec()]
+    /// #     })
+    /// #     .silent();
+    /// // Two groups of parameters: the body, and the head.
+    /// learn.fine_tune(2, 1e-2)?;
+    /// assert!(learn.model().parameters().iter().all(|p| !p.is_frozen()));
+    /// assert_eq!(learn.history().epochs.len(), 2); // of the second stage
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// See [`FitError`].
@@ -213,10 +398,10 @@ where
             if resumed.is_none() {
                 self.ctx.opt.clear_state();
             }
-            self.ctx.stage = 0;
+            self.ctx.position.stage = 0;
             let cycle = OneCycle { pct_start: 0.99, ..self.cycle };
             self.fit_one_cycle_with(freeze_epochs, ..base_lr, cycle)?;
-            if self.ctx.interrupted {
+            if self.ctx.asked.interrupted {
                 return Ok(());
             }
         }
@@ -224,11 +409,11 @@ where
         if resumed.unwrap_or(0) == 0 {
             self.ctx.opt.clear_state();
         }
-        self.ctx.stage = 1;
+        self.ctx.position.stage = 1;
         let cycle = OneCycle { pct_start, div, ..self.cycle };
         let rates = (base_lr / 2.0 / lr_mult, base_lr / 2.0);
         let result = self.fit_one_cycle_with(epochs, rates, cycle);
-        self.ctx.stage = 0;
+        self.ctx.position.stage = 0;
         result
     }
 }

@@ -29,7 +29,7 @@ mod show;
 mod summary;
 mod task;
 
-pub use context::{Activation, Context, Decode, ItemLosses, Loss};
+pub use context::{Activation, Answer, Context, ItemLosses, Loss};
 pub use error::FitError;
 pub use export::Exported;
 pub(crate) use fit::{Start, value_of};
@@ -53,6 +53,7 @@ use crate::lr_find::{LrFind, LrFinder, LrSearch};
 use crate::metric::Metric;
 use crate::schedule::OneCycle;
 use checkpoint::States;
+use context::{Asked, Position};
 use hardpan_engine::Tensor;
 use hardpan_nn::hook::Hooks;
 use hardpan_nn::optim::{
@@ -202,17 +203,10 @@ where
             pred: None,
             loss: None,
             loss_grad: None,
-            rescue: Vec::new(),
-            aside: None,
-            carried: None,
-            best_restored: false,
-            validation_rng: None,
-            pending_gradients: false,
-            stage: 0,
-            interrupted: false,
-            checkpoints: Vec::new(),
             user_state: serde_json::Value::Null,
-            event: Event::AfterCreate,
+            aside: None,
+            asked: Asked::default(),
+            position: Position::default(),
         };
         let learner = Learner {
             ctx,
@@ -234,6 +228,20 @@ where
     }
 
     /// With this optimizer. What the present one remembers is forgotten.
+    ///
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{Linear, MSELoss};
+    /// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// use hardpan_nn::optim::SGD;
+    /// let learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new())
+    ///     .opt(SGD::new(0.1).momentum(0.9));
+    /// assert_eq!(learn.optimizer().momentum(), 0.9);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn opt(mut self, recipe: impl Recipe + Send + 'static) -> Self {
         self.setup.recipe = Box::new(recipe);
@@ -242,6 +250,23 @@ where
 
     /// With the parameters in groups, for [`freeze`](Learner::freeze) and for learning rates that differ: from the first
     /// layers to the last. Counterpart: fastai's `splitter`.
+    ///
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{Linear, MSELoss};
+    /// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// use hardpan_nn::{Module, ReLU, Sequential, seq};
+    /// let model = seq![Linear::new(8, 4), ReLU, Linear::new(4, 1)];
+    /// let learn = Learner::with_loss(loaders, model, MSELoss::new()).groups(|m: &Sequential| {
+    ///     let p = m.parameters();
+    ///     vec![p[..2].to_vec(), p[2..].to_vec()]
+    /// });
+    /// assert_eq!(learn.optimizer().groups().len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Panics
     /// If a parameter is in two groups.
@@ -259,12 +284,19 @@ where
     /// in the others; else it is a term `wd w` of the gradient (L2). fastai's optimizers are all decoupled: for its `SGD` write
     /// `SGD::new(lr).decoupled(true)`.
     ///
-    /// ```no_run
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
     /// # use hardpan_learn::learner::Learner;
-    /// # fn run(learn: Learner<hardpan_nn::Sequential>) {
-    /// use hardpan_nn::optim::SGD;
-    /// let learn = learn.opt(SGD::new(0.1).momentum(0.9).decoupled(true)).weight_decay(0.01);
-    /// # }
+    /// # use hardpan_nn::{Linear, MSELoss};
+    /// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// use hardpan_nn::optim::{Hyper, SGD};
+    /// let learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new())
+    ///     .opt(SGD::new(0.1).momentum(0.9).decoupled(true))
+    ///     .weight_decay(0.01);
+    /// assert_eq!(learn.optimizer().hypers(Hyper::Wd), [0.01]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
     pub fn weight_decay(mut self, wd: f64) -> Self {
@@ -303,6 +335,22 @@ where
 
     /// With the loss of each item `[N]` (or `[N, ..]`), of which the loss is the mean: [`MixUp`](crate::callback::MixUp) mixes each item by
     /// itself then, and [`get_preds_with`](Learner::get_preds_with) need not ask for the loss of one item after the other.
+    ///
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{Linear, MSELoss};
+    /// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// use hardpan_engine::functional::Reduction;
+    /// use hardpan_learn::learner::loss;
+    /// let learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new())
+    ///     .item_losses(loss(MSELoss::new().reduction(Reduction::None)));
+    /// let losses = learn.loss_not_reduced(&Tensor::ones([3, 1]), &Tensor::zeros([3, 1]));
+    /// assert_eq!(losses.to_vec::<f32>(), [1.0, 1.0, 1.0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn item_losses(
         mut self,
@@ -314,6 +362,27 @@ where
 
     /// With what is to be done to outputs before people see them, such as the softmax that is part of the loss. Counterpart: a fastai
     /// loss's `activation`.
+    ///
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{Linear, MSELoss};
+    /// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// use hardpan_learn::callback::Gather;
+    /// use hardpan_learn::metric::mse;
+    /// // The model gives logarithms, people see the numbers, and whether they are above 1.
+    /// let mut learn = Learner::new(loaders, Linear::new(8, 1), mse)
+    ///     .activation(|pred: Tensor| pred.exp())
+    ///     .decode(|shown: &Tensor| shown.gt(1.0))
+    ///     .silent();
+    /// let valid = learn.context().loaders.valid.clone().unwrap();
+    /// let all = learn.get_preds_with(&valid, Gather { decoded: true, ..Gather::default() })?;
+    /// assert!(all.preds.amin(..).item::<f32>() > 0.0);
+    /// assert_eq!(all.decoded.unwrap().to_vec::<bool>(), all.preds.gt(1.0).to_vec::<bool>());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn activation(
         mut self,
@@ -332,6 +401,22 @@ where
     }
 
     /// Also measures this in validations.
+    ///
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{Linear, MSELoss};
+    /// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// use hardpan_learn::metric::{Mean, mae};
+    /// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new())
+    ///     .metric(Mean::new("mae", mae))
+    ///     .silent();
+    /// let record = learn.validate()?;
+    /// assert!(record.get("mae").unwrap() > 0.0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn metric(mut self, metric: impl Metric<M::Output, Y> + 'static) -> Self {
         self.ctx.metrics.push(Box::new(metric));
@@ -394,12 +479,19 @@ where
 
     /// Removes the callbacks of this type.
     ///
-    /// ```no_run
-    /// # fn run(learn: &mut hardpan_learn::learner::Learner<hardpan_nn::Sequential>) {
-    /// use hardpan_learn::callback::{GradientClip, TerminateOnNan};
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{Linear, MSELoss};
+    /// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// use hardpan_learn::callback::TerminateOnNan;
+    /// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new());
+    /// assert!(learn.get_callback::<TerminateOnNan>().is_some()); // a default one
     /// learn.remove_callback::<TerminateOnNan>();
     /// assert!(learn.get_callback::<TerminateOnNan>().is_none());
-    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn remove_callback<C: Callback<(M, X, Y)>>(&mut self) {
         self.callbacks.retain(|c| !is::<C, _>(&*c.callback));
@@ -485,6 +577,25 @@ where
     /// Sets the weights, what the optimizer remembers and its hyperparameters to those of a file of [`save_with_opt`](Learner::save_with_opt)
     /// or [`SaveModel::with_opt`](crate::callback::SaveModel::with_opt). All or nothing. Counterpart: fastai's `load(with_opt=True)`.
     ///
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{Linear, MSELoss};
+    /// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// # let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new()).silent();
+    /// # let dir = tempfile::tempdir()?;
+    /// let path = dir.path().join("model.hardpan");
+    /// learn.fit(1, 0.1)?;
+    /// learn.save_with_opt(&path)?;
+    /// learn.fit(1, 0.1)?;
+    /// learn.load_with_opt(&path)?; // as after the first
+    /// let weight = &learn.model().weight;
+    /// assert_eq!(learn.optimizer().state(weight).unwrap().steps(), 4);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As for [`load`](Learner::load), or if the file has no state of this optimizer.
     pub fn load_with_opt(&mut self, path: impl AsRef<Path>) -> Result<Header, FileError> {
@@ -503,6 +614,21 @@ where
     /// Tries learning rates from 1e-7 to 10 in 100 steps and says what the loss did. The model is as before afterwards. Callbacks that only
     /// watch ([`Callback::watches_only`]) do not see it.
     /// Counterpart: fastai's `lr_find`.
+    ///
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{Linear, MSELoss};
+    /// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new()).silent();
+    /// let found = learn.lr_find()?;
+    /// let rate = found.suggestion().unwrap();
+    /// assert!(rate > 1e-7 && rate < 10.0, "{rate:e}");
+    /// learn.fit_one_cycle(1, rate)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// See [`FitError`].
@@ -590,6 +716,19 @@ where
 
     /// The loop as text: the events in their order, and the callbacks in the order in which each event calls them.
     /// Counterpart: fastai's `show_training_loop`.
+    ///
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{Linear, MSELoss};
+    /// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// let learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new());
+    /// let text = learn.show_training_loop();
+    /// assert!(text.contains("Recorder") && text.contains("loss.backward()"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn show_training_loop(&self) -> String {
         let mut out = String::from("callbacks, in the order in which every event calls them:\n");
         for Entry { callback, .. } in &self.callbacks {

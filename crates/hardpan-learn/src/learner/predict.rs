@@ -51,6 +51,20 @@ where
 
     /// Mean loss and metrics over other data.
     ///
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{Linear, MSELoss};
+    /// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// # let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new()).silent();
+    /// let train = learn.context().loaders.train.clone();
+    /// let record = learn.validate_on(&train)?;
+    /// assert!(record.valid_loss.unwrap() > 0.0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// If data cannot be read, or a callback fails.
     pub fn validate_on(&mut self, loader: &DataLoader<X, Y>) -> Result<EpochRecord, FitError> {
@@ -64,6 +78,20 @@ where
     }
 
     /// What the model gives for a batch, in evaluation mode and without history: raw outputs, before the loss's activation.
+    ///
+    /// ```
+    /// # use hardpan_engine::{DType, Tensor};
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{CrossEntropyLoss, Linear};
+    /// # let x = Tensor::randn([64, 8]);
+    /// # let y = x.select(1, 0).gt(0.0).to_dtype(DType::I64);
+    /// # let data = TensorDataset::new(x, y)?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// let learn = Learner::with_loss(loaders, Linear::new(8, 2), CrossEntropyLoss::new());
+    /// assert_eq!(learn.predict(&Tensor::zeros([3, 8])).shape(), [3, 2]); // logits
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[track_caller]
     pub fn predict(&self, x: &X) -> M::Output {
         evaluating(&self.ctx.model, || no_grad(|| self.ctx.model.forward(x)))
@@ -75,13 +103,22 @@ where
     /// `get_preds`: it applies the loss's activation, so that they are probabilities, and lets callbacks see the batches, as a model that
     /// carries a state or dropout that is to stay on needs it. Counterpart: `get_preds(act=noop)`.
     ///
-    /// ```no_run
-    /// # fn run(learn: &mut hardpan_learn::learner::Learner<hardpan_nn::Sequential>)
-    /// # -> Result<(), hardpan_learn::learner::FitError> {
+    /// ```
+    /// # use hardpan_engine::{DType, Tensor};
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{CrossEntropyLoss, Linear};
+    /// # let x = Tensor::randn([64, 8]);
+    /// # let y = x.select(1, 0).gt(0.0).to_dtype(DType::I64);
+    /// # let data = TensorDataset::new(x, y)?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// let mut learn = Learner::with_loss(loaders, Linear::new(8, 2), CrossEntropyLoss::new()).silent();
     /// let valid = learn.context().loaders.valid.clone().unwrap();
-    /// let (logits, targets) = learn.get_preds(&valid)?; // [N, C] and [N]
-    /// let probabilities = learn.get_preds_with(&valid, Default::default())?.preds; // [N, C]
-    /// # Ok(()) }
+    /// let (logits, targets) = learn.get_preds(&valid)?;
+    /// assert_eq!((logits.shape(), targets.shape()), (&[64, 2][..], &[64][..]));
+    /// let probabilities = learn.get_preds_with(&valid, Default::default())?.preds;
+    /// assert!((probabilities.sum(1) - 1.0).abs().amax(..).item::<f32>() < 1e-5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
@@ -105,16 +142,23 @@ where
     /// with targets and, if asked for, inputs, the loss of each item, and answers. The order is that of the data set, also if the
     /// loader shuffles. Counterpart: fastai's `get_preds`.
     ///
-    /// ```no_run
-    /// # use hardpan_learn::learner::{FitError, Learner};
-    /// # use hardpan_nn::Sequential;
+    /// ```
+    /// # use hardpan_engine::{DType, Tensor};
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{CrossEntropyLoss, Linear};
+    /// # let x = Tensor::randn([64, 8]);
+    /// # let y = x.select(1, 0).gt(0.0).to_dtype(DType::I64);
+    /// # let data = TensorDataset::new(x, y)?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
     /// use hardpan_learn::callback::Gather;
-    /// # fn run(learn: &mut Learner<Sequential>) -> Result<(), FitError> {
-    /// let loader = learn.context().loaders.valid.clone().unwrap();
-    /// let all = learn.get_preds_with(&loader, Gather { losses: true, ..Gather::default() })?;
-    /// let worst = all.losses.unwrap().argmax(0);
-    /// # Ok(())
-    /// # }
+    /// let mut learn = Learner::with_loss(loaders, Linear::new(8, 2), CrossEntropyLoss::new()).silent();
+    /// let valid = learn.context().loaders.valid.clone().unwrap();
+    /// let all = learn.get_preds_with(&valid, Gather { losses: true, decoded: true, ..Gather::default() })?;
+    /// let worst = all.losses.unwrap().argmax(0).item::<i64>(); // the item with the largest loss
+    /// let answers = all.decoded.unwrap().to_vec::<i64>();
+    /// assert_ne!(answers[worst as usize], all.targets.to_vec::<i64>()[worst as usize]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
@@ -223,11 +267,15 @@ where
     /// Predicts the data as it is and four times as `augmented` changes it (at random), and mixes: a quarter of the first, three of the
     /// mean of the others. Both loaders must have the same items. Counterpart: fastai's `tta`.
     ///
-    /// ```no_run
+    /// ```
     /// # use hardpan_engine::Tensor;
-    /// # use hardpan_learn::learner::{FitError, Learner};
-    /// # use hardpan_nn::Sequential;
-    /// # fn run(learn: &mut Learner<Sequential>) -> Result<(), FitError> {
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{Conv2d, Flatten, Linear, MSELoss, seq};
+    /// # let data = TensorDataset::new(Tensor::rand([8, 3, 6, 6]), Tensor::rand([8, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 4, 42)?;
+    /// # let model = seq![Conv2d::new(3, 4, 3), Flatten::new(), Linear::new(4 * 16, 1)];
+    /// let mut learn = Learner::with_loss(loaders, model, MSELoss::new()).silent();
     /// let plain = learn.context().loaders.valid.clone().unwrap();
     /// // Images [N, C, H, W], each batch mirrored or not.
     /// let mirrored = plain.clone().map(|x: Tensor, y| {
@@ -235,8 +283,8 @@ where
     ///     (x.flip([3]).where_(&mirror, &x), y)
     /// });
     /// let (preds, targets) = learn.tta(&plain, &mirrored)?;
-    /// # Ok(())
-    /// # }
+    /// assert_eq!((preds.shape(), targets.shape()), (&[8, 1][..], &[8, 1][..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors

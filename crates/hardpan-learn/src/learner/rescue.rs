@@ -40,12 +40,12 @@ where
     /// A batch begins. Tensors never change, so holding on to the buffers (running statistics) is a snapshot of them.
     pub(crate) fn mark_batch(&mut self) {
         let ctx = &self.ctx;
-        self.mark = match ctx.training && !ctx.rescue.is_empty() {
+        self.mark = match ctx.training && !ctx.asked.rescue.is_empty() {
             false => Mark::default(),
             true => Mark(Some(Begun {
                 rng: rng_state(),
                 steps: ctx.opt.steps_taken(),
-                pending_gradients: ctx.pending_gradients,
+                pending_gradients: ctx.position.pending_gradients,
                 buffers: ctx.model.buffers().iter().map(|b| b.value()).collect(),
                 carried: ctx.model.carried(),
             })),
@@ -55,7 +55,7 @@ where
     /// Writes the checkpoints with the last whole state: that before the present batch, or after it if its step has been taken. What
     /// cannot be made whole again (a batch that is part of a larger one by accumulation) leaves the file as it was.
     pub(crate) fn rescue(&mut self) {
-        let paths = std::mem::take(&mut self.ctx.rescue);
+        let paths = std::mem::take(&mut self.ctx.asked.rescue);
         if paths.is_empty() {
             return;
         }
@@ -64,7 +64,7 @@ where
             if ctx.opt.steps_taken() > begun.steps {
                 ctx.epoch_batches = ctx.iter + 1;
                 ctx.opt.zero_grad();
-            } else if ctx.pending_gradients && begun.pending_gradients {
+            } else if ctx.position.pending_gradients && begun.pending_gradients {
                 return;
             } else {
                 if !begun.pending_gradients {
@@ -97,7 +97,7 @@ where
                 self.callbacks.get(i).map(|c| format!("the callback {}", c.callback.name()))
             }
         };
-        let (event, epoch, batch) = (self.ctx.event, self.ctx.epoch, self.ctx.iter);
+        let (event, epoch, batch) = (self.ctx.position.event, self.ctx.epoch, self.ctx.iter);
         let ctx = &mut self.ctx;
         (ctx.x, ctx.y, ctx.pred, ctx.loss, ctx.loss_grad) = (None, None, None, None, None);
         self.rescue();

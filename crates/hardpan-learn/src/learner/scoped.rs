@@ -7,6 +7,22 @@ use hardpan_nn::{Forward, Module};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// Settings of single fits, for [`Learner::with_options`]. Counterparts: the arguments `wd`, `reset_opt` and `start_epoch` of fastai's `fit`.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+/// use hardpan_learn::learner::{FitOptions, Learner};
+/// use hardpan_nn::optim::Hyper;
+/// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new()).silent();
+/// let options = FitOptions { weight_decay: Some(0.1), start_epoch: 2, ..FitOptions::default() };
+/// learn.with_options(options, |learn| learn.fit(3, 0.01))?;
+/// assert_eq!(learn.history().losses.len(), 4); // the batches of the last epoch
+/// assert_eq!(learn.optimizer().hypers(Hyper::Wd), [0.01]); // as before
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FitOptions {
     /// Weight decay of all parameter groups. Default: as the optimizer has it. What it does is the optimizer's matter: see
@@ -28,12 +44,17 @@ where
     /// Does `f` without showing progress, and shows it again afterwards. Counterparts: fastai's `no_logging` and `no_bar`. To be quiet for
     /// good: [`silent`](Learner::silent).
     ///
-    /// ```no_run
-    /// # fn run(learn: &mut hardpan_learn::learner::Learner<hardpan_nn::Sequential>)
-    /// # -> Result<(), hardpan_learn::learner::FitError> {
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{Linear, MSELoss};
+    /// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new());
     /// learn.no_logging(|learn| learn.fit_one_cycle(1, 1e-3))?; // nothing is printed
-    /// learn.fit_one_cycle(5, 1e-3)?; // a table, and bars
-    /// # Ok(()) }
+    /// assert!(learn.get_callback::<hardpan_learn::callback::Progress>().is_some()); // the next fit shows again
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn no_logging<R>(&mut self, f: impl FnOnce(&mut Self) -> R) -> R {
         let aside = self.set_aside(super::is::<Progress, _>);
@@ -44,16 +65,22 @@ where
 
     /// Does `f`, a fit as a rule, with settings that hold for it alone.
     ///
-    /// ```no_run
-    /// # fn run(learn: &mut hardpan_learn::learner::Learner<hardpan_nn::Sequential>)
-    /// # -> Result<(), hardpan_learn::learner::FitError> {
+    /// ```
+    /// # use hardpan_engine::Tensor;
+    /// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+    /// # use hardpan_learn::learner::Learner;
+    /// # use hardpan_nn::{Linear, MSELoss};
+    /// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+    /// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+    /// # let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new()).silent();
     /// use hardpan_learn::learner::FitOptions;
     /// let options = FitOptions { weight_decay: Some(0.1), reset_opt: true, ..FitOptions::default() };
     /// learn.with_options(options, |learn| learn.fit_one_cycle(5, 1e-3))?;
     /// // The last three of ten epochs.
     /// let options = FitOptions { start_epoch: 7, ..FitOptions::default() };
     /// learn.with_options(options, |learn| learn.fit_one_cycle(10, 1e-3))?;
-    /// # Ok(()) }
+    /// assert_eq!(learn.history().losses.len(), 3 * 4);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn with_options<R>(&mut self, options: FitOptions, f: impl FnOnce(&mut Self) -> R) -> R {
         let FitOptions { weight_decay, reset_opt, start_epoch } = options;

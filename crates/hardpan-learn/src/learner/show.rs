@@ -7,6 +7,22 @@ use hardpan_nn::{Forward, Module};
 use std::fmt;
 
 /// Items with targets and predictions; made by [`Learner::show_results`]. Printing it gives a table.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_nn::{CrossEntropyLoss, Linear};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::zeros([64]).to_dtype(hardpan_engine::DType::I64))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+/// use hardpan_learn::learner::Learner;
+/// let learn = Learner::with_loss(loaders, Linear::new(8, 2), CrossEntropyLoss::new());
+/// let results = learn.show_results(3)?;
+/// let table = results.to_string();
+/// assert!(table.starts_with("target  prediction  probability  loss"), "{table}");
+/// assert_eq!(table.lines().count(), 4);
+/// assert_eq!(table.matches('*').count(), 3 - results.right()); // wrong ones have a star
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Results {
@@ -15,6 +31,20 @@ pub struct Results {
 }
 
 /// An item of [`Results`].
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_nn::{CrossEntropyLoss, Linear};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::zeros([64]).to_dtype(hardpan_engine::DType::I64))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+/// use hardpan_learn::learner::Learner;
+/// let learn = Learner::with_loss(loaders, Linear::new(8, 2), CrossEntropyLoss::new());
+/// let row = &learn.show_results(3)?.rows[0];
+/// assert_eq!(row.target, "0"); // without names: the number of the class
+/// assert!(row.probability.unwrap() >= 0.5 && row.loss > 0.0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ResultRow {

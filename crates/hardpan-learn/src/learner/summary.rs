@@ -7,6 +7,28 @@ use hardpan_nn::{Forward, Module, Param, Summary};
 use std::fmt;
 
 /// A model's layers with a learner's parameter groups and callbacks; made by [`Learner::summary`]. Printing it gives tables.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+/// use hardpan_learn::learner::Learner;
+/// use hardpan_nn::{Module, ReLU, Sequential, seq};
+/// let model = seq![Linear::new(8, 4), ReLU, Linear::new(4, 1)];
+/// let mut learn = Learner::with_loss(loaders, model, MSELoss::new())
+///     .groups(|m: &Sequential| {
+///         let p = m.parameters();
+///         vec![p[..2].to_vec(), p[2..].to_vec()]
+///     });
+/// learn.freeze();
+/// let summary = learn.summary()?;
+/// assert_eq!((summary.model.input_shapes.len(), summary.groups.len()), (1, 2));
+/// assert!(summary.callbacks.iter().any(|(_, name)| *name == "Recorder"));
+/// assert!(summary.to_string().contains("Parameter groups:"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct LearnerSummary {
@@ -19,6 +41,28 @@ pub struct LearnerSummary {
 }
 
 /// A group of parameters in a [`LearnerSummary`].
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+/// use hardpan_learn::learner::Learner;
+/// use hardpan_nn::{Module, ReLU, Sequential, seq};
+/// let model = seq![Linear::new(8, 4), ReLU, Linear::new(4, 1)];
+/// let mut learn = Learner::with_loss(loaders, model, MSELoss::new())
+///     .groups(|m: &Sequential| {
+///         let p = m.parameters();
+///         vec![p[..2].to_vec(), p[2..].to_vec()]
+///     });
+/// learn.freeze();
+/// let groups = learn.summary()?.groups;
+/// assert_eq!((groups[0].parameters, groups[0].trainable), (8 * 4 + 4, 0)); // frozen
+/// assert_eq!((groups[1].parameters, groups[1].trainable), (4 + 1, 4 + 1));
+/// assert_eq!(groups[1].weight_decay, Some(0.01));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct GroupSummary {

@@ -253,6 +253,16 @@ pub fn average_precision_multi() -> RankMetric {
 }
 
 /// Mean of `(p - y)^2` for probabilities: of class 1 ([`brier_score`]) or of all labels ([`brier_score_multi`]).
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Metric, brier_score};
+/// let mut metric = brier_score();
+/// // Sure, and wrong once in two.
+/// let pred = Tensor::from_vec(vec![100f32, 100.0], [2]);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![1i64, 0], [2]), 2);
+/// assert!((metric.value().unwrap() - 0.5).abs() < 1e-6);
+/// ```
 pub struct BrierScore {
     labels: bool,
     sum: RunningMean,

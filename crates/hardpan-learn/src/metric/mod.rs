@@ -26,6 +26,13 @@ pub use value::{LossMetric, LossPart, ValueMetric};
 use hardpan_engine::{DType, Tensor};
 
 /// Which values are better.
+///
+/// ```
+/// use hardpan_learn::metric::Better;
+/// assert!(Better::Lower.is_better(0.3, 0.4, 0.0));
+/// assert!(!Better::Higher.is_better(0.93, 0.9, 0.05)); // not by more than that
+/// assert!(Better::Higher.is_better(0.1, Better::Higher.worst(), 0.0));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Better {
     /// Losses and errors.
@@ -268,6 +275,13 @@ pub fn msle(pred: &Tensor, y: &Tensor) -> Tensor {
 }
 
 /// A [`Mean`] of a plain function of predictions and targets.
+///
+/// ```
+/// use hardpan_learn::metric::{Metric, TensorMean, exp_rmspe, rmse};
+/// let metrics: Vec<TensorMean> = vec![rmse(), exp_rmspe()];
+/// let names: Vec<&str> = metrics.iter().map(Metric::name).collect();
+/// assert_eq!(names, ["rmse", "exp_rmspe"]);
+/// ```
 pub type TensorMean = Mean<fn(&Tensor, &Tensor) -> Tensor>;
 
 /// Root of the mean of squared differences, over all batches. Counterpart: fastai's `rmse`.

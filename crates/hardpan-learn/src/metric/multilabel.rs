@@ -5,6 +5,20 @@ use super::{Average, Metric};
 use hardpan_engine::{DType, Tensor, functional as f};
 
 /// Counts of one label.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{LabelCounts, Metric, MultiLabelMetric};
+/// // The share of what was given that should not have been, over all labels.
+/// let mut metric = MultiLabelMetric::new("false_discovery", |labels: &[LabelCounts]| {
+///     let wrong: f64 = labels.iter().map(|l| l.false_positive).sum();
+///     wrong / labels.iter().map(|l| l.true_positive + l.false_positive).sum::<f64>()
+/// });
+/// // Logits of two items with two labels: given are the first of one, both of the other.
+/// let pred = Tensor::from_vec(vec![2f32, -1.0, 3.0, 1.0], [2, 2]);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![1i64, 0, 0, 1], [2, 2]), 2);
+/// assert!((metric.value().unwrap() - 1.0 / 3.0).abs() < 1e-9);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LabelCounts {
     /// Yes, and taken for it.
@@ -322,6 +336,15 @@ pub fn jaccard_multi(average: Average) -> MultiLabelMetric {
 }
 
 /// Matthews' coefficient of all labels as one. Counterpart: fastai's `MatthewsCorrCoefMulti`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Metric, matthews_corrcoef_multi};
+/// let mut metric = matthews_corrcoef_multi();
+/// let pred = Tensor::from_vec(vec![2f32, -1.0, -3.0, 1.0], [2, 2]);
+/// metric.accumulate(&pred, &Tensor::from_vec(vec![1i64, 0, 0, 1], [2, 2]), 2);
+/// assert!((metric.value().unwrap() - 1.0).abs() < 1e-9); // all right
+/// ```
 pub fn matthews_corrcoef_multi() -> MultiLabelMetric {
     MultiLabelMetric::new("matthews_corrcoef", |l| all(l).matthews())
 }

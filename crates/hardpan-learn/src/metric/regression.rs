@@ -15,6 +15,16 @@ struct Moments {
 }
 
 /// A metric of predictions and targets that are linear statistics of second order. Made by the functions of this module.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Metric, MomentMetric, pearson_corrcoef, r2_score};
+/// let mut metrics: Vec<MomentMetric> = vec![r2_score(), pearson_corrcoef()];
+/// let (pred, y) = (Tensor::from_vec(vec![1f32, 2.0, 4.0], [3]), Tensor::from_vec(vec![1f32, 2.0, 3.0], [3]));
+/// metrics.iter_mut().for_each(|m| m.accumulate(&pred, &y, 3));
+/// let values: Vec<f64> = metrics.iter().filter_map(Metric::value).collect();
+/// assert!((values[0] - 0.5).abs() < 1e-6 && values[1] > 0.98, "{values:?}");
+/// ```
 pub struct MomentMetric {
     name: &'static str,
     moments: Moments,
@@ -146,6 +156,15 @@ pub fn pearson_corrcoef() -> MomentMetric {
 
 /// The correlation of the ranks of predictions and targets, ties having the mean of their ranks. Keeps all of them until the value is asked
 /// for. Counterpart: fastai's `SpearmanCorrCoef`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{Metric, SpearmanCorrCoef};
+/// let mut metric = SpearmanCorrCoef::default();
+/// let y = Tensor::from_vec(vec![1f32, 2.0, 3.0], [3]);
+/// metric.accumulate(&Tensor::from_vec(vec![9f32, 5.0, 1.0], [3]), &y, 3);
+/// assert!((metric.value().unwrap() + 1.0).abs() < 1e-6); // in the opposite order
+/// ```
 #[derive(Default)]
 pub struct SpearmanCorrCoef {
     kept: Vec<(Tensor, Tensor)>,

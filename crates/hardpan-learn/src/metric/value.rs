@@ -72,6 +72,16 @@ pub struct LossMetric {
 }
 
 /// Where a loss leaves a part of it for a [`LossMetric`].
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::metric::{LossMetric, LossPart, Metric};
+/// let (part, mut column): (LossPart, LossMetric) = LossMetric::new("penalty");
+/// let same = part.keep(Tensor::scalar(0.5f32));
+/// assert_eq!(same.item::<f32>(), 0.5); // as it was, for the loss
+/// Metric::<Tensor, Tensor>::accumulate(&mut column, &same, &same, 4);
+/// assert_eq!(Metric::<Tensor, Tensor>::value(&column), Some(0.5));
+/// ```
 #[derive(Clone, Default)]
 pub struct LossPart(Arc<Mutex<Option<Tensor>>>);
 

@@ -16,6 +16,10 @@ use hardpan_engine::{functional as f, shape::axis_of};
 /// let p = BCEWithLogitsLoss::new().activation(&logits);
 /// assert_eq!(BCEWithLogitsLoss::new().decodes(&p).to_vec::<bool>(), [false, true, true]);
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not say what predictions mean",
+    note = "a loss of yours whose predictions stand for themselves: `impl Decode for {Self} {{}}`"
+)]
 pub trait Decode {
     /// What the model gives, as it is to be shown: probabilities of classes or labels, or the numbers themselves.
     fn activation(&self, pred: &Tensor) -> Tensor {

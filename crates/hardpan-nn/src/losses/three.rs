@@ -7,9 +7,9 @@ use hardpan_engine::functional::{self as f, Reduction};
 
 /// Losses of three tensors as a learner calls them: with what the model gives, and the target.
 macro_rules! as_prediction_and_target {
-    ($($(#[$doc:meta])* $name:ident: $p:ty, $y:ty = |$pred:pat_param, $target:pat_param| $three:expr;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident<$($any:ident)?>: $p:ty, $y:ty = |$pred:pat_param, $target:pat_param| $three:expr;)*) => {$(
         $(#[$doc])*
-        impl Forward<($p, $y)> for $name {
+        impl<$($any)?> Forward<($p, $y)> for $name {
             type Output = Tensor;
             #[track_caller]
             fn forward(&self, ($pred, $target): &($p, $y)) -> Tensor {
@@ -21,15 +21,15 @@ macro_rules! as_prediction_and_target {
 
 as_prediction_and_target! {
     /// A prediction `(x1, x2)` and the target.
-    MarginRankingLoss: (Tensor, Tensor), Tensor = |(a, b), y| (a.clone(), b.clone(), y.clone());
+    MarginRankingLoss<>: (Tensor, Tensor), Tensor = |(a, b), y| (a.clone(), b.clone(), y.clone());
     /// A prediction `(x1, x2)` and the target.
-    CosineEmbeddingLoss: (Tensor, Tensor), Tensor = |(a, b), y| (a.clone(), b.clone(), y.clone());
+    CosineEmbeddingLoss<>: (Tensor, Tensor), Tensor = |(a, b), y| (a.clone(), b.clone(), y.clone());
     /// A prediction `(mean, variance)` and the target.
-    GaussianNLLLoss: (Tensor, Tensor), Tensor = |(mean, var), y| (mean.clone(), y.clone(), var.clone());
-    /// A prediction `(anchor, positive, negative)`, which needs no target.
-    TripletMarginLoss: (Tensor, Tensor, Tensor), () = |three, ()| three.clone();
-    /// A prediction `(anchor, positive, negative)`, which needs no target.
-    TripletMarginWithDistanceLoss: (Tensor, Tensor, Tensor), () = |three, ()| three.clone();
+    GaussianNLLLoss<>: (Tensor, Tensor), Tensor = |(mean, var), y| (mean.clone(), y.clone(), var.clone());
+    /// A prediction `(anchor, positive, negative)`, which needs no target: any will do, and is not looked at.
+    TripletMarginLoss<Y>: (Tensor, Tensor, Tensor), Y = |three, _| three.clone();
+    /// A prediction `(anchor, positive, negative)`, which needs no target: any will do, and is not looked at.
+    TripletMarginWithDistanceLoss<Y>: (Tensor, Tensor, Tensor), Y = |three, _| three.clone();
 }
 
 /// Of two tensors of rows.

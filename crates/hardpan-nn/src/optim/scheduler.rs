@@ -25,7 +25,7 @@
 mod cycle;
 mod plateau;
 
-pub use cycle::{Anneal, CyclicLR, CyclicMode, OneCycleLR};
+pub use cycle::{AnnealStrategy, CyclicLR, CyclicMode, OneCycleLR};
 pub use plateau::{PlateauMode, ReduceLROnPlateau, ThresholdMode};
 
 use super::{Hyper, Optimizer};

@@ -2,10 +2,10 @@
 
 use super::checked;
 use crate::data::{ImagePipeline, Stats};
+use crate::digits::grey::Grey;
 use crate::image::{CropBox, Image, ImageError};
 use crate::plane::crop::ResizeMethod;
 use hardpan_engine::{Tensor, functional as f};
-use hardpan_learn::data::grey::Grey;
 use hardpan_learn::file::{Header, ImageInput};
 use serde::{Deserialize, Serialize};
 use std::path::Path;

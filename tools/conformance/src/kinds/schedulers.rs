@@ -169,14 +169,14 @@ pub(super) fn build(name: &str, kwargs: &Value, opt: &mut Optimizer) -> Option<B
                 Some(n) => n as usize,
                 None => int("epochs", 0) * int("steps_per_epoch", 0),
             };
-            let anneal = match a.str(usize::MAX, "anneal_strategy", "cos") {
-                "linear" => Anneal::Linear,
-                _ => Anneal::Cos,
+            let strategy = match a.str(usize::MAX, "anneal_strategy", "cos") {
+                "linear" => AnnealStrategy::Linear,
+                _ => AnnealStrategy::Cos,
             };
             let s = OneCycleLR::new(max[0], total)
                 .max_lrs(&max)
                 .pct_start(float("pct_start", 0.3))
-                .anneal(anneal)
+                .anneal_strategy(strategy)
                 .cycle_momentum(a.bool(usize::MAX, "cycle_momentum", true))
                 .momentums(float("base_momentum", 0.85), float("max_momentum", 0.95))
                 .div_factor(float("div_factor", 25.0))

@@ -4,6 +4,48 @@ use super::{BoxError, Shown};
 use hardpan_engine::{DType, Tensor};
 
 /// A kind of input or target. Implement it for your own. Counterpart: fastai's `TransformBlock`, with `encodes`, `decodes`, `show`.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_learn::data::block::{Block, BoxError, Shown};
+///
+/// /// A word as a tensor of its letters: batches are `[N, 8]` of i64.
+/// struct WordBlock;
+///
+/// impl Block for WordBlock {
+///     type Source = String;
+///     type Item = Vec<i64>;
+///     type Batch = Tensor;
+///
+///     fn name(&self) -> String {
+///         "word".to_owned()
+///     }
+///     fn encode(&self, source: String) -> Result<Vec<i64>, BoxError> {
+///         if source.len() > 8 {
+///             return Err(format!("{source:?} has more than 8 letters").into());
+///         }
+///         Ok(format!("{source:8}").bytes().map(i64::from).collect())
+///     }
+///     fn collate(&self, items: Vec<Vec<i64>>) -> Result<Tensor, BoxError> {
+///         Ok(Tensor::from_vec(items.concat(), [items.len(), 8]))
+///     }
+///     fn decode(&self, batch: &Tensor) -> Vec<Vec<i64>> {
+///         batch.to_vec::<i64>().chunks(8).map(<[i64]>::to_vec).collect()
+///     }
+///     fn show(&self, item: &Vec<i64>) -> Shown {
+///         let letters: String = item.iter().map(|&l| l as u8 as char).collect();
+///         Shown::Text(letters.trim().to_owned())
+///     }
+///     fn describe_batch(&self, batch: &Tensor) -> String {
+///         format!("{} words", batch.size(0))
+///     }
+/// }
+///
+/// let batch = WordBlock.collate(vec![WordBlock.encode("sand".to_owned())?])?;
+/// assert_eq!(batch.shape(), [1, 8]);
+/// assert_eq!(WordBlock.show(&WordBlock.decode(&batch)[0]).text(), "sand");
+/// # Ok::<(), hardpan_learn::data::block::BoxError>(())
+/// ```
 pub trait Block: Send + Sync + 'static {
     /// What `get_x` or `get_y` gives: a path, a label, numbers.
     type Source: Send + Sync + 'static;
@@ -95,6 +137,12 @@ pub(super) fn listing(names: &[String]) -> String {
 }
 
 /// The number of a class.
+///
+/// ```
+/// use hardpan_learn::data::block::{Block, Category, CategoryBlock};
+/// let block = CategoryBlock::with_vocab(["cat", "dog"]);
+/// assert_eq!(block.show(&Category(1)).text(), "dog");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Category(pub usize);
 
@@ -198,6 +246,12 @@ impl Block for CategoryBlock {
 }
 
 /// Numbers of the classes that apply.
+///
+/// ```
+/// use hardpan_learn::data::block::{Block, MultiCategory, MultiCategoryBlock};
+/// let block = MultiCategoryBlock::with_vocab(["clear", "road", "water"]);
+/// assert_eq!(block.show(&MultiCategory(vec![0, 2])).text(), "clear; water");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MultiCategory(pub Vec<usize>);
 
@@ -295,6 +349,12 @@ impl Block for MultiCategoryBlock {
 }
 
 /// Numbers.
+///
+/// ```
+/// use hardpan_learn::data::block::{Block, RegressionBlock, Values};
+/// assert_eq!(RegressionBlock.encode(vec![0.5, 2.0])?, Values(vec![0.5, 2.0]));
+/// # Ok::<(), hardpan_learn::data::block::BoxError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Values(pub Vec<f32>);
 

@@ -7,6 +7,24 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// What happens when an item cannot be read or changed.
+///
+/// ```
+/// use hardpan_learn::data::block::{CategoryBlock, DataBlock, EndSplitter, OnError, RegressionBlock};
+/// # let small = || {
+/// #     DataBlock::new(RegressionBlock::new(), CategoryBlock::new())
+/// #         .get_x(|n: &i32| if *n == 7 { Err("unlucky".into()) } else { Ok(vec![*n as f32]) })
+/// #         .get_y(|n| Ok(if *n > 5 { "large" } else { "small" }.to_owned()))
+/// #         .splitter(EndSplitter::last(0.2))
+/// # };
+/// // A block whose item 7 cannot be read.
+/// let data = small().datasets_of((0..10).collect())?;
+/// assert!(data.loaders(8)?.train.one_batch().is_err());
+///
+/// let data = small().on_error(OnError::Skip).datasets_of((0..10).collect())?;
+/// assert_eq!(data.loaders(8)?.train.one_batch()?.0.shape(), [7, 1]);
+/// assert_eq!(data.train().bad_items()[0].index, 7);
+/// # Ok::<(), hardpan_learn::data::DataError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnError {
     /// The epoch ends with an error that names it.
@@ -252,6 +270,23 @@ fn prepare<I, B: Block>(
 }
 
 /// A data set, split, with its blocks set up. Counterpart: fastai's `Datasets`.
+///
+/// ```
+/// use hardpan_learn::data::block::{Block, CategoryBlock, DataBlock, EndSplitter, RegressionBlock};
+/// let data = DataBlock::new(RegressionBlock::new(), CategoryBlock::new())
+///     .get_x(|n: &i32| Ok(vec![*n as f32]))
+///     .get_y(|n| Ok(if *n > 5 { "large" } else { "small" }.to_owned()))
+///     .splitter(EndSplitter::last(0.2))
+///     .datasets_of((0..10).collect())?;
+/// assert_eq!((data.train().items().len(), data.valid().items().len()), (8, 2));
+/// assert_eq!(data.y().vocab(), ["large", "small"]);
+/// // Other items, treated as those of validation are.
+/// let others = data.test_loader(vec![100, -100], 8, false)?;
+/// assert_eq!(others.one_batch()?.0.to_vec::<f32>(), [100.0, -100.0]);
+/// let shown = data.show_batch(3)?;
+/// assert_eq!(shown.len(), 3);
+/// # Ok::<(), hardpan_learn::data::DataError>(())
+/// ```
 pub struct Datasets<I, X: Block, Y: Block> {
     train: Arc<ItemDataset<I, X, Y>>,
     valid: Arc<ItemDataset<I, X, Y>>,

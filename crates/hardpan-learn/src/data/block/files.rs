@@ -4,6 +4,11 @@ use super::BoxError;
 use std::path::{Path, PathBuf};
 
 /// Endings of image files, without the dot, in lower case.
+///
+/// ```
+/// use hardpan_learn::data::block::image_extensions;
+/// assert!(image_extensions().contains(&"jpeg") && !image_extensions().contains(&"txt"));
+/// ```
 pub const fn image_extensions() -> &'static [&'static str] {
     &[
         "jpg", "jpeg", "jpe", "jfif", "png", "gif", "bmp", "dib", "webp", "tif", "tiff", "pgm",
@@ -45,6 +50,21 @@ impl Descent {
 /// All files below `path` (subdirectories too, links followed unless they lead back up) whose ending is one of `extensions`, in any case (all files if
 /// there are none); sorted. Names that begin with a dot are left out, files and directories alike; `folders`, if not empty, are the only
 /// directories right below `path` that are looked into. Counterpart: fastai's `get_files`.
+///
+/// ```
+/// use hardpan_learn::data::block::files_in;
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path();
+/// # for file in ["cat/1.jpg", "cat/2.PNG", "dog/1.jpg", "notes.txt"] {
+/// #     std::fs::create_dir_all(dir.join(file).parent().unwrap())?;
+/// #     std::fs::write(dir.join(file), "")?;
+/// # }
+/// // A folder with cat/1.jpg, cat/2.PNG, dog/1.jpg and notes.txt.
+/// assert_eq!(files_in(dir, &[], &[])?.len(), 4);
+/// assert_eq!(files_in(dir, &["png"], &[])?, [dir.join("cat/2.PNG")]);
+/// assert_eq!(files_in(dir, &[], &["dog"])?, [dir.join("dog/1.jpg")]);
+/// # Ok::<(), hardpan_learn::data::block::BoxError>(())
+/// ```
 ///
 /// # Errors
 /// If a directory cannot be read.
@@ -102,6 +122,19 @@ fn has_extension(path: &Path, extensions: &[&str]) -> bool {
 
 /// All image files below `path`; see [`files_in`]. Counterpart: fastai's `get_image_files`.
 ///
+/// ```
+/// use hardpan_learn::data::block::image_files;
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path();
+/// # for file in ["cat/1.jpg", "cat/2.PNG", "dog/1.jpg", "notes.txt"] {
+/// #     std::fs::create_dir_all(dir.join(file).parent().unwrap())?;
+/// #     std::fs::write(dir.join(file), "")?;
+/// # }
+/// // A folder with cat/1.jpg, cat/2.PNG, dog/1.jpg and notes.txt.
+/// assert_eq!(image_files(dir)?, ["cat/1.jpg", "cat/2.PNG", "dog/1.jpg"].map(|f| dir.join(f)));
+/// # Ok::<(), hardpan_learn::data::block::BoxError>(())
+/// ```
+///
 /// # Errors
 /// If a directory cannot be read.
 pub fn image_files(path: impl AsRef<Path>) -> Result<Vec<PathBuf>, BoxError> {
@@ -109,6 +142,19 @@ pub fn image_files(path: impl AsRef<Path>) -> Result<Vec<PathBuf>, BoxError> {
 }
 
 /// All `.txt` files below `path`; see [`files_in`]. Counterpart: fastai's `get_text_files`.
+///
+/// ```
+/// use hardpan_learn::data::block::text_files;
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path();
+/// # for file in ["cat/1.jpg", "cat/2.PNG", "dog/1.jpg", "notes.txt"] {
+/// #     std::fs::create_dir_all(dir.join(file).parent().unwrap())?;
+/// #     std::fs::write(dir.join(file), "")?;
+/// # }
+/// // A folder with cat/1.jpg, cat/2.PNG, dog/1.jpg and notes.txt.
+/// assert_eq!(text_files(dir)?, [dir.join("notes.txt")]);
+/// # Ok::<(), hardpan_learn::data::block::BoxError>(())
+/// ```
 ///
 /// # Errors
 /// If a directory cannot be read.

@@ -42,6 +42,23 @@ impl std::fmt::Display for StepError {
 }
 
 /// An item that was left out.
+///
+/// ```
+/// use hardpan_learn::data::block::{CategoryBlock, DataBlock, EndSplitter, OnError, RegressionBlock};
+/// # let small = || {
+/// #     DataBlock::new(RegressionBlock::new(), CategoryBlock::new())
+/// #         .get_x(|n: &i32| if *n == 7 { Err("unlucky".into()) } else { Ok(vec![*n as f32]) })
+/// #         .get_y(|n| Ok(if *n > 5 { "large" } else { "small" }.to_owned()))
+/// #         .splitter(EndSplitter::last(0.2))
+/// # };
+/// // A block whose item 7 cannot be read.
+/// let data = small().on_error(OnError::Skip).datasets_of((0..10).collect())?;
+/// data.loaders(8)?.train.one_batch()?;
+/// let bad = &data.train().bad_items()[0];
+/// assert_eq!(bad.index, 7);
+/// assert!(bad.reason.contains("unlucky"), "{}", bad.reason);
+/// # Ok::<(), hardpan_learn::data::DataError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadItem {
     /// Its number among all items.
@@ -57,6 +74,21 @@ type Pair<X, Y> = (<X as Block>::Item, <Y as Block>::Item);
 pub(super) type Budget = (u64, AtomicU64);
 
 /// The items of one part of the data as a [`Dataset`].
+///
+/// ```
+/// use hardpan_learn::data::block::{CategoryBlock, DataBlock, EndSplitter, RegressionBlock, Values};
+/// let data = DataBlock::new(RegressionBlock::new(), CategoryBlock::new())
+///     .get_x(|n: &i32| Ok(vec![*n as f32]))
+///     .get_y(|n| Ok(if *n > 5 { "large" } else { "small" }.to_owned()))
+///     .splitter(EndSplitter::last(0.2))
+///     .datasets_of((0..10).collect())?;
+/// let valid = data.valid();
+/// assert_eq!(valid.items(), [8, 9]); // numbers among all items
+/// assert_eq!(valid.target(0)?.0, 0); // the class "large"
+/// let (x, _) = valid.item(1, 0)?; // as it goes into a batch in epoch 0
+/// assert_eq!(x, Values(vec![9.0]));
+/// # Ok::<(), hardpan_learn::data::DataError>(())
+/// ```
 pub struct ItemDataset<I, X: Block, Y: Block> {
     recipe: Arc<Recipe<I, X, Y>>,
     all: Arc<Vec<I>>,

@@ -77,6 +77,16 @@ impl RegexLabeller {
 }
 
 /// The text in a column of a table, between `prefix` and `suffix`. Counterpart: fastai's `ColReader`.
+///
+/// ```
+/// use hardpan_learn::data::block::column;
+/// use hardpan_learn::data::table::Table;
+/// # let cells = |row: &[&str]| row.iter().map(|c| c.to_string()).collect::<Vec<_>>();
+/// let table = Table::new(cells(&["name", "label"]), vec![cells(&["1", "cat"])]);
+/// let file = column("name", "pictures/", ".jpg");
+/// assert_eq!(file(&table.rows()[0])?, "pictures/1.jpg");
+/// # Ok::<(), hardpan_learn::data::block::BoxError>(())
+/// ```
 pub fn column(
     name: impl Into<String>,
     prefix: impl Into<String>,
@@ -87,6 +97,15 @@ pub fn column(
 }
 
 /// The parts of the text in a column of a table, cut at `delimiter`. Counterpart: fastai's `ColReader(label_delim=..)`.
+///
+/// ```
+/// use hardpan_learn::data::block::columns;
+/// use hardpan_learn::data::table::Table;
+/// # let cells = |row: &[&str]| row.iter().map(|c| c.to_string()).collect::<Vec<_>>();
+/// let table = Table::new(cells(&["name", "tags"]), vec![cells(&["1", "clear water"])]);
+/// assert_eq!(columns("tags", " ")(&table.rows()[0])?, ["clear", "water"]);
+/// # Ok::<(), hardpan_learn::data::block::BoxError>(())
+/// ```
 pub fn columns(
     name: impl Into<String>,
     delimiter: impl Into<String>,

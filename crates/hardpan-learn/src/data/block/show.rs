@@ -1,6 +1,13 @@
 //! [`Shown`]: an item as people can look at it.
 
 /// A mark on a picture, in pixels from its upper left corner.
+///
+/// ```
+/// use hardpan_learn::data::block::{Mark, Shown};
+/// let marks = vec![Mark::Box([1.0, 2.0, 6.0, 7.0], "cat".to_owned())];
+/// let shown = Shown::Marks { width: 8, height: 8, marks };
+/// assert_eq!(shown.text(), "cat (1.0, 2.0) to (6.0, 7.0)");
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Mark {
     /// A point (x, y).

@@ -30,6 +30,18 @@ impl Split {
 }
 
 /// Says which items are for validation. A function that gives a [`Split`] is one too.
+///
+/// ```
+/// use hardpan_learn::data::block::{BoxError, Split, Splitter};
+/// // Every third item is to judge by.
+/// let thirds = |items: &[&str]| -> Result<Split, BoxError> {
+///     let (valid, train) = (0..items.len()).partition(|i| i % 3 == 2);
+///     Ok(Split { train, valid })
+/// };
+/// let split = thirds.split(&["a", "b", "c", "d"])?;
+/// assert_eq!((split.train, split.valid), (vec![0, 1, 3], vec![2]));
+/// # Ok::<(), hardpan_learn::data::block::BoxError>(())
+/// ```
 pub trait Splitter<I>: Send + Sync {
     /// The split of these items.
     ///
@@ -91,6 +103,17 @@ impl<I> Splitter<I> for RandomSplitter {
 
 /// A random part of each class, so that both parts have the classes in equal proportions; at least one item of each class stays
 /// for training. Counterpart: fastai's `TrainTestSplitter(stratify=..)`.
+///
+/// ```
+/// use hardpan_learn::data::block::{Splitter, StratifiedSplitter};
+/// // 80 of one class, 20 of another.
+/// let items: Vec<&str> = (0..100).map(|i| if i < 80 { "cat" } else { "dog" }).collect();
+/// let splitter = StratifiedSplitter::new(0.2, 42, |item: &&str| Ok(item.to_string()));
+/// let valid = splitter.split(&items)?.valid;
+/// let cats = valid.iter().filter(|&&i| i < 80).count();
+/// assert_eq!((cats, valid.len()), (16, 20));
+/// # Ok::<(), hardpan_learn::data::block::BoxError>(())
+/// ```
 pub struct StratifiedSplitter<I> {
     fraction: f64,
     seed: u64,
@@ -287,6 +310,17 @@ impl<I> Splitter<I> for MaskSplitter {
 }
 
 /// Files whose names stand in a text file, one on a line, are for validation. Counterpart: fastai's `FileSplitter`.
+///
+/// ```
+/// use hardpan_learn::data::block::{FileSplitter, Splitter};
+/// use std::path::PathBuf;
+/// # let dir = tempfile::tempdir()?;
+/// let list = dir.path().join("valid.txt");
+/// std::fs::write(&list, "2.jpg\n")?;
+/// let items = ["cat/1.jpg", "cat/2.jpg", "dog/3.jpg"].map(PathBuf::from);
+/// assert_eq!(FileSplitter::new(&list)?.split(&items)?.valid, [1]);
+/// # Ok::<(), hardpan_learn::data::block::BoxError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct FileSplitter(HashSet<String>);
 
@@ -310,6 +344,17 @@ impl Splitter<PathBuf> for FileSplitter {
 }
 
 /// Rows of a table whose text in a column is one of these are for validation. Counterpart: fastai's `ColSplitter`.
+///
+/// ```
+/// use hardpan_learn::data::block::{ColumnSplitter, Splitter};
+/// use hardpan_learn::data::table::Table;
+/// # let cells = |row: &[&str]| row.iter().map(|c| c.to_string()).collect::<Vec<_>>();
+/// let rows = vec![cells(&["1.jpg", "False"]), cells(&["2.jpg", "True"])];
+/// let table = Table::new(cells(&["name", "is_valid"]), rows);
+/// let split = ColumnSplitter::new("is_valid").split(table.rows())?;
+/// assert_eq!((split.train, split.valid), (vec![0], vec![1]));
+/// # Ok::<(), hardpan_learn::data::block::BoxError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ColumnSplitter {
     column: String,

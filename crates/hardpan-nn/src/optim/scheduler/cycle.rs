@@ -4,22 +4,22 @@ use super::{Scheduler, base_rates};
 use crate::optim::{Hyper, Optimizer};
 use std::f64::consts::PI;
 
-/// How one rate turns into the next.
+/// How one rate turns into the next. Counterpart: the `anneal_strategy` of PyTorch's `OneCycleLR`.
 ///
 /// ```
 /// use hardpan_engine::Tensor;
 /// use hardpan_nn::optim::{Recipe, SGD};
-/// use hardpan_nn::optim::scheduler::{Anneal, OneCycleLR, Scheduler};
+/// use hardpan_nn::optim::scheduler::{AnnealStrategy, OneCycleLR, Scheduler};
 /// use hardpan_nn::Param;
 /// let mut opt = SGD::new(1.0).build(vec![Param::new(Tensor::ones([1]))]);
-/// let mut schedule = OneCycleLR::new(1.0, 10).anneal(Anneal::Linear).start(&mut opt);
+/// let mut schedule = OneCycleLR::new(1.0, 10).anneal_strategy(AnnealStrategy::Linear).start(&mut opt);
 /// for rate in [0.04, 0.52, 1.0] {
 ///     assert!((opt.lr() - rate).abs() < 1e-12);
 ///     schedule.step(&mut opt);
 /// }
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Anneal {
+pub enum AnnealStrategy {
     /// Along half a cosine.
     #[default]
     Cos,
@@ -27,11 +27,11 @@ pub enum Anneal {
     Linear,
 }
 
-impl Anneal {
+impl AnnealStrategy {
     fn between(self, start: f64, end: f64, done: f64) -> f64 {
         match self {
-            Anneal::Cos => end + (start - end) / 2.0 * (1.0 + (PI * done).cos()),
-            Anneal::Linear => (end - start) * done + start,
+            AnnealStrategy::Cos => end + (start - end) / 2.0 * (1.0 + (PI * done).cos()),
+            AnnealStrategy::Linear => (end - start) * done + start,
         }
     }
 }
@@ -55,7 +55,7 @@ pub struct OneCycleLR {
     max_lr: Vec<f64>,
     total: usize,
     pct_start: f64,
-    anneal: Anneal,
+    anneal_strategy: AnnealStrategy,
     cycle_momentum: bool,
     momentums: (f64, f64),
     div: f64,
@@ -71,7 +71,7 @@ impl OneCycleLR {
             max_lr: vec![max_lr],
             total,
             pct_start: 0.3,
-            anneal: Anneal::Cos,
+            anneal_strategy: AnnealStrategy::Cos,
             cycle_momentum: true,
             momentums: (0.85, 0.95),
             div: 25.0,
@@ -95,8 +95,8 @@ impl OneCycleLR {
     }
     /// The shape of the way. Default: cosine.
     #[must_use]
-    pub fn anneal(mut self, anneal: Anneal) -> OneCycleLR {
-        self.anneal = anneal;
+    pub fn anneal_strategy(mut self, strategy: AnnealStrategy) -> OneCycleLR {
+        self.anneal_strategy = strategy;
         self
     }
     /// Whether momentum moves too. Default yes.
@@ -178,9 +178,9 @@ impl Scheduler for OneCycleLR {
         for i in 0..many {
             let max = self.max_lr[i.min(self.max_lr.len() - 1)];
             let group = &mut opt.groups_mut()[i];
-            group.set(Hyper::Lr, self.anneal.between(from * max, to * max, done));
+            group.set(Hyper::Lr, self.anneal_strategy.between(from * max, to * max, done));
             if self.cycle_momentum && group.hypers().find(Hyper::Mom).is_some() {
-                group.set(Hyper::Mom, self.anneal.between(m_from, m_to, done));
+                group.set(Hyper::Mom, self.anneal_strategy.between(m_from, m_to, done));
             }
         }
     }

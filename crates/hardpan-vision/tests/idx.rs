@@ -1,6 +1,6 @@
 //! The idx reader on right files, wrong files, and noise.
 
-use hardpan_learn::data::idx::{Idx, IdxData, IdxError, Labelled};
+use hardpan_vision::digits::idx::{Idx, IdxData, IdxError, Labelled};
 use proptest::prelude::*;
 use std::fs;
 use std::io::Write;

@@ -1,6 +1,6 @@
 //! Pictures: every kind of PNG, resizing, and digits as MNIST shows them.
 
-use hardpan_learn::data::grey::{Grey, GreyError};
+use hardpan_vision::digits::grey::{Grey, GreyError};
 use png::{BitDepth, ColorType};
 use proptest::prelude::*;
 use std::io::Cursor;

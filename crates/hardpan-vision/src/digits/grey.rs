@@ -11,6 +11,18 @@ use std::path::{Path, PathBuf};
 const MAX_PIXELS: u64 = 100_000_000;
 
 /// A grey picture.
+///
+/// ```
+/// use hardpan_vision::digits::grey::Grey;
+/// // A vertical stroke of ink (0 is black) on white paper.
+/// let pixels = (0..40 * 30).map(|i| if i % 30 == 15 && i / 30 > 5 { 0.0 } else { 1.0 }).collect();
+/// let scan = Grey::new(30, 40, pixels);
+/// assert!(scan.is_dark_on_light());
+/// let digit = scan.to_digit();
+/// assert_eq!((digit.width, digit.height), (28, 28));
+/// assert!(digit.pixels[14 * 28 + 14] > 0.5 && digit.pixels[0] == 0.0); // bright, in the middle
+/// assert_eq!(scan.resize(15, 20).pixels.len(), 15 * 20);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Grey {
     /// Pixels in a row.

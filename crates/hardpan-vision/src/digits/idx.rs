@@ -19,6 +19,17 @@ const MAX_RANK: usize = 8;
 const MAX_DEFLATION: u64 = 1032;
 
 /// An array from an idx file.
+///
+/// ```
+/// use hardpan_vision::digits::idx::{Idx, IdxData};
+/// // Two zeros, the type (8: bytes), two dimensions; their sizes 2 and 3; six elements.
+/// let file = [0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 3, 1, 2, 3, 4, 5, 6];
+/// let array = Idx::from_bytes(&file, "numbers")?;
+/// assert_eq!((array.shape, array.data), (vec![2, 3], IdxData::U8(vec![1, 2, 3, 4, 5, 6])));
+/// let e = Idx::from_bytes(&file[..15], "numbers").unwrap_err();
+/// assert!(e.to_string().contains("cut short"), "{e}");
+/// # Ok::<(), hardpan_vision::digits::idx::IdxError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Idx {
     /// Size of each dimension, outermost first.
@@ -249,6 +260,22 @@ impl IdxData {
 }
 
 /// Grey images with their labels.
+///
+/// ```
+/// use hardpan_vision::digits::idx::Labelled;
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path();
+/// # for part in ["train", "t10k"] {
+/// #     std::fs::write(dir.join(format!("{part}-images-idx3-ubyte")), [0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 7, 9])?;
+/// #     std::fs::write(dir.join(format!("{part}-labels-idx1-ubyte")), [0, 0, 8, 1, 0, 0, 0, 1, 3])?;
+/// # }
+/// // A folder with the four files of MNIST's format, here of one picture each.
+/// let (train, _test) = Labelled::read_dir(dir)?;
+/// assert_eq!((train.rows, train.cols, train.len()), (1, 2, 1));
+/// assert_eq!((train.images.as_slice(), train.labels.as_slice()), (&[7, 9][..], &[3][..]));
+/// assert_eq!(train.dataset(10)?.x().shape(), [1, 1, 2]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Labelled {
     /// `[n, rows, cols]`, one byte a pixel, 255 is ink.

@@ -1,10 +1,36 @@
-//! Grey pictures of digits (and of anything else in the format of MNIST) as batches: [`pictures`], [`normalize`], [`shift`].
+//! Pictures of digits, and of anything else in the format of MNIST, which stay bytes in memory until they are a batch.
+//!
+//! [`idx`] reads the files of MNIST; [`pictures`] makes a data set of them, [`normalize`] and [`shift`] work on its batches; [`grey`] makes
+//! of a scan or a drawing of a digit what a network trained on MNIST knows.
+//!
+//! ```
+//! use hardpan_learn::data::DataLoader;
+//! use hardpan_vision::digits::{mean_and_std, normalize, pictures, shift};
+//! let (images, labels) = (vec![200u8; 6 * 28 * 28], [0, 1, 2, 3, 4, 5]);
+//! let (mean, std) = mean_and_std(&images);
+//! let loader = DataLoader::new(pictures(&images, &labels, (28, 28), 10)?, 3)?
+//!     .map(move |x, y| (normalize(&shift(&x, 1), mean, std), y));
+//! assert_eq!(loader.one_batch()?.0.shape(), [3, 1, 28, 28]);
+//! # Ok::<(), hardpan_learn::data::DataError>(())
+//! ```
 
-use super::idx::Labelled;
-use super::{DataError, TensorDataset};
+pub mod grey;
+pub mod idx;
+
 use hardpan_engine::{DType, Tensor};
+use hardpan_learn::data::{DataError, TensorDataset};
+use idx::Labelled;
 
 /// Labelled pictures as a data set: `x: [N, H, W]` u8 as in the file, `y: [N]` i64. They stay bytes in memory; see [`normalize`].
+///
+/// ```
+/// use hardpan_vision::digits::pictures;
+/// // Two pictures of 2x2 bytes, of two classes.
+/// let data = pictures(&[0, 0, 9, 9, 5, 5, 0, 0], &[0, 1], (2, 2), 2)?;
+/// assert_eq!((data.x().shape(), data.y().to_vec::<i64>()), (&[2, 2, 2][..], vec![0, 1]));
+/// assert!(pictures(&[0; 4], &[7], (2, 2), 2).is_err()); // no class of two
+/// # Ok::<(), hardpan_learn::data::DataError>(())
+/// ```
 ///
 /// # Errors
 /// If a label is not below `classes`.
@@ -36,7 +62,7 @@ impl Labelled {
 ///
 /// ```
 /// use hardpan_engine::Tensor;
-/// use hardpan_learn::data::digits::normalize;
+/// use hardpan_vision::digits::normalize;
 /// let bytes = Tensor::from_vec(vec![0u8, 255], [1, 1, 1, 2]);
 /// assert_eq!(normalize(&bytes, 0.5, 0.5).to_vec::<f32>(), [-1.0, 1.0]);
 /// ```
@@ -48,7 +74,7 @@ pub fn normalize(x: &Tensor, mean: f64, std: f64) -> Tensor {
 /// Mean and standard deviation of all bytes on the scale 0 to 1. Of no bytes: 0 and 1.
 ///
 /// ```
-/// use hardpan_learn::data::digits::mean_and_std;
+/// use hardpan_vision::digits::mean_and_std;
 /// // Bytes on the scale 0 to 1.
 /// let (mean, std) = mean_and_std(&[0, 255, 0, 255]);
 /// assert!((mean - 0.5).abs() < 1e-9 && (std - 0.5).abs() < 1e-9);
@@ -75,6 +101,15 @@ pub fn mean_and_std(bytes: &[u8]) -> (f64, f64) {
 
 /// Moves each picture of `x: [N, H, W]` by up to `by` pixels in each direction, each by its own amount; what comes in is 0.
 /// Draws from the generator that `manual_seed` seeds.
+///
+/// ```
+/// use hardpan_engine::Tensor;
+/// use hardpan_vision::digits::shift;
+/// let x = Tensor::ones([4, 8, 8]);
+/// let moved = shift(&x, 1);
+/// assert_eq!(moved.shape(), [4, 8, 8]);
+/// assert!(moved.sum([1, 2]).amin(..).item::<f32>() >= 49.0); // at most a row and a column are gone
+/// ```
 pub fn shift(x: &Tensor, by: usize) -> Tensor {
     let [n, h, w] = *x.shape() else { panic!("shift: expected [N, H, W], got {:?}", x.shape()) };
     if by == 0 || x.numel() == 0 {
