@@ -246,8 +246,8 @@ impl Scalar {
             DType::Bool => Scalar::Bool(self.as_f64() != 0.0),
             DType::F64 => Scalar::Float(self.as_f64()),
             DType::F32 => Scalar::Float(self.as_f64() as f32 as f64),
-            DType::F16 => Scalar::Float(f16::from_f64(self.as_f64()).to_f64()),
-            DType::BF16 => Scalar::Float(bf16::from_f64(self.as_f64()).to_f64()),
+            DType::F16 => Scalar::Float(<f16 as Element>::from_f64(self.as_f64()).to_f64()),
+            DType::BF16 => Scalar::Float(<bf16 as Element>::from_f64(self.as_f64()).to_f64()),
             DType::I64 => Scalar::Int(whole),
             DType::I32 => Scalar::Int(whole as i32 as i64),
             DType::I16 => Scalar::Int(whole as i16 as i64),
@@ -348,8 +348,9 @@ macro_rules! element_half {
     ($($t:ty => $d:ident),*) => {$(
         impl Element for $t {
             const DTYPE: DType = DType::$d;
-            fn from_f64(x: f64) -> Self { <$t>::from_f64(x) }
-            fn from_i64(x: i64) -> Self { <$t>::from_f64(x as f64) }
+            // By way of f32, as PyTorch does. The crate's own `from_f64` rounds once on some processors and twice on others.
+            fn from_f64(x: f64) -> Self { <$t>::from_f32(x as f32) }
+            fn from_i64(x: i64) -> Self { <Self as Element>::from_f64(x as f64) }
             fn to_f64(self) -> f64 { <$t>::to_f64(self) }
             fn to_i64(self) -> i64 { <$t>::to_f64(self) as i64 }
         }
@@ -378,5 +379,19 @@ mod tests {
             assert_eq!(DType::from_name(d.name()), Some(d));
         }
         assert_eq!(DType::from_name("float32"), Some(DType::F32));
+    }
+
+    #[test]
+    fn halves_of_f64_are_rounded_by_way_of_f32() {
+        // Above the middle of two halves by less than f32 holds: it becomes the middle, and that the even half.
+        let x = 1.0 + 2f64.powi(-11) + 2f64.powi(-40);
+        assert_eq!(<f16 as Element>::from_f64(x), f16::ONE);
+        let x = 1.0 + 2f64.powi(-8) + 2f64.powi(-40);
+        assert_eq!(<bf16 as Element>::from_f64(x), bf16::ONE);
+        // By as much as f32 holds.
+        let x = 1.0 + 2f64.powi(-11) + 2f64.powi(-22);
+        assert_eq!(<f16 as Element>::from_f64(x).to_f64(), 1.0 + 2f64.powi(-10));
+        let x = 1.0 + 2f64.powi(-8) + 2f64.powi(-22);
+        assert_eq!(<bf16 as Element>::from_f64(x).to_f64(), 1.0 + 2f64.powi(-7));
     }
 }

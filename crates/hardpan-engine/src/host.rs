@@ -132,8 +132,12 @@ impl HostArray {
             DType::I32 => c.copy_from_slice(&(value.as_i64() as i32).to_le_bytes()),
             DType::U32 => c.copy_from_slice(&(value.as_i64() as u32).to_le_bytes()),
             DType::I64 => c.copy_from_slice(&value.as_i64().to_le_bytes()),
-            DType::F16 => c.copy_from_slice(&f16::from_f64(value.as_f64()).to_le_bytes()),
-            DType::BF16 => c.copy_from_slice(&bf16::from_f64(value.as_f64()).to_le_bytes()),
+            DType::F16 => {
+                c.copy_from_slice(&<f16 as Element>::from_f64(value.as_f64()).to_le_bytes())
+            }
+            DType::BF16 => {
+                c.copy_from_slice(&<bf16 as Element>::from_f64(value.as_f64()).to_le_bytes())
+            }
             DType::F32 => c.copy_from_slice(&(value.as_f64() as f32).to_le_bytes()),
             DType::F64 => c.copy_from_slice(&value.as_f64().to_le_bytes()),
         }

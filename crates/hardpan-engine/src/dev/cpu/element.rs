@@ -27,37 +27,7 @@ macro_rules! stored {
         }
     )*};
 }
-impl Stored for f16 {
-    const FLOAT: bool = true;
-    fn real(self) -> f64 {
-        f16::to_f64(self)
-    }
-    fn whole(self) -> i64 {
-        f16::to_f64(self) as i64
-    }
-    fn from_real(x: f64) -> Self {
-        f16::from_f64(x)
-    }
-    fn from_whole(x: i64) -> Self {
-        f16::from_f64(x as f64)
-    }
-}
-impl Stored for bf16 {
-    const FLOAT: bool = true;
-    fn real(self) -> f64 {
-        bf16::to_f64(self)
-    }
-    fn whole(self) -> i64 {
-        bf16::to_f64(self) as i64
-    }
-    fn from_real(x: f64) -> Self {
-        bf16::from_f64(x)
-    }
-    fn from_whole(x: i64) -> Self {
-        bf16::from_f64(x as f64)
-    }
-}
-stored!(u8: false, i8: false, i16: false, i32: false, i64: false, u32: false, f32: true, f64: true);
+stored!(u8: false, i8: false, i16: false, i32: false, i64: false, u32: false, f32: true, f64: true, f16: true, bf16: true);
 
 /// A stored truth value: a byte, any of whose bits may be set.
 #[derive(Clone, Copy)]

@@ -309,10 +309,9 @@ impl<F: Float> Work<F> {
                         let taps: &[F; LANES] =
                             self.split[from..][..LANES].try_into().expect("as many");
                         for i in 0..LANES {
-                            // NaN is larger than all else.
-                            #[allow(clippy::eq_op)]
-                            let larger =
-                                taps[i] > most[i] || (taps[i] != taps[i] && most[i] == most[i]);
+                            // NaN is larger than all else. Without branches, or it is not vectorized everywhere.
+                            #[allow(clippy::eq_op, clippy::neg_cmp_op_on_partial_ord)]
+                            let larger = !(taps[i] <= most[i]) & (most[i] == most[i]);
                             most[i] = if larger { taps[i] } else { most[i] };
                             at[i] = if larger { number } else { at[i] };
                         }

@@ -9,9 +9,10 @@ use super::plan::{Phase, Plan};
 use super::skip::{Class, Skips};
 use super::{ConvDone, ConvShape, ConvTile};
 use crate::dev::cpu::gemm::kernel::Kernels;
-use crate::dev::cpu::gemm::pack::transpose;
+
 use crate::dev::cpu::gemm::points::{GRAD_TAPS_MAX, PointGradArgs, PointTapArgs};
 use crate::dev::cpu::gemm::scratch::Scratch;
+use crate::dev::cpu::gemm::transpose::transpose;
 use crate::dev::cpu::isa::{Isa, isa};
 use crate::dev::cpu::pool::{SharedMut, parallel_for, threads};
 use std::ops::Range;

@@ -1,6 +1,8 @@
 //! Products of f64 and integers: short, blocked, left to the compiler to vectorize.
 use super::{GemmShape, Operand};
-use crate::dev::cpu::isa::{Isa, isa};
+#[cfg(target_arch = "x86_64")]
+use crate::dev::cpu::isa::Isa;
+use crate::dev::cpu::isa::isa;
 use crate::dev::cpu::pool::{SharedMut, parallel_for};
 
 /// Element types of [`gemm_generic`] and of the reference convolutions. Integers wrap around.

@@ -8,7 +8,9 @@ use super::points::{
     GRAD_TAPS_MAX, PointGradArgs, PointGradFn, PointTapArgs, PointTapFn, point_grad, point_taps,
 };
 use super::simd::{ScalarLanes, Simd};
-use crate::dev::cpu::isa::{Isa, bf16_dots};
+use crate::dev::cpu::isa::Isa;
+#[cfg(target_arch = "x86_64")]
+use crate::dev::cpu::isa::bf16_dots;
 
 /// What one call of a tile kernel works on: `C[r, c] (+)= sum over k of A[r, k] * B[k, c]`.
 pub(crate) struct TileArgs {
@@ -182,12 +184,7 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(t: &TileArgs) {
             for (v, lanes) in bv.iter_mut().enumerate() {
                 *lanes = S::load(b.add(v * S::LANES));
             }
-            for (r, row) in acc.iter_mut().enumerate() {
-                let av = S::splat(a.add(r));
-                for (sum, lanes) in row.iter_mut().zip(bv) {
-                    *sum = S::fma(av, lanes, *sum);
-                }
-            }
+            S::fma_outer(a, bv, &mut acc);
             a = a.wrapping_add(t.a_step);
             b = b.wrapping_add(t.b_step);
         }
@@ -228,12 +225,7 @@ unsafe fn taps<S: Simd, const MR: usize, const NV: usize>(t: &TapArgs) {
             for (v, lanes) in bv.iter_mut().enumerate() {
                 *lanes = S::load(b.add(v * S::LANES));
             }
-            for (r, row) in acc.iter_mut().enumerate() {
-                let av = S::splat(a.add(r));
-                for (sum, lanes) in row.iter_mut().zip(bv) {
-                    *sum = S::fma(av, lanes, *sum);
-                }
-            }
+            S::fma_outer(a, bv, &mut acc);
             a = a.wrapping_add(t.a_step);
         }
         finish::<S, MR, NV>(&acc, t.c, t.c_step, t.accumulate);
@@ -421,7 +413,7 @@ unsafe fn spin_fma<S: Simd, const CHAINS: usize>(rounds: usize) -> f32 {
         let mut acc = [shift; CHAINS];
         for _ in 0..rounds {
             for sum in &mut acc {
-                *sum = S::fma(*sum, scale, shift);
+                *sum = S::fma(scale, shift, *sum);
             }
         }
         let mut total = S::zero();
@@ -432,8 +424,8 @@ unsafe fn spin_fma<S: Simd, const CHAINS: usize>(rounds: usize) -> f32 {
     }
 }
 
-/// Chains in [`Kernels::spin_fma`]: enough to hide the latency of two units.
-pub(crate) const SPIN_CHAINS: usize = 12;
+/// Chains in [`Kernels::spin_fma`]: enough to hide the latency of two units, or of the four that some AArch64 processors have.
+pub(crate) const SPIN_CHAINS: usize = if cfg!(target_arch = "aarch64") { 24 } else { 12 };
 
 /// The microkernels of one instruction set.
 pub(crate) struct Kernels {

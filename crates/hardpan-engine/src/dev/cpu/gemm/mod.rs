@@ -40,6 +40,7 @@ pub(crate) mod scratch;
 pub(crate) mod simd;
 #[cfg(test)]
 mod tests;
+pub(crate) mod transpose;
 
 use super::isa::isa;
 use super::pool::SharedMut;

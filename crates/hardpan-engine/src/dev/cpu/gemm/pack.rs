@@ -2,6 +2,11 @@
 //!
 //! A *panel* holds some lanes (rows of A or columns of B) over a range of k, laid out `[k][lanes]`,
 //! so the kernel reads it front to back. Packing also turns half floats into f32.
+#[cfg(target_arch = "x86_64")]
+use super::transpose::Avx2Square;
+#[cfg(target_arch = "aarch64")]
+use super::transpose::NeonSquare;
+use super::transpose::Square;
 use super::{Batch, Element, Operand};
 use crate::dev::cpu::isa::Isa;
 
@@ -82,6 +87,8 @@ impl<T: Element> Panels for Source<'_, T> {
                 Isa::Avx512 => pack_avx512(from, panel, job),
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2 => pack_avx2(from, panel, job),
+                #[cfg(target_arch = "aarch64")]
+                Isa::Neon => pack_neon(from, panel, job),
                 _ => pack_body(from, panel, job),
             }
         }
@@ -120,13 +127,7 @@ struct Job {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 unsafe fn pack_avx512<T: Element>(from: *const T, panel: *mut f32, job: Job) {
     // SAFETY: forwarded.
-    unsafe {
-        if job.k == 1 && job.lane != 1 {
-            transpose_lanes(from, panel, job);
-        } else {
-            pack_body(from, panel, job)
-        }
-    }
+    unsafe { pack_squares::<T, Avx2Square, 8>(from, panel, job) }
 }
 
 /// # Safety
@@ -135,9 +136,31 @@ unsafe fn pack_avx512<T: Element>(from: *const T, panel: *mut f32, job: Job) {
 #[target_feature(enable = "avx2,fma")]
 unsafe fn pack_avx2<T: Element>(from: *const T, panel: *mut f32, job: Job) {
     // SAFETY: forwarded.
+    unsafe { pack_squares::<T, Avx2Square, 8>(from, panel, job) }
+}
+
+/// # Safety
+/// As for [`Panels::pack`].
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon")]
+unsafe fn pack_neon<T: Element>(from: *const T, panel: *mut f32, job: Job) {
+    // SAFETY: forwarded.
+    unsafe { pack_squares::<T, NeonSquare, 4>(from, panel, job) }
+}
+
+/// # Safety
+/// As for [`Panels::pack`], inside a function compiled for the instruction set of `S`.
+#[inline(always)]
+#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
+unsafe fn pack_squares<T: Element, S: Square<N>, const N: usize>(
+    from: *const T,
+    panel: *mut f32,
+    job: Job,
+) {
+    // SAFETY: forwarded.
     unsafe {
         if job.k == 1 && job.lane != 1 {
-            transpose_lanes(from, panel, job);
+            transpose_lanes::<T, S, N>(from, panel, job);
         } else {
             pack_body(from, panel, job)
         }
@@ -212,44 +235,47 @@ unsafe fn zero_padded(panel: *mut f32, job: Job) {
     }
 }
 
-/// Packs lanes that lie contiguous along k, eight by eight.
+/// Packs lanes that lie contiguous along k, a square of `N` by `N` at a time.
 ///
 /// # Safety
-/// As for [`Panels::pack`], with `job.k == 1`, inside a function compiled for AVX2.
-#[cfg(target_arch = "x86_64")]
+/// As for [`Panels::pack`], with `job.k == 1`, inside a function compiled for the instruction set of `S`.
 #[inline(always)]
-unsafe fn transpose_lanes<T: Element>(from: *const T, panel: *mut f32, job: Job) {
-    use std::arch::x86_64::*;
+#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
+unsafe fn transpose_lanes<T: Element, S: Square<N>, const N: usize>(
+    from: *const T,
+    panel: *mut f32,
+    job: Job,
+) {
     let Job { lanes, depth, width, lane: step, .. } = job;
-    let blocks = depth / 8 * 8;
+    let blocks = depth / N * N;
     // SAFETY: loads stay in the operand: row numbers are clamped to existing lanes, and only whole
-    // groups of eight k are read. Stores stay in the panel and its slack, see below.
+    // groups of N k are read. Stores stay in the panel and its slack, see below.
     unsafe {
         zero_padded(panel, job);
         let load = |row: *const T| {
             if T::IS_F32 {
-                return _mm256_loadu_ps(row.cast());
+                return S::load(row.cast());
             }
-            // Eight halves; the conversion becomes vector code.
-            let halves: [T; 8] = row.cast::<[T; 8]>().read_unaligned();
+            // The conversion of N halves becomes vector code.
+            let halves: [T; N] = row.cast::<[T; N]>().read_unaligned();
             let floats = halves.map(Element::to_f32);
-            _mm256_loadu_ps(floats.as_ptr())
+            S::load(floats.as_ptr())
         };
-        // Eight lanes are stored even where fewer exist. What spills over lies in padding, in the
+        // N lanes are stored even where fewer exist. What spills over lies in padding, in the
         // next k's lanes, which are stored later, or in the slack. The last block may overlap the one
         // before it, and writes the same values there.
         let mut lane = 0;
         loop {
-            let at = lane.min(lanes.saturating_sub(8));
-            let rows: [*const T; 8] =
+            let at = lane.min(lanes.saturating_sub(N));
+            let rows: [*const T; N] =
                 std::array::from_fn(|r| from.add((at + r).min(lanes - 1) * step));
-            for k in (0..blocks).step_by(8) {
-                let out = transpose8(rows.map(|row| load(row.add(k))));
+            for k in (0..blocks).step_by(N) {
+                let out = S::transpose(rows.map(|row| load(row.add(k))));
                 for (i, v) in out.into_iter().enumerate() {
-                    _mm256_storeu_ps(panel.add((k + i) * width + at), v);
+                    S::store(panel.add((k + i) * width + at), v);
                 }
             }
-            lane += 8;
+            lane += N;
             if lane >= lanes {
                 break;
             }
@@ -259,51 +285,6 @@ unsafe fn transpose_lanes<T: Element>(from: *const T, panel: *mut f32, job: Job)
                 *panel.add(k * width + lane) = (*from.add(lane * step + k)).to_f32();
             }
         }
-    }
-}
-
-/// Takes eight rows of eight floats and returns the columns.
-///
-/// # Safety
-/// The caller is compiled for AVX.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-pub(super) unsafe fn transpose8(
-    r: [std::arch::x86_64::__m256; 8],
-) -> [std::arch::x86_64::__m256; 8] {
-    use std::arch::x86_64::*;
-    // SAFETY: the contract above.
-    unsafe {
-        let a = [
-            _mm256_unpacklo_ps(r[0], r[1]),
-            _mm256_unpackhi_ps(r[0], r[1]),
-            _mm256_unpacklo_ps(r[2], r[3]),
-            _mm256_unpackhi_ps(r[2], r[3]),
-            _mm256_unpacklo_ps(r[4], r[5]),
-            _mm256_unpackhi_ps(r[4], r[5]),
-            _mm256_unpacklo_ps(r[6], r[7]),
-            _mm256_unpackhi_ps(r[6], r[7]),
-        ];
-        let b = [
-            _mm256_shuffle_ps::<0x44>(a[0], a[2]),
-            _mm256_shuffle_ps::<0xee>(a[0], a[2]),
-            _mm256_shuffle_ps::<0x44>(a[1], a[3]),
-            _mm256_shuffle_ps::<0xee>(a[1], a[3]),
-            _mm256_shuffle_ps::<0x44>(a[4], a[6]),
-            _mm256_shuffle_ps::<0xee>(a[4], a[6]),
-            _mm256_shuffle_ps::<0x44>(a[5], a[7]),
-            _mm256_shuffle_ps::<0xee>(a[5], a[7]),
-        ];
-        [
-            _mm256_permute2f128_ps::<0x20>(b[0], b[4]),
-            _mm256_permute2f128_ps::<0x20>(b[1], b[5]),
-            _mm256_permute2f128_ps::<0x20>(b[2], b[6]),
-            _mm256_permute2f128_ps::<0x20>(b[3], b[7]),
-            _mm256_permute2f128_ps::<0x31>(b[0], b[4]),
-            _mm256_permute2f128_ps::<0x31>(b[1], b[5]),
-            _mm256_permute2f128_ps::<0x31>(b[2], b[6]),
-            _mm256_permute2f128_ps::<0x31>(b[3], b[7]),
-        ]
     }
 }
 
@@ -329,126 +310,9 @@ pub(crate) unsafe fn pack_rows(
             Isa::Avx512 => pack_avx512(from, panel, job),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => pack_avx2(from, panel, job),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => pack_neon(from, panel, job),
             _ => pack_body(from, panel, job),
-        }
-    }
-}
-
-/// `to[col * to_step + row] = from[row * from_step + col]` and nothing else.
-///
-/// # Safety
-/// Both blocks must exist, not overlap, and `isa` be available.
-pub(crate) unsafe fn transpose(
-    isa: Isa,
-    from: *const f32,
-    from_step: usize,
-    rows: usize,
-    cols: usize,
-    to: *mut f32,
-    to_step: usize,
-) {
-    // SAFETY: forwarded.
-    unsafe {
-        #[cfg(target_arch = "x86_64")]
-        if rows >= 4 && cols >= 8 && matches!(isa, Isa::Avx2 | Isa::Avx512) {
-            return transpose_avx2(from, from_step, rows, cols, to, to_step);
-        }
-        let _ = isa;
-        for col in 0..cols {
-            for row in 0..rows {
-                *to.add(col * to_step + row) = *from.add(row * from_step + col);
-            }
-        }
-    }
-}
-
-/// # Safety
-/// As [`transpose`], with at least 4 rows and 8 columns.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn transpose_avx2(
-    from: *const f32,
-    from_step: usize,
-    rows: usize,
-    cols: usize,
-    to: *mut f32,
-    to_step: usize,
-) {
-    use std::arch::x86_64::*;
-    // The last block of each direction may overlap the one before and writes the same values again.
-    let starts =
-        |len: usize, block: usize| (0..len).step_by(block).map(move |at| at.min(len - block));
-    // Blocks of eight or four rows by eight columns.
-    let height = if rows >= 8 { 8 } else { 4 };
-    let block = |row: usize, col: usize| {
-        // SAFETY: the block lies inside both.
-        unsafe {
-            let (from, to) = (from.add(row * from_step + col), to.add(col * to_step + row));
-            if height == 8 {
-                let rows = std::array::from_fn(|r| _mm256_loadu_ps(from.add(r * from_step)));
-                for (c, v) in transpose8(rows).into_iter().enumerate() {
-                    _mm256_storeu_ps(to.add(c * to_step), v);
-                }
-            } else {
-                let r: [__m256; 4] =
-                    std::array::from_fn(|r| _mm256_loadu_ps(from.add(r * from_step)));
-                let low = (_mm256_unpacklo_ps(r[0], r[1]), _mm256_unpacklo_ps(r[2], r[3]));
-                let high = (_mm256_unpackhi_ps(r[0], r[1]), _mm256_unpackhi_ps(r[2], r[3]));
-                // Each holds a column and the one four further.
-                let out = [
-                    _mm256_shuffle_ps::<0x44>(low.0, low.1),
-                    _mm256_shuffle_ps::<0xee>(low.0, low.1),
-                    _mm256_shuffle_ps::<0x44>(high.0, high.1),
-                    _mm256_shuffle_ps::<0xee>(high.0, high.1),
-                ];
-                for (c, v) in out.into_iter().enumerate() {
-                    _mm_storeu_ps(to.add(c * to_step), _mm256_castps256_ps128(v));
-                    _mm_storeu_ps(to.add((c + 4) * to_step), _mm256_extractf128_ps::<1>(v));
-                }
-            }
-        }
-    };
-    // Along the side whose lines lie farther apart, so that each line is done with before it leaves the cache: lines a power
-    // of two apart share a few places there.
-    if to_step > from_step {
-        for col in starts(cols, 8) {
-            for row in starts(rows, height) {
-                block(row, col);
-            }
-        }
-    } else {
-        for row in starts(rows, height) {
-            for col in starts(cols, 8) {
-                block(row, col);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::dev::cpu::isa::available;
-
-    #[test]
-    fn transposes_write_their_block_and_nothing_else() {
-        for rows in 0..20 {
-            for cols in 0..20 {
-                let (from_step, to_step) = (cols + 3, rows + 2);
-                let from: Vec<f32> = (0..rows * from_step + 1).map(|v| v as f32).collect();
-                for isa in available() {
-                    let mut to = vec![-1.0; cols * to_step + 1];
-                    let start = to.as_mut_ptr();
-                    // SAFETY: both blocks exist.
-                    unsafe { transpose(isa, from.as_ptr(), from_step, rows, cols, start, to_step) };
-                    for (at, value) in to.iter().enumerate() {
-                        let (col, row) = (at / to_step, at % to_step);
-                        let inside = col < cols && row < rows;
-                        let expected = if inside { (row * from_step + col) as f32 } else { -1.0 };
-                        assert_eq!(*value, expected, "{rows} x {cols} {isa}");
-                    }
-                }
-            }
         }
     }
 }

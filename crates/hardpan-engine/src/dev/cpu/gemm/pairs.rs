@@ -175,7 +175,7 @@ unsafe fn zip_lanes(from: *const u16, panel: *mut u32, job: PairJob) {
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 unsafe fn transpose_pairs(from: *const u16, panel: *mut u32, job: PairJob) {
-    use super::pack::transpose8;
+    use super::transpose::{Avx2Square, Square};
     use std::arch::x86_64::*;
     let PairJob { lanes, steps, width, lane: step, .. } = job;
     let blocks = steps / 16 * 8;
@@ -193,7 +193,9 @@ unsafe fn transpose_pairs(from: *const u16, panel: *mut u32, job: PairJob) {
             let rows: [*const u16; 8] =
                 std::array::from_fn(|r| from.add((at + r).min(lanes - 1) * step));
             for pair in (0..blocks).step_by(8) {
-                let out = transpose8(rows.map(|row| _mm256_loadu_ps(row.add(2 * pair).cast())));
+                let out = Avx2Square::transpose(
+                    rows.map(|row| _mm256_loadu_ps(row.add(2 * pair).cast())),
+                );
                 for (i, v) in out.into_iter().enumerate() {
                     _mm256_storeu_ps(panel.add((pair + i) * width + at).cast(), v);
                 }

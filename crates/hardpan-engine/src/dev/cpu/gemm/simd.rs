@@ -34,6 +34,22 @@ pub(crate) trait Simd {
     unsafe fn unzip(a: Self::V, b: Self::V) -> (Self::V, Self::V);
     /// `a[0], b[0], a[1], b[1], ...`, as two vectors: the inverse of `unzip`.
     unsafe fn zip(a: Self::V, b: Self::V) -> (Self::V, Self::V);
+    /// `acc[r][v] += a[r] * b[v]`, each as [`Simd::fma`]: the step of a tile whose `MR` factors lie side by side.
+    #[inline(always)]
+    unsafe fn fma_outer<const MR: usize, const NV: usize>(
+        a: *const f32,
+        b: [Self::V; NV],
+        acc: &mut [[Self::V; NV]; MR],
+    ) {
+        for (r, row) in acc.iter_mut().enumerate() {
+            // SAFETY: the caller gives MR readable elements and runs where the instruction set exists.
+            let a = unsafe { Self::splat(a.add(r)) };
+            for (sum, lanes) in row.iter_mut().zip(b) {
+                // SAFETY: as above.
+                *sum = unsafe { Self::fma(a, lanes, *sum) };
+            }
+        }
+    }
     /// Asks for the cache line of `p` for writing; may do nothing.
     unsafe fn prefetch_write(p: *const f32);
     /// The sum of all lanes, halves first, always in the same order.
@@ -388,11 +404,19 @@ mod neon {
         }
         #[inline(always)]
         unsafe fn load_partial(p: *const f32, count: usize) -> Self::V {
-            let mut lanes = [0.0f32; 4];
+            debug_assert!(count <= 4);
             // SAFETY: see the impl.
             unsafe {
-                std::ptr::copy_nonoverlapping(p, lanes.as_mut_ptr(), count);
-                vld1q_f32(lanes.as_ptr())
+                match count {
+                    0 => Self::zero(),
+                    1 => vld1q_lane_f32::<0>(p, Self::zero()),
+                    2 => vcombine_f32(vld1_f32(p), vdup_n_f32(0.0)),
+                    3 => {
+                        let two = vcombine_f32(vld1_f32(p), vdup_n_f32(0.0));
+                        vld1q_lane_f32::<2>(p.add(2), two)
+                    }
+                    _ => vld1q_f32(p),
+                }
             }
         }
         #[inline(always)]
@@ -402,11 +426,19 @@ mod neon {
         }
         #[inline(always)]
         unsafe fn store_partial(p: *mut f32, v: Self::V, count: usize) {
-            let mut lanes = [0.0f32; 4];
+            debug_assert!(count <= 4);
             // SAFETY: see the impl.
             unsafe {
-                vst1q_f32(lanes.as_mut_ptr(), v);
-                std::ptr::copy_nonoverlapping(lanes.as_ptr(), p, count);
+                match count {
+                    0 => {}
+                    1 => vst1q_lane_f32::<0>(p, v),
+                    2 => vst1_f32(p, vget_low_f32(v)),
+                    3 => {
+                        vst1_f32(p, vget_low_f32(v));
+                        vst1q_lane_f32::<2>(p.add(2), v);
+                    }
+                    _ => vst1q_f32(p, v),
+                }
             }
         }
         #[inline(always)]
@@ -428,6 +460,42 @@ mod neon {
         unsafe fn zip(a: Self::V, b: Self::V) -> (Self::V, Self::V) {
             // SAFETY: see the impl.
             unsafe { (vzip1q_f32(a, b), vzip2q_f32(a, b)) }
+        }
+        // A product may take its factor from any lane of a register, so one load brings four rows.
+        #[inline(always)]
+        unsafe fn fma_outer<const MR: usize, const NV: usize>(
+            a: *const f32,
+            b: [Self::V; NV],
+            acc: &mut [[Self::V; NV]; MR],
+        ) {
+            let mut r = 0;
+            // SAFETY: see the impl; the loads cover rows below MR only.
+            unsafe {
+                while r + 4 <= MR {
+                    let four = vld1q_f32(a.add(r));
+                    for v in 0..NV {
+                        acc[r][v] = vfmaq_laneq_f32::<0>(acc[r][v], b[v], four);
+                        acc[r + 1][v] = vfmaq_laneq_f32::<1>(acc[r + 1][v], b[v], four);
+                        acc[r + 2][v] = vfmaq_laneq_f32::<2>(acc[r + 2][v], b[v], four);
+                        acc[r + 3][v] = vfmaq_laneq_f32::<3>(acc[r + 3][v], b[v], four);
+                    }
+                    r += 4;
+                }
+                if r + 2 <= MR {
+                    let two = vld1_f32(a.add(r));
+                    for v in 0..NV {
+                        acc[r][v] = vfmaq_lane_f32::<0>(acc[r][v], b[v], two);
+                        acc[r + 1][v] = vfmaq_lane_f32::<1>(acc[r + 1][v], b[v], two);
+                    }
+                    r += 2;
+                }
+                if r < MR {
+                    let one = Self::splat(a.add(r));
+                    for v in 0..NV {
+                        acc[r][v] = Self::fma(one, b[v], acc[r][v]);
+                    }
+                }
+            }
         }
         #[inline(always)]
         unsafe fn prefetch_write(_: *const f32) {}

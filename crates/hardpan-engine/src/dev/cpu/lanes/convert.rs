@@ -2,7 +2,6 @@
 use super::{F1, Map1, Number, map1};
 use crate::dev::cpu::isa::Isa;
 use crate::dtype::{DType, Lane};
-use half::{bf16, f16};
 
 /// Bytes of one lane element.
 pub const fn lane_size(lane: Lane) -> usize {
@@ -50,6 +49,18 @@ pub fn f16_value(h: u16) -> f32 {
     f32::from_bits(out | ((h & 0x8000) << 16))
 }
 
+/// The nearest f16.
+#[inline(always)]
+fn round_f16(x: f32) -> f32 {
+    f16_value(f16_bits(x))
+}
+
+/// The nearest bf16.
+#[inline(always)]
+fn round_bf16(x: f32) -> f32 {
+    f32::from_bits((bf16_bits(x) as u32) << 16)
+}
+
 macro_rules! maps {
     ($($name:ident : $a:ty => $r:ty, |$x:ident| $e:expr;)*) => {$(
         struct $name;
@@ -79,8 +90,8 @@ maps! {
     WrapI8: i32 => i32, |x| x as i8 as i32;
     WrapI16: i32 => i32, |x| x as i16 as i32;
     WrapU32: i64 => i64, |x| x as u32 as i64;
-    RoundF16: f32 => f32, |x| f16_value(f16_bits(x));
-    RoundBF16: f32 => f32, |x| f32::from_bits((bf16_bits(x) as u32) << 16);
+    RoundF16: f32 => f32, |x| round_f16(x);
+    RoundBF16: f32 => f32, |x| round_bf16(x);
     BoolF: f32 => i32, |x| (x != 0.0) as i32;
     BoolD: f64 => i32, |x| (x != 0.0) as i32;
     BoolI: i32 => i32, |x| (x != 0) as i32;
@@ -93,12 +104,12 @@ maps! {
     LongToI: i64 => i32, |x| x as i32;
     FToD: f32 => f64, |x| x as f64;
     DToF: f64 => f32, |x| x as f32;
-    DToF16: f64 => f32, |x| f16::from_f64(x).to_f32();
-    DToBF16: f64 => f32, |x| bf16::from_f64(x).to_f32();
-    LToF16: i64 => f32, |x| f16::from_f64(x as f64).to_f32();
-    LToBF16: i64 => f32, |x| bf16::from_f64(x as f64).to_f32();
-    IToF16: i32 => f32, |x| f16::from_f64(x as f64).to_f32();
-    IToBF16: i32 => f32, |x| bf16::from_f64(x as f64).to_f32();
+    DToF16: f64 => f32, |x| round_f16(x as f32);
+    DToBF16: f64 => f32, |x| round_bf16(x as f32);
+    LToF16: i64 => f32, |x| round_f16(x as f64 as f32);
+    LToBF16: i64 => f32, |x| round_bf16(x as f64 as f32);
+    IToF16: i32 => f32, |x| round_f16(x as f64 as f32);
+    IToBF16: i32 => f32, |x| round_bf16(x as f64 as f32);
 }
 
 /// Cuts the fraction; NaN and what is out of the lane's range give its smallest number, as the processor's own conversion does.
@@ -406,6 +417,7 @@ pub unsafe fn transpose(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use half::{bf16, f16};
 
     #[test]
     fn halves_agree_with_the_half_crate() {

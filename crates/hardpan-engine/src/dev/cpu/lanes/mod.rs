@@ -1,7 +1,7 @@
 //! Loops over blocks of elements: the only code that touches many values at once.
 //!
 //! Each loop is plain Rust over a trait's one-element function, written so that LLVM turns it into vector code, and stamped
-//! once per instruction set by the `stamp!` macro; there are no intrinsics. Three rules keep that working (each was worth a
+//! once per instruction set by the `stamp!` macro; the only intrinsics are in `random`. Three rules keep that working (each was worth a
 //! factor of five to ten when broken): results of a group go through a local array before they are stored, so that a
 //! destination equal to a source needs no run-time alias check; floats become integers only by bit tricks or unchecked
 //! conversions, since the saturating `as` is done lane by lane; and sums keep 64 separate accumulators, since the compiler
@@ -34,7 +34,6 @@ macro_rules! stamp {
     ($(#[$meta:meta])* $pick:ident <$O:ident : $bound:path> = $body:ident ($($arg:ident : $ty:ty),*)) => {
         $(#[$meta])*
         pub fn $pick<$O: $bound>(isa: $crate::dev::cpu::isa::Isa) -> unsafe fn($($ty),*) {
-            use $crate::dev::cpu::isa::Isa;
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
             unsafe fn avx512<$O: $bound>($($arg: $ty),*) {
@@ -53,9 +52,9 @@ macro_rules! stamp {
             }
             match isa {
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx512 => avx512::<$O>,
+                $crate::dev::cpu::isa::Isa::Avx512 => avx512::<$O>,
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx2 => avx2::<$O>,
+                $crate::dev::cpu::isa::Isa::Avx2 => avx2::<$O>,
                 _ => plain::<$O>,
             }
         }
