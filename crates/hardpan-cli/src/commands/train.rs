@@ -285,9 +285,7 @@ impl Job {
             (format!("eval {model} {data}"), "measure it again"),
             (format!("report {model} {data} --out report"), "a page: what it gets wrong, and why"),
         ];
-        if run.settings.kind != Kind::Segment {
-            next.push((format!("serve {model}"), "try it in a browser"));
-        }
+        next.push((format!("serve {model}"), "try it in a browser"));
         next.push((format!("info {model}"), "what it says about itself"));
         if run.settings.kind == Kind::Digits {
             next.push(("ladder".into(), "how fast can a matrix product get?"));
