@@ -75,6 +75,7 @@ Examples:
   hardpan train labels.csv                       a table: picture files, their classes, perhaps is_valid
   hardpan train ./photos --pretrained weights.pth --arch efficientnet_lite0
   hardpan train ./street --task segment          pictures and masks: images/ and masks/, or train/ and trainannot/
+  hardpan train ./street --size 240              the shorter side has 240 pixels (--size 320x240 for both)
   hardpan train ./fashion --lr auto --seed 7     a folder with four idx files, as MNIST has
   hardpan train --resume model.hardpan           go on where Ctrl-C or a power cut stopped it
   hardpan train --json | jq .valid_loss          for programs
@@ -167,9 +168,10 @@ pub struct Setup {
     #[arg(long, value_name = "N", value_parser = positive)]
     pub bs: Option<usize>,
 
-    /// Side of the square that pictures are fitted to, in pixels [default: by the data]
-    #[arg(long, value_name = "PX", value_parser = side)]
-    pub size: Option<usize>,
+    /// Side of the square that pictures are fitted to, in pixels; with masks the shorter side, the other by the
+    /// pictures' proportions; or width and height, as 320x240 [default: by the data]
+    #[arg(long, value_name = "PX|WxH")]
+    pub size: Option<Size>,
 
     /// Seed of everything random: the same seed gives the same model, on any number of threads
     #[arg(long, value_name = "N", default_value = "42")]
@@ -271,6 +273,36 @@ impl Augment {
 pub enum Precision {
     F32,
     Bf16,
+}
+
+/// The size that pictures are brought to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Size {
+    /// Of a square; of pictures with masks the shorter side.
+    Side(usize),
+    /// Width and height.
+    Exact(usize, usize),
+}
+
+impl Size {
+    /// Width and height, where one side means a square.
+    pub fn square(self) -> (usize, usize) {
+        match self {
+            Size::Side(side) => (side, side),
+            Size::Exact(w, h) => (w, h),
+        }
+    }
+}
+
+impl FromStr for Size {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Size, String> {
+        match s.split_once(['x', 'X']) {
+            Some((w, h)) => Ok(Size::Exact(side(w)?, side(h)?)),
+            None => side(s).map(Size::Side),
+        }
+    }
 }
 
 /// What is validated on.
@@ -425,7 +457,9 @@ Examples:
   hardpan serve model.hardpan
   hardpan serve model.hardpan --addr 0.0.0.0:80 --max-mb 4
   curl --data-binary @photo.jpg 'http://127.0.0.1:8080/predict?top=3'
+  curl --data-binary @street.jpg -H 'accept: image/png' http://127.0.0.1:8080/predict -o mask.png
 
+A model that finds masks answers with the classes' shares and the mask, as JSON or as the picture itself.
 Addresses: / a page to drop or draw a picture; POST /predict and /explain; /info, /health, /metrics;
 /openapi.json describes them.")]
 pub struct Serve {
@@ -584,7 +618,8 @@ fn positive(s: &str) -> Result<usize, String> {
 
 fn side(s: &str) -> Result<usize, String> {
     let fits = |n: &usize| (1..=8192).contains(n);
-    s.parse().ok().filter(fits).ok_or_else(|| "expected a number of pixels from 1 to 8192".into())
+    let expected = "expected pixels from 1 to 8192: one number, or width and height as 320x240";
+    s.parse().ok().filter(fits).ok_or_else(|| expected.into())
 }
 
 fn real(s: &str, right: impl Fn(f64) -> bool, expected: &str) -> Result<f64, String> {
@@ -652,6 +687,7 @@ mod tests {
         assert!(refused(&["--epochs", "0"]).contains("whole number from 1 on"));
         assert!(refused(&["--size", "0"]).contains("from 1 to 8192"));
         assert!(refused(&["--size", "100000"]).contains("from 1 to 8192"));
+        assert!(refused(&["--size", "320x"]).contains("as 320x240"));
         assert!(refused(&["--lr=nan"]).contains("a number above 0"));
         assert!(refused(&["--valid", "1"]).contains("between 0 and 1"));
         assert!(refused(&["--valid", "no/such/folder"]).contains("a folder that is there"));

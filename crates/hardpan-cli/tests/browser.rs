@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use support::{Running, done, hardpan, png, serve};
+use support::{Running, done, hardpan, png, serve, squares};
 
 /// A browser, spoken to by the WebDriver protocol.
 struct Browser {
@@ -168,4 +168,47 @@ fn a_picture_is_sent_and_classes_and_a_heat_map_are_seen() {
     assert!(said.as_str().unwrap().contains("not an image"), "{said}");
     browser.choose("file", &at.join("data/dark/1.png"));
     browser.wait_for("document.querySelectorAll('#answer .row').length === 2");
+}
+
+#[test]
+fn a_mask_is_seen_over_its_picture_in_the_colours_of_the_legend() {
+    let dir = squares(16);
+    let at = dir.path();
+    let Some(browser) = Browser::open(&at.join("profile")) else {
+        eprintln!("no chromedriver here: the page is not tested");
+        return;
+    };
+    let args = ["train", "street", "--task", "segment", "--arch", "resnet9_tiny", "--bs", "2"];
+    done(&hardpan(at, &[&args[..], &["--epochs", "5", "--lr", "0.005"]].concat()));
+    done(&hardpan(at, &["predict", "model.hardpan", "street/images/03.png", "--masks", "m"]));
+    let mut reader =
+        ::png::Decoder::new(BufReader::new(std::fs::File::open(at.join("m/03.png")).unwrap()))
+            .read_info()
+            .unwrap();
+    let mut mask = vec![0; reader.output_buffer_size().unwrap()];
+    reader.next_frame(&mut mask).unwrap();
+    let cars = mask.iter().filter(|&&p| p == 1).count();
+    assert!(cars > 10 && cars < 246, "both classes are there: {cars}");
+
+    let (_serving, address) = serve(at, "model.hardpan");
+    browser.command("url", &json!({"url": format!("http://{address}/")}));
+    browser
+        .wait_for("document.getElementById('about').textContent.includes('2 classes: road, car')");
+    browser.choose("file", &at.join("street/images/03.png"));
+    browser.wait_for("document.querySelectorAll('#answer .row').length === 2");
+    browser.wait_for("!document.getElementById('mask').hidden");
+    // The legend has a colour for each class, and as many pixels have it as the mask of `predict` has of the class.
+    let colour = browser.value(
+        "[...document.querySelectorAll('#answer .row')].find(r => r.textContent.startsWith('car')).querySelector('i.colour').style.backgroundColor",
+    );
+    let pixels = format!(
+        "(() => {{ const c = document.getElementById('mask'); const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; \
+         let n = 0; for (let i = 0; i < d.length; i += 4) n += `rgb(${{d[i]}}, ${{d[i + 1]}}, ${{d[i + 2]}})` === {colour}; return [c.width, c.height, n]; }})()"
+    );
+    assert_eq!(browser.value(&pixels), json!([16, 16, cars]), "{colour}");
+    browser.command(
+        "execute/sync",
+        &json!({"script": "document.getElementById('showmask').click()", "args": []}),
+    );
+    browser.wait_for("document.getElementById('mask').hidden");
 }

@@ -3,11 +3,9 @@
 mod support;
 
 use serde_json::Value;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use support::{done, hardpan, objects, serve, text};
+use support::{done, hardpan, objects, post, serve, text};
 
 const CLASSES: [&str; 3] = ["blue", "green", "red"];
 
@@ -314,15 +312,7 @@ fn what_is_served_is_what_is_predicted() {
     done(&train(at, &[]));
     let (_serving, address) = serve(at, "model.hardpan");
     let post = |path: &str, body: &[u8]| -> Value {
-        let mut stream = TcpStream::connect(&address).unwrap();
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        );
-        stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+        serde_json::from_slice(&post(&address, path, "*/*", body).1).unwrap()
     };
     let names: Vec<String> = (0..10).map(|i| format!("data/blue/{i:03}.png")).collect();
     let mut args = vec!["predict", "model.hardpan", "--json"];

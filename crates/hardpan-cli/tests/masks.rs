@@ -2,39 +2,12 @@
 
 mod support;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hardpan::vision::image::{Image, Mask};
 use serde_json::Value;
-use support::{done, hardpan, objects, png, text};
-
-const SIDE: usize = 16;
-
-/// `street/images` with a bright square in noise, `street/masks` with 1 where it is; void (255) at the edges.
-fn squares(n: usize) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    let street = dir.path().join("street");
-    for folder in ["images", "masks"] {
-        std::fs::create_dir_all(street.join(folder)).unwrap();
-    }
-    let mut state = 7u64;
-    let mut noise = || {
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (state >> 57) as usize
-    };
-    for i in 0..n {
-        let (left, top) = (1 + noise() % 7, 1 + noise() % 7);
-        let inside =
-            |x: usize, y: usize| (left..left + 8).contains(&x) && (top..top + 8).contains(&y);
-        let (mut pixels, mut mask) = (Vec::new(), Vec::new());
-        for (x, y) in (0..SIDE * SIDE).map(|k| (k % SIDE, k / SIDE)) {
-            let light = if inside(x, y) { 120 } else { 0 };
-            pixels.extend((0..3).map(|_| (noise() + light) as u8));
-            mask.push(if x == 0 { 255 } else { u8::from(inside(x, y)) });
-        }
-        png(&street.join(format!("images/{i:02}.png")), ::png::ColorType::Rgb, SIDE, &pixels);
-        png(&street.join(format!("masks/{i:02}.png")), ::png::ColorType::Grayscale, SIDE, &mask);
-    }
-    std::fs::write(street.join("codes.txt"), "road\ncar\n").unwrap();
-    dir
-}
+use std::path::Path;
+use support::{done, hardpan, objects, post, serve, squares, text};
 
 #[test]
 fn from_masks_to_a_model_that_is_understood() {
@@ -86,11 +59,75 @@ fn from_masks_to_a_model_that_is_understood() {
     let o = hardpan(at, &["export", "model.hardpan", "model.onnx", "--json"]);
     done(&o);
     assert_eq!(objects(&o)[0]["input"], serde_json::json!([3, 16, 16]));
-    let o = hardpan(at, &["serve", "model.hardpan", "--addr", "127.0.0.1:0"]);
-    assert_eq!(o.status.code(), Some(1));
-    assert!(text(&o.stderr).contains("it finds masks"), "{}", text(&o.stderr));
     let o = hardpan(at, &["report", "model.hardpan", "--part", "train"]);
     assert_eq!(o.status.code(), Some(1));
+
+    served_masks_are_those_of_predict(at, &lines);
+}
+
+/// Answers of `hardpan serve` to several at once, beside the lines and files of `hardpan predict`, which took them together.
+fn served_masks_are_those_of_predict(at: &Path, lines: &[Value]) {
+    let (_serving, address) = serve(at, "model.hardpan");
+    std::thread::scope(|scope| {
+        for line in lines {
+            let (address, line) = (&address, line);
+            scope.spawn(move || {
+                let picture = std::fs::read(at.join(line["input"].as_str().unwrap())).unwrap();
+                let mask = std::fs::read(at.join(line["mask"].as_str().unwrap())).unwrap();
+                let (status, body) = post(address, "/predict", "application/json", &picture);
+                assert_eq!(status, 200, "{}", text(&body));
+                let answer: Value = serde_json::from_slice(&body).unwrap();
+                assert_eq!((&answer["width"], &answer["height"]), (&16.into(), &16.into()));
+                assert_eq!(answer["shares"], line["shares"]);
+                let url = answer["mask"].as_str().unwrap();
+                let base64 = url.strip_prefix("data:image/png;base64,").unwrap();
+                assert!(STANDARD.decode(base64).unwrap() == mask, "{line}");
+                let (status, body) = post(address, "/predict", "image/png", &picture);
+                assert!(status == 200 && body == mask, "{line}");
+            });
+        }
+    });
+    let (status, body) = post(&address, "/predict", "image/png", b"no picture");
+    assert_eq!(status, 400, "{}", text(&body));
+}
+
+#[test]
+fn sizes_keep_proportions_and_masks_are_augmented() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    for folder in ["images", "masks"] {
+        std::fs::create_dir_all(at.join("street").join(folder)).unwrap();
+    }
+    for i in 0..6 {
+        let inside = |k: usize| (10 + i..30 + i).contains(&(k % 48));
+        let light = (0..48 * 32).flat_map(|k| [if inside(k) { 200 } else { 30 }; 3]).collect();
+        let image = Image::new(48, 32, 3, light);
+        image.save_png(at.join(format!("street/images/{i}.png"))).unwrap();
+        let mask = Mask::new(48, 32, (0..48 * 32).map(|k| u8::from(inside(k))).collect());
+        mask.to_image().save_png(at.join(format!("street/masks/{i}.png"))).unwrap();
+    }
+    let args = ["train", "street", "--arch", "resnet9_tiny", "--bs", "2", "--epochs", "1"];
+    let train_loss = |more: &[&str]| {
+        let o = hardpan(at, &[&args[..], &["--json"], more].concat());
+        done(&o);
+        objects(&o)[1]["train_loss"].to_string()
+    };
+    let size = |more: &[&str]| {
+        train_loss(more);
+        let o = hardpan(at, &["info", "model.hardpan", "--json"]);
+        done(&o);
+        let input = &objects(&o)[0]["input"];
+        (input["width"].as_u64().unwrap(), input["height"].as_u64().unwrap())
+    };
+    assert_eq!(size(&[]), (48, 32));
+    assert_eq!(size(&["--size", "16"]), (24, 16));
+    assert_eq!(size(&["--size", "20x16"]), (20, 16));
+    // Each way to vary the pictures is another one.
+    let losses: std::collections::HashSet<String> = ["none", "light", "full", "rand"]
+        .map(|how| train_loss(&["--size", "16", "--augment", how]))
+        .into_iter()
+        .collect();
+    assert_eq!(losses.len(), 4, "{losses:?}");
 }
 
 #[test]

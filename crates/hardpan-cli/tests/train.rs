@@ -252,11 +252,29 @@ fn what_is_wrong_is_said_with_status_1() {
         assert_eq!(o.status.code(), Some(1), "{args:?}: {}", text(&o.stdout));
         text(&o.stderr)
     };
-    // A rate that blows up: the good weights are saved, and what to try is said.
+    // A rate that blows up at once: there is nothing to keep, and what to try is said.
     let e = says(&["train", "./bars", "--lr", "1e30", "--bs", "4", "--arch", "mlp"]);
     assert!(e.contains("the loss became") && e.contains("try a learning rate"), "{e}");
-    assert!(at.join("model.hardpan").exists());
-    done(&hardpan(at, &["eval", "model.hardpan", "./bars"]));
+    let hardpan_files = || {
+        let names = std::fs::read_dir(at).unwrap().map(|f| f.unwrap().file_name());
+        let names = names.map(|n| n.into_string().unwrap()).filter(|n| n.contains("hardpan"));
+        names.collect::<Vec<_>>()
+    };
+    assert!(hardpan_files().is_empty(), "{:?}", hardpan_files());
+    assert!(says(&["train", "--resume", "model.hardpan"]).contains("nothing to go on with"));
+    // By weights that grow when the rate is high: what was learned before is kept under another name, no checkpoint is.
+    done(&hardpan(at, &["train", "./bars", "--epochs", "1", "--bs", "20", "--arch", "mlp"]));
+    let finished = std::fs::read(at.join("model.hardpan")).unwrap();
+    let blows_up_later = ["--wd", "400", "--epochs", "8", "--bs", "1", "--checkpoint-secs", "0"];
+    let args = [&["train", "./bars", "--arch", "mlp"], &blows_up_later[..]].concat();
+    let e = says(&args);
+    assert!(e.contains("cannot be resumed") && e.contains("model.last-good.hardpan"), "{e}");
+    let mut files = hardpan_files();
+    files.sort();
+    assert_eq!(files, ["model.hardpan", "model.last-good.hardpan"]);
+    assert!(std::fs::read(at.join("model.hardpan")).unwrap() == finished);
+    done(&hardpan(at, &["eval", "model.last-good.hardpan", "./bars"]));
+    assert!(says(&["train", "--resume", "model.hardpan"]).contains("a finished model"));
     // Batches larger than the data are all of it.
     done(&hardpan(at, &["train", "./bars", "--epochs", "1", "--bs", "5000", "--arch", "mlp"]));
 

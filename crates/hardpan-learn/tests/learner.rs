@@ -4,10 +4,11 @@ mod support;
 
 use hardpan_engine::{Tensor, flush_all, live_nodes};
 use hardpan_learn::callback::{
-    Callback, CsvLogger, EarlyStopping, Event, Flow, GradientAccumulation, GradientClip,
-    ParamScheduler, SaveModel,
+    Callback, Checkpoint, CsvLogger, EarlyStopping, Event, Flow, GradientAccumulation,
+    GradientClip, ParamScheduler, SaveModel,
 };
 use hardpan_learn::data::{DataLoader, DataLoaders, TensorDataset};
+use hardpan_learn::file::ModelFile;
 use hardpan_learn::learner::{Context, FineTune, FitError, Learner, Task};
 use hardpan_learn::metric::Mean;
 use hardpan_learn::schedule::Anneal;
@@ -273,6 +274,41 @@ fn what_the_optimizer_remembers_of_a_failed_fit_is_forgotten() {
     let state = learn.optimizer().state(&weight).unwrap();
     assert_eq!(state.steps(), 4 * 16, "averages of the new steps alone");
     assert!(state.get("exp_avg").unwrap().to_vec::<f32>().iter().all(|v| v.is_finite()));
+}
+
+/// A step whose own loss is fine, and after which the weights are not numbers.
+fn breaks_at(step: usize) -> Learner<Linear> {
+    line_learner(64, 8).opt(SGD::new(0.1)).on(Event::AfterStep, move |ctx| {
+        if ctx.train_iter == step {
+            for p in ctx.model.parameters() {
+                p.set(p.value() * f64::NAN);
+            }
+        }
+    })
+}
+
+#[test]
+fn weights_that_are_no_numbers_are_neither_kept_nor_written_down() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("run");
+    // In the last step of an epoch, which no loss would tell: there are 8.
+    let keeps = |step| breaks_at(step).callback(Checkpoint::new(&path).every_steps(1));
+    for step in [5, 7] {
+        let e = keeps(step).fit(1, 0.01).unwrap_err();
+        assert!(matches!(e, FitError::NonFinite { .. }), "{e}");
+        let file = ModelFile::read(&path).unwrap();
+        let values: Vec<f32> = file.weights.iter().flat_map(|(_, w)| w.to_vec::<f32>()).collect();
+        assert!(values.iter().all(|v| v.is_finite()), "{values:?}");
+        assert_eq!(file.training.unwrap().batches, step);
+    }
+    // One that was written all the same is not gone on with.
+    let mut learn = line_learner(64, 8);
+    let p = &learn.model().parameters()[0];
+    p.set(p.value() * f64::INFINITY);
+    learn.save_checkpoint(&path).unwrap();
+    let e = line_learner(64, 8).resume(&path).unwrap_err().to_string();
+    assert!(e.contains("cannot go on from here") && e.contains("not numbers"), "{e}");
+    learn.fit(1, 0.01).unwrap_err();
 }
 
 #[test]

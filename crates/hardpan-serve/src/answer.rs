@@ -27,6 +27,8 @@ pub enum Failure {
     NotFound(String),
     #[error("this needs {0}")]
     Method(&'static str),
+    #[error("this model's answers are no pictures; ask for application/json")]
+    NoPicture,
 }
 
 impl Failure {
@@ -39,6 +41,7 @@ impl Failure {
             Failure::Model => StatusCode::INTERNAL_SERVER_ERROR,
             Failure::NotFound(_) => StatusCode::NOT_FOUND,
             Failure::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Failure::NoPicture => StatusCode::NOT_ACCEPTABLE,
         }
     }
 }

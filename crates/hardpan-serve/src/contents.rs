@@ -56,6 +56,14 @@ pub async fn contents(request: Request, options: &Options) -> Result<Contents, F
     }
 }
 
+/// Whether the answer should be a picture and nothing else will do.
+pub fn wants_picture(request: &Request) -> bool {
+    let accepted = head(request, header::ACCEPT).unwrap_or_default();
+    let kinds = accepted.split(',').map(|kind| kind.split(';').next().unwrap_or("").trim());
+    let json = |kind: &str| matches!(kind, "application/json" | "application/*" | "*/*");
+    kinds.clone().any(|kind| kind == "image/png") && !kinds.clone().any(json)
+}
+
 fn head(request: &Request, name: header::HeaderName) -> Option<String> {
     Some(request.headers().get(name)?.to_str().ok()?.to_ascii_lowercase())
 }

@@ -21,6 +21,13 @@ pub trait Model: Send + Sync + 'static {
     /// Answers about all of these, in their order; `top` is how many of the likeliest classes are wanted.
     fn predict(&self, inputs: &[Self::Input], top: usize) -> Vec<Self::Output>;
 
+    /// The answer as a PNG picture, for clients that ask for one (`Accept: image/png`): a mask, for instance. `None` if answers of this
+    /// model are no pictures.
+    fn picture(&self, answer: &Self::Output) -> Option<Vec<u8>> {
+        let _ = answer;
+        None
+    }
+
     /// A PNG picture, as large as the one sent, that shows what the answer rests on: transparent where it does not matter. `None` if
     /// the model cannot tell.
     fn explain(&self, input: &Self::Input) -> Option<Vec<u8>> {
@@ -34,12 +41,15 @@ pub trait Model: Send + Sync + 'static {
 pub struct About {
     /// The name of its file.
     pub name: String,
-    /// `image`, `text`, ...
+    /// `image`, `segment`, `text`, ...
     pub task: String,
     /// The architecture.
     pub arch: String,
     /// What it tells apart.
     pub classes: Vec<String>,
+    /// Colours of the classes, as `#rrggbb`, if answers are masks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub colours: Vec<String>,
     /// What it takes, if pictures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<InputShape>,

@@ -2,7 +2,7 @@
 
 use crate::answer::Failure;
 use crate::batch::Queue;
-use crate::contents::{Contents, contents};
+use crate::contents::{Contents, contents, wants_picture};
 use crate::metrics::Metrics;
 use crate::server::Options;
 use crate::{About, Model};
@@ -98,10 +98,19 @@ async fn predict<M: Model>(
     State(app): State<Shared<M>>,
     wanted: Result<Query<Wanted>, QueryRejection>,
     request: Request,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Response, Failure> {
     let top = wanted.map_err(|e| Failure::BadInput(e.body_text()))?.top.max(1);
+    let picture = wants_picture(&request);
     match contents(request, &app.options).await? {
-        Contents::One(bytes) => Ok(Json(one(app, bytes, top).await?)),
+        Contents::One(bytes) if picture => {
+            let answer = answer(&app, bytes, top).await?;
+            let png = app.model.picture(&answer).ok_or(Failure::NoPicture)?;
+            Ok(([(header::CONTENT_TYPE, "image/png")], png).into_response())
+        }
+        Contents::Several(_) if picture => {
+            Err(Failure::BadInput("image/png is the answer about one picture; send one".into()))
+        }
+        Contents::One(bytes) => Ok(Json(one(app, bytes, top).await?).into_response()),
         Contents::Several(all) => {
             let tasks: Vec<_> =
                 all.into_iter().map(|bytes| tokio::spawn(one(app.clone(), bytes, top))).collect();
@@ -116,15 +125,18 @@ async fn predict<M: Model>(
                     Err(e) => return Err(e),
                 });
             }
-            Ok(Json(json!({"predictions": answers})))
+            Ok(Json(json!({"predictions": answers})).into_response())
         }
     }
 }
 
 async fn one<M: Model>(app: Shared<M>, bytes: Bytes, top: usize) -> Result<Value, Failure> {
-    let input = read(&app, bytes).await?;
-    let answer = app.queue.predict(input, top).await?;
-    serde_json::to_value(answer).map_err(|_| Failure::Model)
+    serde_json::to_value(answer(&app, bytes, top).await?).map_err(|_| Failure::Model)
+}
+
+async fn answer<M: Model>(app: &Shared<M>, bytes: Bytes, top: usize) -> Result<M::Output, Failure> {
+    let input = read(app, bytes).await?;
+    app.queue.predict(input, top).await
 }
 
 async fn explain<M: Model>(

@@ -40,6 +40,12 @@ impl Model for Sum {
     fn explain(&self, input: &Vec<u8>) -> Option<Vec<u8>> {
         (input.len() > 1).then(|| input.clone())
     }
+
+    /// Even sums have one.
+    fn picture(&self, answer: &Value) -> Option<Vec<u8>> {
+        let sum = answer["class"].as_str()?;
+        sum.ends_with(['0', '2', '4', '6', '8']).then(|| format!("PNG {sum}").into_bytes())
+    }
 }
 
 struct Running {
@@ -77,9 +83,20 @@ impl Running {
 
     /// Status and body.
     fn request(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> (u16, String) {
+        self.request_accepting("*/*", method, path, kind, body)
+    }
+
+    fn request_accepting(
+        &self,
+        accept: &str,
+        method: &str,
+        path: &str,
+        kind: &str,
+        body: &[u8],
+    ) -> (u16, String) {
         let mut stream = self.connect();
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\naccept: {accept}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
         stream.write_all(head.as_bytes()).unwrap();
@@ -171,6 +188,23 @@ fn json_and_forms() {
         let (status, answer) = post(kind, body);
         assert!(status == 400 && answer["error"].is_string(), "{body}: {status} {answer}");
     }
+}
+
+#[test]
+fn the_answer_is_a_picture_for_those_who_take_nothing_else() {
+    let s = start(Options::default());
+    let ask = |accept: &str, kind: &str, body: &[u8]| {
+        s.request_accepting(accept, "POST", "/predict", kind, body)
+    };
+    assert_eq!(ask("image/png", "", &[1, 3]), (200, "PNG 4".into()));
+    assert_eq!(ask("IMAGE/PNG;q=0.9, image/jpeg", "", &[1, 3]), (200, "PNG 4".into()));
+    for accept in ["image/png, */*;q=0.1", "application/json, image/png", "image/jpeg"] {
+        assert!(ask(accept, "", &[1, 3]).1.starts_with("{\"class\":\"4\""), "{accept}");
+    }
+    let (status, said) = ask("image/png", "", &[1, 2]);
+    assert!(status == 406 && said.contains("no pictures"), "{status} {said}");
+    let (status, said) = ask("image/png", "application/json", br#"{"images": ["AQM="]}"#);
+    assert!(status == 400 && said.contains("send one"), "{status} {said}");
 }
 
 #[test]

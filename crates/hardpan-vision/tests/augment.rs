@@ -2,11 +2,13 @@
 
 use hardpan_engine::Tensor;
 use hardpan_learn::data::Draw;
-use hardpan_learn::data::block::{Category, ItemTransform};
+use hardpan_learn::data::block::{Block, Category, ItemTransform};
 use hardpan_vision::augment::{AugTransforms, Drawn, Lighting, RandAugment, TrivialAugment};
+use hardpan_vision::data::{BoxBlock, PointBlock};
 use hardpan_vision::image::{Filter, Image, Mask, Padding};
 use hardpan_vision::plane::crop::*;
 use hardpan_vision::plane::{Boxes, Homography, Points, Spatial};
+use proptest::prelude::*;
 
 /// Smooth in both directions, so that half a pixel makes little difference.
 fn smooth(w: usize, h: usize, channels: usize) -> Image {
@@ -397,4 +399,117 @@ fn a_thin_line_is_padded_in_little_memory() {
     assert_eq!((out.width(), out.height()), (24, 24));
     let brightest = out.pixels().iter().max();
     assert!(brightest < Some(&20), "next to nothing is left of it: {brightest:?}");
+}
+
+/// Draws of all kinds for square pictures of `side` pixels.
+fn square_draws(side: usize, n: usize) -> Vec<Drawn> {
+    let settings = AugTransforms::default()
+        .rotate(40.0)
+        .zoom(0.8, 1.4)
+        .flip_vertical()
+        .flip(0.8)
+        .lighting(0.0)
+        .padding(Padding::Zeros);
+    draws(n).map(|mut d| settings.draw((side, side), &mut d)).collect()
+}
+
+/// A dot drawn into a picture, and a point and a box on it, in a batch of tensors: they go to the same place.
+#[test]
+fn points_and_boxes_of_a_batch_follow_its_pictures() {
+    let (side, n) = (48, 40);
+    let drawn = square_draws(side, n);
+    let all: Vec<_> =
+        (0..n).map(|i| dotted(side, side, 12 + i * 7 % 22, 12 + i * 5 % 22)).collect();
+    let x: Vec<Tensor> = all.iter().map(|a| a.0.to_tensor().unsqueeze(0)).collect();
+    let moved = Drawn::apply_batch(&Tensor::cat(&x, 0), &drawn);
+    let pictures = moved.narrow(1, 0, 1).to_vec::<f32>();
+    let points = PointBlock.collate(all.iter().map(|a| a.2.clone()).collect()).unwrap();
+    let points = Drawn::apply_points(&points, &drawn, (side, side)).to_vec::<f32>();
+    let boxes = BoxBlock::new().collate(all.iter().map(|a| a.3.clone()).collect()).unwrap();
+    let boxes = Drawn::apply_boxes(&boxes, &drawn, (side, side)).boxes.to_vec::<f32>();
+    let pixels = |v: f32| (v + 1.0) * side as f32 / 2.0;
+    let mut seen = 0;
+    for i in 0..n {
+        let (px, py) = (pixels(points[2 * i]), pixels(points[2 * i + 1]));
+        let inside = |v: f32| v > 3.0 && v < side as f32 - 3.0;
+        if !inside(px) || !inside(py) {
+            continue;
+        }
+        seen += 1;
+        let picture = pictures[i * side * side..][..side * side].iter().copied();
+        let (x, y) = centre(picture, side).unwrap();
+        let message = format!("{i}: dot ({x}, {y}), point ({px}, {py}) by {:?}", drawn[i]);
+        assert!((x - px).abs() < 0.15 && (y - py).abs() < 0.15, "{message}");
+        let b: Vec<f32> = boxes[4 * i..][..4].iter().map(|&v| pixels(v)).collect();
+        let middle = ((b[0] + b[2]) / 2.0, (b[1] + b[3]) / 2.0);
+        assert!((middle.0 - px).abs() < 0.6 && (middle.1 - py).abs() < 0.6, "{message}: {b:?}");
+    }
+    assert!(seen >= 25, "only {seen} dots stayed inside");
+}
+
+proptest! {
+    /// Points and boxes go where those of items go, to rounding; boxes that are gone are background.
+    #[test]
+    fn batches_and_items_move_points_and_boxes_alike(
+        width in 5usize..70, height in 5usize..70, seed in 0u64..1000,
+        places in prop::collection::vec((0.0f32..1.0, 0.0f32..1.0, 0.02f32..0.4), 1..4),
+    ) {
+        let size = (width, height);
+        let settings = AugTransforms::default().rotate(60.0).zoom(0.7, 2.5).flip(0.6);
+        let settings = if width == height { settings.flip_vertical() } else { settings };
+        let drawn: Vec<Drawn> =
+            (0..3).map(|i| settings.draw(size, &mut Draw::new(seed, 0, i))).collect();
+        let (w, h) = (width as f32, height as f32);
+        let points = Points { width, height, points: places.iter().map(|p| [p.0 * w, p.1 * h]).collect() };
+        let corners = |p: &(f32, f32, f32)| {
+            let (l, t) = (p.0 * 0.9 * w, p.1 * 0.9 * h);
+            [l, t, (l + p.2 * w).min(w), (t + p.2 * h).min(h)]
+        };
+        let boxes = Boxes {
+            width,
+            height,
+            boxes: places.iter().map(corners).collect(),
+            labels: (1..=places.len()).collect(),
+        };
+        let batch = PointBlock.collate(vec![points.clone(); 3]).unwrap();
+        let batch = Drawn::apply_points(&batch, &drawn, size);
+        let items = drawn.iter().map(|d| d.apply(points.clone())).collect();
+        let items = PointBlock.collate(items).unwrap();
+        let pairs = batch.to_vec::<f32>().into_iter().zip(items.to_vec::<f32>());
+        for (a, b) in pairs {
+            prop_assert!((a - b).abs() < 1e-3 * (1.0 + b.abs()), "{a} and {b}");
+        }
+
+        let batch = BoxBlock::new().collate(vec![boxes.clone(); 3]).unwrap();
+        let batch = Drawn::apply_boxes(&batch, &drawn, size);
+        let found = BoxBlock::new().decode(&batch);
+        for (d, found) in drawn.iter().zip(found) {
+            let item = d.apply(boxes.clone());
+            let by_label = |b: &Boxes, scale: (f32, f32)| {
+                let scaled = |(b, l): (&[f32; 4], &usize)| {
+                    (*l, [b[0] * scale.0, b[1] * scale.1, b[2] * scale.0, b[3] * scale.1])
+                };
+                b.boxes.iter().zip(&b.labels).map(scaled).collect::<std::collections::BTreeMap<_, _>>()
+            };
+            // Those of the batch are on a picture of 2x2.
+            let (found, item) = (by_label(&found, (w / 2.0, h / 2.0)), by_label(&item, (1.0, 1.0)));
+            let thin = |b: &[f32; 4]| b[2] - b[0] < 0.05 || b[3] - b[1] < 0.05;
+            for label in 1..=places.len() {
+                match (found.get(&label), item.get(&label)) {
+                    (Some(a), Some(b)) => {
+                        let far = a.iter().zip(b).any(|(a, b)| (a - b).abs() > 0.05);
+                        prop_assert!(!far, "{label}: {a:?} and {b:?}");
+                    }
+                    // Rounding decides about slivers.
+                    (a, b) => prop_assert!(a.or(b).is_none_or(thin), "{label}: {a:?} and {b:?}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "apply_points: expected [N, points, 2]")]
+fn points_have_two_coordinates() {
+    let _ = Drawn::apply_points(&Tensor::zeros([1, 3]), &square_draws(8, 1), (8, 8));
 }

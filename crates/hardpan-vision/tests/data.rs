@@ -3,13 +3,13 @@
 use hardpan_engine::Tensor;
 use hardpan_learn::data::DataLoader;
 use hardpan_learn::data::block::OnError;
-use hardpan_vision::augment::AugTransforms;
+use hardpan_vision::augment::{AugTransforms, RandAugment, TrivialAugment};
 use hardpan_vision::data::verify::verify_folder;
 use hardpan_vision::data::{
     AugmentChoice, FolderError, FolderOrDataError, ImageData, ImageDataLoaders, ImagePipeline,
     SegmentationDataLoaders, Stats,
 };
-use hardpan_vision::image::{Image, Mask};
+use hardpan_vision::image::{Image, Mask, Padding};
 use hardpan_vision::plane::crop::ResizeMethod;
 use std::path::Path;
 use tempfile::TempDir;
@@ -296,7 +296,7 @@ fn masks_come_with_their_pictures() {
     };
     let data = from()
         .codes(["dark", "bright"])
-        .augment(Some(AugTransforms::default().lighting(0.0)))
+        .augment(AugmentChoice::Transforms(AugTransforms::default().lighting(0.0), 1.0))
         .batch_size(6)
         .build()
         .unwrap();
@@ -310,11 +310,86 @@ fn masks_come_with_their_pictures() {
     }
     let (_, y) = data.loaders.valid.as_ref().unwrap().one_batch().unwrap();
     assert_eq!(y.select(0, 0).select(0, 0).to_vec::<i64>()[6..10], [0, 0, 1, 1]);
-    let sized = from().size(16, 12).min_scale(0.5).batch_size(2).build().unwrap();
+    let part = AugmentChoice::Transforms(AugTransforms::default(), 0.5);
+    let sized = from().size(16, 12).augment(part).batch_size(2).build().unwrap();
     assert_eq!(sized.loaders.train.one_batch().unwrap().1.shape(), [2, 12, 16]);
+    for (side, width, height) in
+        [(12, 16, 12), (24, 32, 24), (25, 32, 24), (60, 80, 60), (96, 128, 96)]
+    {
+        let pipeline = from().shorter_side(side).build().unwrap().pipeline;
+        assert_eq!((pipeline.width, pipeline.height), (width, height), "{side}");
+    }
     std::fs::remove_file(dir.path().join("valannot/1.png")).unwrap();
     let e = from().build().err().unwrap().to_string();
     assert!(e.contains("1.png") && e.contains("no mask"), "{e}");
+}
+
+/// Whatever changes a picture, its mask changes place in the same way, and keeps to the classes that are there.
+#[test]
+fn masks_follow_their_pictures_in_every_augmentation() {
+    let dir = tempfile::tempdir().unwrap();
+    for folder in ["images", "masks"] {
+        std::fs::create_dir_all(dir.path().join(folder)).unwrap();
+    }
+    let of = |i: usize, folder: &str| dir.path().join(format!("{folder}/{i}.png"));
+    for i in 0..24 {
+        // A bright block of class 3 somewhere, which no symmetry leaves in its place.
+        let (left, top) = (6 + i % 12, 4 + i % 7);
+        let inside = |at: usize| {
+            (left..left + 20).contains(&(at % 48)) && (top..top + 14).contains(&(at / 48))
+        };
+        let pixels = (0..48 * 32).flat_map(|at| [if inside(at) { 160 } else { 40 }; 3]).collect();
+        Image::new(48, 32, 3, pixels).save_png(of(i, "images")).unwrap();
+        let classes = (0..48 * 32).map(|at| if inside(at) { 3 } else { 1 }).collect();
+        Mask::new(48, 32, classes).to_image().save_png(of(i, "masks")).unwrap();
+    }
+    let padding = Padding::Reflection;
+    let choices = [
+        AugmentChoice::Auto,
+        AugmentChoice::Off,
+        AugmentChoice::Transforms(AugTransforms::none().flip(0.5), 0.75),
+        AugmentChoice::Transforms(AugTransforms::default().rotate(30.0), 0.5),
+        AugmentChoice::Trivial(TrivialAugment { padding }),
+        AugmentChoice::Rand(RandAugment { padding, ..RandAugment::default() }),
+    ];
+    let build = |choice: &AugmentChoice| {
+        let files = (0..24).map(|i| of(i, "images"));
+        let mask = |p: &std::path::Path| dir.path().join("masks").join(p.file_name().unwrap());
+        SegmentationDataLoaders::from_label_func(files, mask)
+            .valid_fraction(0.0)
+            .augment(choice.clone())
+            .batch_size(24)
+            .build()
+            .unwrap()
+    };
+    let batch = |choice| build(choice).loaders.train.batches(0).next().unwrap().unwrap();
+    let still = batch(&AugmentChoice::Off).1.to_vec::<i64>();
+    for choice in &choices {
+        let (x, y) = batch(choice);
+        let masks = y.to_vec::<i64>();
+        assert!(masks.iter().all(|c| [1, 3].contains(c)), "{choice:?}");
+        let moved =
+            masks.chunks(48 * 32).zip(still.chunks(48 * 32)).filter(|(a, b)| a != b).count();
+        match choice {
+            AugmentChoice::Off => assert_eq!(moved, 0),
+            _ => assert!(moved >= 6, "{choice:?}: {moved} of 24 masks moved"),
+        }
+        // What was bright is of class 3: not where light is turned around (solarized), and at edges.
+        let apart = x.narrow(1, 1, 1).to_vec::<f32>();
+        let follows =
+            apart.chunks(48 * 32).zip(masks.chunks(48 * 32)).filter(|(light, classes)| {
+                let mean = |class: i64| {
+                    let of = light.iter().zip(*classes).filter(|(_, c)| **c == class);
+                    of.clone().map(|(v, _)| v).sum::<f32>() / of.count().max(1) as f32
+                };
+                let middle = (mean(1) + mean(3)) / 2.0;
+                let right =
+                    light.iter().zip(*classes).filter(|(v, c)| (**v > middle) == (**c == 3));
+                right.count() * 100 >= light.len() * 95
+            });
+        let follows = follows.count();
+        assert!(follows >= 18, "{choice:?}: {follows} of 24 masks follow");
+    }
 }
 
 #[test]

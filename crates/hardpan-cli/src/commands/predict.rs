@@ -10,7 +10,7 @@ use hardpan::plot::palette;
 use hardpan::prelude::*;
 use hardpan::vision::digits::grey::Grey;
 use hardpan::vision::image::{Image, Mask};
-use hardpan::vision::predictor::{MaskPredictor, Predictor};
+use hardpan::vision::predictor::{MaskPrediction, MaskPredictor, Predictor};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -98,10 +98,7 @@ fn masks(
     out: &Output,
 ) -> Result<()> {
     for ((path, image), p) in paths.iter().zip(images).zip(predictor.predict(images)) {
-        let mut shares: Vec<(String, f64)> =
-            p.shares.iter().enumerate().map(|(c, &s)| (predictor.label(c), s)).collect();
-        shares.sort_by(|a, b| b.1.total_cmp(&a.1));
-        shares.retain(|s| s.1 > 0.0);
+        let shares = shares(predictor, &p);
         let mut file = None;
         if let Some(dir) = dir {
             let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -116,6 +113,15 @@ fn masks(
         out.event(&json!({"input": path.display().to_string(), "shares": shares, "mask": file}));
     }
     Ok(())
+}
+
+/// The classes that are in a mask, with their shares of it, largest first.
+pub fn shares(predictor: &MaskPredictor, p: &MaskPrediction) -> Vec<(String, f64)> {
+    let mut shares: Vec<(String, f64)> =
+        p.shares.iter().enumerate().map(|(c, &s)| (predictor.label(c), s)).collect();
+    shares.sort_by(|a, b| b.1.total_cmp(&a.1));
+    shares.retain(|s| s.1 > 0.0);
+    shares
 }
 
 /// The picture with each class in a colour of its own.

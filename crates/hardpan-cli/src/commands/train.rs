@@ -5,7 +5,7 @@ use crate::events::{Best, Event};
 use crate::output::Output;
 use crate::setup::{Kind, Prepared, Ready, Settings, prepare};
 use crate::{interrupt, memory};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use hardpan::engine::dev::cpu::pool;
 use hardpan::learn::callback::{MixUp, MixedPrecision, Progress};
 use hardpan::learn::file::{FileError, Header, ModelFile, Provenance};
@@ -191,14 +191,9 @@ impl Job {
         let history = learn.history().clone();
         let last = history.epochs.last().cloned().unwrap_or_default();
         header.provenance = Provenance {
-            data: Some(run.settings.data.clone()),
-            seed: Some(seed),
-            epochs: Some(epochs),
-            // The same seed gives the same file, however many threads load.
-            settings: serde_json::to_value(Settings { workers: None, ..run.settings.clone() })?,
             metrics: measured(&last),
             epochs_seen: without_times(&history),
-            ..Provenance::default()
+            ..provenance(&run)?
         };
         learn.save_with(&run.out, header)?;
         // The run is over; there is nothing to go on with.
@@ -227,18 +222,21 @@ impl Job {
     where
         M: Module + Forward<Tensor, Output = Tensor>,
     {
-        if matches!(e, FitError::NonFinite { .. }) {
-            // A finished model of an earlier run is worth more than the weights of a failed one.
-            let file = match run.out.exists() {
-                true => run.out.with_extension("last-good.hardpan"),
-                false => run.out.clone(),
-            };
-            if let Err(e) = learn.save_with(&file, header) {
-                return anyhow::Error::from(e).context("saving the last good weights");
-            }
-            self.out.note(format!("the last good weights are in {}", file.display()));
-        }
         match e {
+            FitError::NonFinite { restored, .. } => {
+                // The same run would go the same way again.
+                let _ = std::fs::remove_file(checkpoint_of(&run.out));
+                let kept = match restored {
+                    0 => String::new(),
+                    _ => match last_good(learn, header, run) {
+                        Ok(file) => format!(", and these are in {}", file.display()),
+                        Err(e) => return e.context("saving the last good weights"),
+                    },
+                };
+                anyhow!(
+                    "{e}. The run cannot be resumed, since it would go the same way{kept}; start it again with a lower --lr"
+                )
+            }
             FitError::File(_) => {
                 let next = match checkpoint_of(&run.out).exists() {
                     true => format!(
@@ -285,9 +283,7 @@ impl Job {
             (format!("eval {model} {data}"), "measure it again"),
             (format!("report {model} {data} --out report"), "a page: what it gets wrong, and why"),
         ];
-        if run.settings.kind != Kind::Segment {
-            next.push((format!("serve {model}"), "try it in a browser"));
-        }
+        next.push((format!("serve {model}"), "try it in a browser"));
         next.push((format!("info {model}"), "what it says about itself"));
         if run.settings.kind == Kind::Digits {
             next.push(("ladder".into(), "how fast can a matrix product get?"));
@@ -312,6 +308,29 @@ fn about(s: &Settings, header: &Header, epochs: usize) -> String {
     }
     parts.push(format!("seed {}", s.seed));
     parts.join(", ")
+}
+
+/// Where a model comes from, as far as is known before it is trained.
+fn provenance(run: &Run) -> Result<Provenance> {
+    Ok(Provenance {
+        data: Some(run.settings.data.clone()),
+        seed: Some(run.settings.seed),
+        epochs: run.epochs,
+        // The same seed gives the same file, however many threads load.
+        settings: serde_json::to_value(Settings { workers: None, ..run.settings.clone() })?,
+        ..Provenance::default()
+    })
+}
+
+/// Saves the weights of a run that failed: under a name of their own, for nobody should take them for a finished model.
+fn last_good<M>(learn: &Learner<M>, mut header: Header, run: &Run) -> Result<PathBuf>
+where
+    M: Module + Forward<Tensor, Output = Tensor>,
+{
+    let file = run.out.with_extension("last-good.hardpan");
+    header.provenance = provenance(run)?;
+    learn.save_with(&file, header)?;
+    Ok(file)
 }
 
 /// The epochs without how long they took and in how many parts: the same seed gives the same file.
@@ -369,7 +388,7 @@ fn interrupted(file: &Path) -> Result<(Run, PathBuf)> {
     let path = if beside.exists() { beside } else { file.to_owned() };
     let checkpoint = match ModelFile::read(&path) {
         Err(FileError::NotFound { .. }) => bail!(
-            "nothing to go on with: there is neither {} nor {}; a run is written down there when it begins",
+            "nothing to go on with: there is neither {} nor {}; a run is written down there when it begins, until it is over or its loss is no number any more",
             beside_name(file),
             file.display()
         ),

@@ -1,7 +1,7 @@
 //! Pictures in class folders.
 
 use super::{Ready, Settings, Suggested};
-use crate::args::Augment;
+use crate::args::{Augment, Size};
 use crate::pictures::{self, Split};
 use anyhow::{Result, bail};
 use hardpan::learn::data::block::OnError;
@@ -37,7 +37,7 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
     if let Some(workers) = s.workers {
         loaders = loaders.workers(workers);
     }
-    if let Some((w, h)) = s.size {
+    if let Some((w, h)) = s.size.map(Size::square) {
         loaders = loaders.size_2d(w, h);
     }
     // A first look: how many pictures there are, and how large.
@@ -50,7 +50,7 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
         arch: s.arch.as_deref().and_then(|a| names().into_iter().find(|n| *n == a)),
     });
     let arch = s.arch.get_or_insert_with(|| plan.arch.into()).clone();
-    let (width, height) = *s.size.get_or_insert((plan.size, plan.size));
+    let (width, height) = s.size.get_or_insert(Size::Side(plan.size)).square();
     // A batch that is not full would be the only one.
     let items = seen.train_files.len().max(1);
     let batch_size = *s.batch_size.get_or_insert(plan.batch_size.min(items));

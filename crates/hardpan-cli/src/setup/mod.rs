@@ -4,7 +4,7 @@ pub mod digits;
 mod images;
 pub mod segment;
 
-use crate::args::{Augment, Setup, Task, Valid};
+use crate::args::{Augment, Setup, Size, Task, Valid};
 use anyhow::{Context, Result, bail};
 use hardpan::learn::file::Header;
 use hardpan::prelude::*;
@@ -44,7 +44,7 @@ pub struct Settings {
     pub kind: Kind,
     pub arch: Option<String>,
     pub batch_size: Option<usize>,
-    pub size: Option<(usize, usize)>,
+    pub size: Option<Size>,
     pub seed: u64,
     pub valid: Option<f64>,
     pub valid_folder: Option<PathBuf>,
@@ -96,7 +96,7 @@ impl Settings {
             kind: kind(setup.task, &setup.data, setup.target.as_deref())?,
             arch: setup.arch.clone(),
             batch_size: setup.bs,
-            size: setup.size.map(|s| (s, s)),
+            size: setup.size,
             seed: setup.seed,
             valid,
             valid_folder,

@@ -1,12 +1,14 @@
 //! Pictures with a mask each.
 
 use super::{Ready, Settings, Suggested};
+use crate::args::{Augment, Size};
 use anyhow::{Context, Result, bail};
 use hardpan::learn::data::block::{OnError, image_files};
 use hardpan::learn::file::Header;
 use hardpan::prelude::*;
-use hardpan::vision::data::{SegmentationData, SegmentationDataLoaders, Stats};
-use hardpan::vision::image::Mask;
+use hardpan::vision::augment::{AugTransforms, RandAugment};
+use hardpan::vision::data::{AugmentChoice, SegmentationData, SegmentationDataLoaders, Stats};
+use hardpan::vision::image::{Mask, Padding};
 use hardpan::vision::learner::{
     PixelAccuracy, RegionOverlap, SegmentOptions, normalization_of, unet_learner,
 };
@@ -62,7 +64,6 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<DynamicUnet>> {
         (s.valid_folder.is_some(), "--valid FOLDER"),
         (s.label_smoothing.is_some(), "--label-smoothing"),
         (s.mixup > 0.0, "--mixup"),
-        (s.augment.is_some(), "--augment"),
     ] {
         if given {
             bail!("{option} is not for --task segment");
@@ -75,19 +76,19 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<DynamicUnet>> {
     s.void = codes.void;
     let mut loaded = data(s, &codes)?;
     let items = loaded.loaders.train.items();
-    let natural = (loaded.pipeline.width, loaded.pipeline.height);
-    let plan = plan_for(items, s.size.unwrap_or(natural), s.size.is_none());
+    let size = (loaded.pipeline.width, loaded.pipeline.height);
+    let plan = plan_for(items, size, s.size.is_none());
     let mut notes = Vec::new();
-    if s.size.is_none() && plan.size != natural {
-        let ((w, h), (full_w, full_h)) = (plan.size, natural);
+    if plan.size != size {
+        let ((w, h), (full_w, full_h)) = (plan.size, size);
         notes.push(format!(
-            "pictures are trained on at {w}x{h} of their {full_w}x{full_h}, to be done within an hour; --size and --epochs say otherwise"
+            "pictures are trained on at {w}x{h} instead of {full_w}x{full_h}, to be done within an hour; --size and --epochs say otherwise"
         ));
-        s.size = Some(plan.size);
+        s.size = Some(Size::Exact(w, h));
         loaded = data(s, &codes)?;
     }
     let p = &loaded.pipeline;
-    s.size = Some((p.width, p.height));
+    s.size = Some(Size::Exact(p.width, p.height));
     manual_seed(s.seed);
     let options = SegmentOptions {
         channels: p.channels,
@@ -204,9 +205,12 @@ fn data(s: &Settings, codes: &Codes) -> Result<SegmentationData> {
         }
     };
     loaders = loaders.seed(s.seed).batch_size(s.batch_size.unwrap_or(8)).codes(codes.names.clone());
-    if let Some((w, h)) = s.size {
-        loaders = loaders.size(w, h);
-    }
+    loaders = loaders.augment(augmentation(s.augment));
+    loaders = match s.size {
+        Some(Size::Exact(w, h)) => loaders.size(w, h),
+        Some(Size::Side(side)) => loaders.shorter_side(side),
+        None => loaders,
+    };
     if let Some(workers) = s.workers {
         loaders = loaders.workers(workers);
     }
@@ -219,6 +223,22 @@ fn data(s: &Settings, codes: &Codes) -> Result<SegmentationData> {
         loaders = loaders.stats(Stats { mean: f32s(mean), std: f32s(std) });
     }
     Ok(loaders.build()?)
+}
+
+/// What an option means for pictures with masks. Beyond the edge is a reflection, so that every pixel has its class.
+fn augmentation(choice: Option<Augment>) -> AugmentChoice {
+    let parts = |transforms, least| AugmentChoice::Transforms(transforms, least);
+    match choice {
+        None => AugmentChoice::Auto,
+        Some(Augment::None) => AugmentChoice::Off,
+        Some(Augment::Light) => parts(AugTransforms::none().flip(0.5), 0.75),
+        // The random part is a zoom already.
+        Some(Augment::Full) => parts(AugTransforms::default().zoom(1.0, 1.0), 0.5),
+        Some(Augment::Rand) => {
+            let padding = Padding::Reflection;
+            AugmentChoice::Rand(RandAugment { padding, ..RandAugment::default() })
+        }
+    }
 }
 
 fn stem(path: &Path) -> PathBuf {

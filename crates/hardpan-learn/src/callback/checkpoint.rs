@@ -1,7 +1,8 @@
 //! [`Checkpoint`].
 
 use super::{Callback, Flow};
-use crate::learner::{Context, Task};
+use crate::learner::{Context, Task, are_finite};
+use hardpan_nn::Module;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// Keeps a file from which [`Learner::resume`](crate::learner::Learner::resume) goes on as if nothing had happened: written at the
 /// start, after each epoch, every so often in between, when asked to stop, and when something breaks (a callback or the loader
-/// panics, data cannot be read).
+/// panics, data cannot be read). Weights that are not finite are not written down: the file stays as it was before they went wrong.
 ///
 /// What a model carries from batch to batch is in it as far as [`Module::carried`](hardpan_nn::Module::carried) can save it: tensors, lists
 /// and pairs of them, numbers.
@@ -66,7 +67,9 @@ impl Checkpoint {
 
     fn write<T: Task>(&mut self, ctx: &mut Context<T>) {
         self.last = Instant::now();
-        ctx.request_checkpoint(&self.path);
+        if are_finite(&ctx.model.state_dict()) {
+            ctx.request_checkpoint(&self.path);
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! [`TerminateOnNan`].
 
 use super::{Callback, Flow};
-use crate::learner::{Context, FitError, Task, value_of};
+use crate::learner::{Context, FitError, Task, are_finite, value_of};
 use hardpan_nn::{Module, StateDict};
 
-/// Stops the fit with an error when the loss is infinite or not a number, and puts back the last weights that were known to be
-/// good. A default callback. Counterpart: fastai's `TerminateOnNaNCallback`.
+/// Stops the fit with an error when the loss is infinite or not a number, or an epoch ends with weights that are, and puts back the last
+/// weights that were known to be good. A default callback. Counterpart: fastai's `TerminateOnNaNCallback`.
 ///
 /// Every so many steps it holds on to the weights as they were before the step; once the loss of that step is known to be
 /// finite, so are they. This costs memory for a second copy of the weights and no time. What the optimizer remembers (momentum, averages
@@ -45,6 +45,14 @@ impl TerminateOnNan {
     pub fn every(steps: usize) -> TerminateOnNan {
         TerminateOnNan { every: steps.max(1), good: None, candidate: None }
     }
+
+    /// Puts the last good weights back and forgets what the optimizer made of the bad ones; the number of steps behind the weights.
+    fn restore<T: Task>(&mut self, ctx: &mut Context<T>) -> usize {
+        ctx.opt.clear_state();
+        let Some((step, weights)) = self.good.take() else { return 0 };
+        ctx.model.load_state_dict(&weights, true).expect("its own weights fit");
+        step
+    }
 }
 
 impl<T: Task> Callback<T> for TerminateOnNan {
@@ -78,21 +86,22 @@ impl<T: Task> Callback<T> for TerminateOnNan {
             }
             return Flow::Continue;
         }
-        let mut restored = 0;
-        if let Some((step, weights)) = self.good.take() {
-            restored = step;
-            ctx.model.load_state_dict(&weights, true).expect("its own weights fit");
+        let restored = self.restore(ctx);
+        // This batch has been counted already.
+        let step = ctx.train_iter.saturating_sub(1);
+        let (epoch, batch, lr) = (ctx.epoch, ctx.iter, ctx.opt.lr());
+        Flow::Fail(FitError::NonFinite { loss, step, epoch, batch, lr, restored })
+    }
+
+    /// The last step's loss was that of the weights before it.
+    fn after_epoch(&mut self, ctx: &mut Context<T>) -> Flow {
+        if are_finite(&ctx.model.state_dict()) {
+            return Flow::Continue;
         }
-        ctx.opt.clear_state();
-        Flow::Fail(FitError::NonFinite {
-            loss,
-            // This batch has been counted already.
-            step: ctx.train_iter.saturating_sub(1),
-            epoch: ctx.epoch,
-            batch: ctx.iter,
-            lr: ctx.opt.lr(),
-            restored,
-        })
+        let restored = self.restore(ctx);
+        let (step, epoch, lr) = (ctx.train_iter, ctx.epoch, ctx.opt.lr());
+        let batch = ctx.epoch_batches;
+        Flow::Fail(FitError::NonFinite { loss: f64::NAN, step, epoch, batch, lr, restored })
     }
 
     fn after_fit(&mut self, _: &mut Context<T>) -> Flow {

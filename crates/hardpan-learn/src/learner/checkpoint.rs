@@ -2,7 +2,7 @@
 
 use super::{FitError, Learner, Start};
 use crate::file::{FileError, Header, ModelFile, Training};
-use hardpan_engine::{Tensor, rng_state, set_rng_state};
+use hardpan_engine::{DType, Tensor, no_grad, rng_state, set_rng_state};
 use hardpan_nn::{Forward, Module, StateDict};
 use serde_json::Value;
 use std::path::Path;
@@ -112,6 +112,12 @@ where
                 training.batches_per_epoch
             )));
         }
+        if !are_finite(&file.weights) {
+            return Err(differs(
+                "its weights are infinite or not numbers; start the run again, with a lower learning rate"
+                    .into(),
+            ));
+        }
         // The optimizer first: it checks everything before it changes anything, and so does the model after it.
         let old = self.ctx.opt.state_dict();
         let loaded = self.ctx.opt.load_state_dict(&file.optimizer);
@@ -162,6 +168,17 @@ where
             self.callbacks[at].callback.load_state_tensors(tensors);
         }
     }
+}
+
+/// Whether all of the numbers are finite.
+pub(crate) fn are_finite(weights: &StateDict) -> bool {
+    let floats = weights.iter().filter(|(_, w)| w.dtype().is_float() && w.numel() > 0);
+    // Zero times infinity is not a number, and neither is a sum with one in it.
+    no_grad(|| {
+        let zeros: Vec<Tensor> =
+            floats.map(|(_, w)| (w.to_dtype(DType::F32) * 0.0).sum(..)).collect();
+        zeros.is_empty() || Tensor::stack(&zeros, 0).sum(..).item::<f32>() == 0.0
+    })
 }
 
 /// What a checkpoint has of callbacks, until they take it: some come only with the fit.

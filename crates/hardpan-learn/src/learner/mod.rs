@@ -29,6 +29,7 @@ mod show;
 mod summary;
 mod task;
 
+pub(crate) use checkpoint::are_finite;
 pub use context::{Activation, Answer, Context, ItemLosses, Loss};
 pub use error::FitError;
 pub use export::Exported;

@@ -2,6 +2,7 @@
 
 use super::Drawn;
 use super::light::GREY;
+use crate::data::BoxBatch;
 use crate::image::Padding;
 use crate::plane::Homography;
 use hardpan_engine::Tensor;
@@ -57,15 +58,81 @@ impl Drawn {
         y.squeeze(1).to_dtype(hardpan_engine::DType::I64)
     }
 
+    /// Moves the points of a batch `[N, points, 2]`, from -1 (left or upper edge) to 1 as [`PointBlock`](crate::data::PointBlock) has them, as
+    /// [`apply_batch`](Drawn::apply_batch) moves the pictures of this width and height that they lie on.
+    ///
+    /// # Panics
+    /// As [`apply_batch`](Drawn::apply_batch), or if there are no points of two coordinates.
+    #[track_caller]
+    pub fn apply_points(points: &Tensor, drawn: &[Drawn], size: (usize, usize)) -> Tensor {
+        let &[n, count, 2] = points.shape() else {
+            panic!("apply_points: expected [N, points, 2], got {:?}", points.shape())
+        };
+        assert!(n == drawn.len(), "apply_points: {n} items but {} draws", drawn.len());
+        check_sideways(size, drawn);
+        if drawn.iter().all(Drawn::stays_in_place) {
+            return points.clone();
+        }
+        // As a row (x, y, 1), times the transposed matrix.
+        let matrices: Vec<f32> = drawn
+            .iter()
+            .flat_map(|d| d.place_in(size).0.into_iter().flatten())
+            .map(|v| v as f32)
+            .collect();
+        let matrices = Tensor::from_slice(&matrices, [n, 3, 3]);
+        let rows = Tensor::cat(&[points.clone(), points.narrow(2, 0, 1).ones_like()], 2);
+        let moved = rows.matmul(&matrices.mt());
+        debug_assert_eq!(moved.shape(), [n, count, 3]);
+        moved.narrow(2, 0, 2) / moved.narrow(2, 2, 1)
+    }
+
+    /// Moves the boxes of a batch alike: the smallest upright boxes around the moved corners, cut off at the edges. What is beyond them
+    /// becomes background: an empty box of class 0.
+    ///
+    /// # Panics
+    /// As [`apply_points`](Drawn::apply_points).
+    #[track_caller]
+    pub fn apply_boxes(batch: &BoxBatch, drawn: &[Drawn], size: (usize, usize)) -> BoxBatch {
+        let &[n, count, 4] = batch.boxes.shape() else {
+            panic!("apply_boxes: expected [N, boxes, 4], got {:?}", batch.boxes.shape())
+        };
+        // Left, top, right, bottom: which of them make the corners.
+        let corner = |x: usize, y: usize| {
+            Tensor::cat(&[batch.boxes.narrow(2, x, 1), batch.boxes.narrow(2, y, 1)], 2)
+        };
+        let corners = Tensor::cat(&[corner(0, 1), corner(2, 1), corner(0, 3), corner(2, 3)], 1);
+        let moved = Drawn::apply_points(&corners, drawn, size).reshape([n, 4, count, 2]);
+        let (low, high) = (moved.amin(1).clamp(-1.0, 1.0), moved.amax(1).clamp(-1.0, 1.0));
+        let seen = (&high - &low).amin(2).gt(0.0);
+        let boxes = Tensor::cat(&[low, high], 2);
+        BoxBatch {
+            boxes: boxes.where_(&seen.unsqueeze(2), &boxes.zeros_like()),
+            labels: batch.labels.where_(&seen, &batch.labels.zeros_like()),
+        }
+    }
+
+    /// Whether nothing changes its place.
+    fn stays_in_place(&self) -> bool {
+        self.dihedral == 0 && self.map == Homography::IDENTITY
+    }
+
+    /// Where places of a picture of this size go, in coordinates from -1 to 1 between its edges.
+    fn place_in(&self, (w, h): (usize, usize)) -> Homography {
+        // From new places to old ones, in pixels.
+        let map = turned(self.dihedral).after(&self.map);
+        let map = map.to_pixels((w, h), (w, h), self.align_corners());
+        let to_pixels =
+            Homography::scale_shift(w as f64 / 2.0, h as f64 / 2.0, w as f64 / 2.0, h as f64 / 2.0);
+        let back = Homography::scale_shift(2.0 / w as f64, 2.0 / h as f64, -1.0, -1.0);
+        let map = back.after(&map).after(&to_pixels);
+        map.inverse().unwrap_or(Homography::IDENTITY)
+    }
+
     #[track_caller]
     fn warp_batch(x: &Tensor, drawn: &[Drawn], mode: GridSampleMode) -> Tensor {
         let (n, h, w) = (x.shape()[0], x.shape()[2], x.shape()[3]);
-        let sideways = |d: &Drawn| [3, 5, 6, 7].contains(&d.dihedral);
-        assert!(
-            h == w || !drawn.iter().any(sideways),
-            "apply_batch: pictures of {w}x{h} cannot be turned on their side in one batch"
-        );
-        if drawn.iter().all(|d| d.dihedral == 0 && d.map == Homography::IDENTITY) {
+        check_sideways((w, h), drawn);
+        if drawn.iter().all(Drawn::stays_in_place) {
             return x.clone();
         }
         let align = drawn[0].align_corners();
@@ -97,6 +164,15 @@ impl Drawn {
         };
         grid_sample(x, &grid.reshape([n, h, w, 2]), mode, padding, align)
     }
+}
+
+#[track_caller]
+fn check_sideways((w, h): (usize, usize), drawn: &[Drawn]) {
+    let sideways = |d: &Drawn| [3, 5, 6, 7].contains(&d.dihedral);
+    assert!(
+        h == w || !drawn.iter().any(sideways),
+        "apply_batch: pictures of {w}x{h} cannot be turned on their side in one batch"
+    );
 }
 
 /// Where the pixels of a picture turned by `k` come from, in coordinates from -1 to 1.

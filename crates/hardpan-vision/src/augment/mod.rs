@@ -6,7 +6,8 @@
 //! change each, [`RandAugment`] several of one strength. Numbers are drawn by the item's [`Draw`](hardpan_learn::data::Draw): the same for any number of workers.
 //!
 //! Items are changed on the loader's workers, in bytes. [`Drawn::apply_batch`] is the same for a batch of tensors on the device, in
-//! f32 and as part of the graph; it is the definition that the fast path is tested against.
+//! f32 and as part of the graph; it is the definition that the fast path is tested against. [`Drawn::apply_masks`],
+//! [`Drawn::apply_points`] and [`Drawn::apply_boxes`] move what lies on the pictures.
 
 mod batch;
 mod change;

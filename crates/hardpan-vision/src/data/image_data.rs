@@ -619,10 +619,28 @@ impl Sample {
         self.size_up_to(256)
     }
 
+    /// Whether all have the same width and height.
+    fn are_alike(&self) -> bool {
+        self.0.windows(2).all(|s| (s[0].0, s[0].1) == (s[1].0, s[1].1))
+    }
+
+    /// Width and height in the typical proportions with about this shorter side: multiples of 32 (of 4 below 64), unless it is the own
+    /// size of all pictures.
+    pub fn in_proportion(&self, side: usize) -> (usize, usize) {
+        let Some((w, h, _)) = self.typical() else { return (side, side) };
+        if w.min(h) == side && self.are_alike() {
+            return (w, h);
+        }
+        let step = if side < 64 { 4 } else { 32 };
+        let steps = |n: usize| (n * side) as f64 / (w.min(h) * step) as f64;
+        let rounded = |n: usize| (steps(n).round() as usize * step).max(step);
+        (rounded(w), rounded(h))
+    }
+
     /// As [`size`](Sample::size), where pictures that are alike and no larger than this are small.
     pub fn size_up_to(&self, small: usize) -> (usize, usize) {
         let Some(&(w, h, _)) = self.0.first() else { return (224, 224) };
-        if w.max(h) <= small && self.0.iter().all(|s| (s.0, s.1) == (w, h)) {
+        if w.max(h) <= small && self.are_alike() {
             return (w, h);
         }
         let mut shorter: Vec<usize> = self.0.iter().map(|s| s.0.min(s.1)).collect();

@@ -1,9 +1,11 @@
 //! [`SegmentationDataLoaders`]: pictures with a mask each.
 
 use super::image_data::{Prepare, Sample, ToSize};
-use super::{FolderOrDataError, ImageBlock, ImagePipeline, MaskBlock, Normalize, Stats};
+use super::{
+    AugmentChoice, FolderOrDataError, ImageBlock, ImagePipeline, MaskBlock, Normalize, Stats,
+};
 use crate::augment::AugTransforms;
-use crate::plane::crop::{Presize, RandomResizedCrop, ResizeMethod, TrainOnly};
+use crate::plane::crop::{Flip, Presize, RandomResizedCrop, ResizeMethod, TrainOnly};
 use hardpan_engine::Tensor;
 use hardpan_learn::data::block::{DataBlock, Datasets, MaskSplitter, OnError, RandomSplitter};
 use hardpan_learn::data::{DataError, DataLoaders};
@@ -11,6 +13,14 @@ use std::path::{Path, PathBuf};
 
 /// A picture and its mask.
 type Pair = (PathBuf, PathBuf);
+
+/// What was said of the size.
+#[derive(Clone, Copy)]
+enum Size {
+    ByThePictures,
+    Shorter(usize),
+    Exact(usize, usize),
+}
 
 /// Makes loaders for pictures with a class for each pixel. Counterpart: fastai's `SegmentationDataLoaders`.
 ///
@@ -30,12 +40,11 @@ pub struct SegmentationDataLoaders {
     valid: Option<Vec<bool>>,
     valid_fraction: f64,
     codes: Vec<String>,
-    size: Option<(usize, usize)>,
+    size: Size,
     batch_size: usize,
     seed: u64,
     workers: Option<usize>,
-    augment: Option<AugTransforms>,
-    min_scale: f64,
+    augment: AugmentChoice,
     stats: Option<Stats>,
     on_error: OnError,
     cache: u64,
@@ -95,12 +104,11 @@ impl SegmentationDataLoaders {
             valid,
             valid_fraction: 0.2,
             codes: Vec::new(),
-            size: None,
+            size: Size::ByThePictures,
             batch_size: 8,
             seed: 42,
             workers: None,
-            augment: Some(AugTransforms::default()),
-            min_scale: 1.0,
+            augment: AugmentChoice::Auto,
             stats: None,
             on_error: OnError::Fail,
             cache: 1 << 30,
@@ -121,10 +129,19 @@ impl SegmentationDataLoaders {
         self
     }
 
-    /// Width and height; default: as the pictures are, if they are alike and small, else as [`ImageDataLoaders`](super::ImageDataLoaders).
+    /// Width and height; default: as the pictures are, if they are alike and of up to 512 pixels a side, else in their proportions with a
+    /// shorter side of at most 224.
     #[must_use]
     pub fn size(mut self, width: usize, height: usize) -> Self {
-        self.size = Some((width, height));
+        self.size = Size::Exact(width, height);
+        self
+    }
+
+    /// The shorter side; the other one is by the pictures' proportions. Both become multiples of 32, which networks halve most easily (of 4
+    /// below 64), unless that is the pictures' own size.
+    #[must_use]
+    pub fn shorter_side(mut self, pixels: usize) -> Self {
+        self.size = Size::Shorter(pixels);
         self
     }
 
@@ -149,17 +166,12 @@ impl SegmentationDataLoaders {
         self
     }
 
-    /// How training pictures and masks are changed at random; default: fastai's transforms. `None`: not at all.
+    /// How training pictures are changed at random; masks move with them, each pixel the class of the nearest one. Default: fastai's
+    /// transforms of the whole picture. What [`TrivialAugment`](crate::augment::TrivialAugment) and
+    /// [`RandAugment`](crate::augment::RandAugment) show beyond an edge is black and of class 0 unless their `padding` says otherwise.
     #[must_use]
-    pub fn augment(mut self, transforms: Option<AugTransforms>) -> Self {
-        self.augment = transforms;
-        self
-    }
-
-    /// With random parts of at least this share of the area in training; default 1: all of the picture.
-    #[must_use]
-    pub fn min_scale(mut self, share: f64) -> Self {
-        self.min_scale = share;
+    pub fn augment(mut self, choice: AugmentChoice) -> Self {
+        self.augment = choice;
         self
     }
 
@@ -192,7 +204,11 @@ impl SegmentationDataLoaders {
         let pairs = self.pairs.clone().map_err(DataError::Setup)?;
         let labelled: Vec<(PathBuf, String)> =
             pairs.iter().map(|(x, _)| (x.clone(), String::new())).collect();
-        let (w, h) = self.size.unwrap_or_else(|| whole(&labelled));
+        let (w, h) = match self.size {
+            Size::Exact(w, h) => (w, h),
+            Size::Shorter(side) => Sample::of(&labelled).in_proportion(side),
+            Size::ByThePictures => whole(&Sample::of(&labelled)),
+        };
         let mut pipeline =
             ImagePipeline { method: ResizeMethod::Squish, ..ImagePipeline::new(w, h, 3) };
         pipeline.stats = self.stats.clone().unwrap_or_else(|| Stats::imagenet(3));
@@ -202,21 +218,35 @@ impl SegmentationDataLoaders {
             .get_y(|(_, y)| Ok(y.clone()))
             .name(|(x, _)| x.display().to_string())
             .item_tfm(Prepare(pipeline.clone()));
-        block = match self.min_scale < 1.0 {
-            true => {
-                let presize = (w.min(h) as f64 * 1.15 / self.min_scale.sqrt()).ceil() as usize;
-                let proportions = w as f64 / h as f64;
-                let part = RandomResizedCrop {
-                    ratio: (proportions * 0.75, proportions / 0.75),
-                    ..RandomResizedCrop::new(w, h).min_scale(self.min_scale)
-                };
-                block.item_tfm(Presize::new(presize)).item_tfm(TrainOnly(part))
+        let to_size = TrainOnly(ToSize(pipeline.clone()));
+        block = match &self.augment {
+            AugmentChoice::Off => block.item_tfm(to_size),
+            AugmentChoice::Auto => {
+                let transforms = AugTransforms::default().fill(&pipeline.stats);
+                block.item_tfm(to_size).item_tfm(transforms)
             }
-            false => block.item_tfm(TrainOnly(ToSize(pipeline.clone()))),
+            AugmentChoice::Transforms(transforms, least) => {
+                let block = match *least < 1.0 {
+                    true => {
+                        let presize = (w.min(h) as f64 * 1.15 / least.sqrt()).ceil() as usize;
+                        let proportions = w as f64 / h as f64;
+                        let part = RandomResizedCrop {
+                            ratio: (proportions * 0.75, proportions / 0.75),
+                            ..RandomResizedCrop::new(w, h).min_scale(*least)
+                        };
+                        block.item_tfm(Presize::new(presize)).item_tfm(TrainOnly(part))
+                    }
+                    false => block.item_tfm(to_size),
+                };
+                block.item_tfm(transforms.clone().fill(&pipeline.stats))
+            }
+            AugmentChoice::Trivial(trivial) => {
+                block.item_tfm(to_size).item_tfm(Flip::default()).item_tfm(trivial.clone())
+            }
+            AugmentChoice::Rand(rand) => {
+                block.item_tfm(to_size).item_tfm(Flip::default()).item_tfm(rand.clone())
+            }
         };
-        if let Some(transforms) = &self.augment {
-            block = block.item_tfm(transforms.clone().fill(&pipeline.stats));
-        }
         block = block
             .batch_tfm(Normalize(pipeline.stats.clone()))
             .on_error(self.on_error)
@@ -237,9 +267,12 @@ impl SegmentationDataLoaders {
     }
 }
 
-/// Pictures that are all alike keep their size up to 512 pixels, for masks lose by resizing.
-fn whole(files: &[(PathBuf, String)]) -> (usize, usize) {
-    Sample::of(files).size_up_to(512)
+/// Pictures that are all alike keep their size up to 512 pixels, for masks lose by resizing; others keep their proportions.
+fn whole(pictures: &Sample) -> (usize, usize) {
+    match pictures.size_up_to(512) {
+        (w, h) if w == h => pictures.in_proportion(w),
+        size => size,
+    }
 }
 
 /// Pictures of one folder and masks of the same names in another.
