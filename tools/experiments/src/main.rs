@@ -13,6 +13,7 @@ mod mnist;
 mod overhead;
 mod page;
 mod study;
+mod transfer;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -30,6 +31,12 @@ struct Options {
     /// Folder of Fashion-MNIST's four idx files, packed or not.
     #[arg(long, default_value = "/usr/share/datasets/fashion-mnist")]
     fashion: PathBuf,
+    /// A folder of photos, a folder for each class, for `transfer`, which is left out without.
+    #[arg(long)]
+    pictures: Option<PathBuf>,
+    /// EfficientNet-Lite0's weights for `transfer`: a .pth or .safetensors file.
+    #[arg(long)]
+    weights: Option<PathBuf>,
     /// Runs of each training, with seeds 1, 2, ...
     #[arg(long, default_value_t = 3)]
     runs: u64,
@@ -40,11 +47,13 @@ type Experiment = fn(&Settings) -> Result<Section>;
 /// What experiments are told.
 struct Settings {
     fashion: PathBuf,
+    pictures: Option<PathBuf>,
+    weights: Option<PathBuf>,
     runs: u64,
 }
 
 /// In the order of the page.
-const ALL: [(&str, Experiment); 12] = [
+const ALL: [(&str, Experiment); 13] = [
     ("init", study::init),
     ("sqrt5", study::sqrt5),
     ("momentum", study::momentum),
@@ -56,6 +65,7 @@ const ALL: [(&str, Experiment); 12] = [
     ("mnist", mnist::eight_epochs),
     ("fashion", fashion::five_epochs),
     ("fashion_long", fashion::long_run),
+    ("transfer", transfer::transfer),
     ("overhead", overhead::overhead),
 ];
 
@@ -65,9 +75,18 @@ fn main() -> Result<()> {
         let known: Vec<&str> = ALL.iter().map(|e| e.0).collect();
         bail!("no experiment `{unknown}`; there are: {}", known.join(", "));
     }
-    let settings = Settings { fashion: options.fashion, runs: options.runs.max(1) };
+    let settings = Settings {
+        fashion: options.fashion,
+        pictures: options.pictures,
+        weights: options.weights,
+        runs: options.runs.max(1),
+    };
     for (name, run) in ALL {
         if !options.names.is_empty() && !options.names.iter().any(|n| n == name) {
+            continue;
+        }
+        if options.names.is_empty() && name == "transfer" && settings.pictures.is_none() {
+            eprintln!("{name}: left out, for want of --pictures and --weights");
             continue;
         }
         eprintln!("{name} ...");
