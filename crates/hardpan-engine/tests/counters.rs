@@ -159,7 +159,6 @@ fn the_same_seed_gives_the_same_numbers() {
         manual_seed(9);
         (Tensor::rand([1000]).to_vec::<f32>(), Tensor::randn([1000]).to_vec::<f32>())
     };
-    let _alone = alone();
     let (u, n) = draw();
     assert_eq!((u.clone(), n.clone()), draw());
     assert!(u.iter().all(|x| (0.0..1.0).contains(x)));
