@@ -5,12 +5,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::{env, fs, io::Write};
 
-const LIBRARIES: [&str; 3] = ["hardpan_engine", "hardpan_nn", "hardpan_learn"];
+const NAMES: [&str; 3] = ["hardpan_learn", "hardpan_nn", "hardpan_engine"];
 
-/// The library of this name that was built last, beside this test's program.
-fn library(name: &str) -> PathBuf {
+/// The libraries of this name beside this test's program, the one built last first. There may be several, built with other features.
+fn built(name: &str) -> Vec<PathBuf> {
     let program = env::current_exe().unwrap();
     let folder = program.parent().unwrap();
     let start = format!("lib{name}-");
@@ -18,34 +19,44 @@ fn library(name: &str) -> PathBuf {
         let file = f.file_name().unwrap().to_string_lossy().into_owned();
         file.starts_with(&start) && file.ends_with(".rlib")
     });
-    let newest = found.max_by_key(|f| f.metadata().unwrap().modified().unwrap());
-    newest.unwrap_or_else(|| panic!("no library {name} in {}", folder.display()))
+    let mut found: Vec<PathBuf> = found.collect();
+    found.sort_by_key(|f| std::cmp::Reverse(f.metadata().unwrap().modified().unwrap()));
+    assert!(!found.is_empty(), "no library {name} in {}", folder.display());
+    found
+}
+
+/// The learner's library that was built last, and those of the others that it was built with.
+fn libraries() -> &'static [PathBuf; 3] {
+    static FOUND: OnceLock<[PathBuf; 3]> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let [learn, nn, engine] = NAMES.map(built);
+        let pairs = nn.iter().flat_map(|nn| engine.iter().map(move |engine| (nn, engine)));
+        let mut sets = pairs.map(|(nn, engine)| [learn[0].clone(), nn.clone(), engine.clone()]);
+        let right = "Learner::with_loss(loaders, seq![Linear::new(2, 2)], MSELoss::new())";
+        sets.find(|set| rustc(set, "", right).is_empty()).expect("libraries that fit together")
+    })
 }
 
 /// What the compiler says of a program of these declarations and this body; nothing, if it is well.
 fn compile(declarations: &str, body: &str) -> String {
+    rustc(libraries(), declarations, body)
+}
+
+fn rustc(libraries: &[PathBuf; 3], declarations: &str, body: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     let beside_cargo = Path::new(env!("CARGO")).with_file_name("rustc");
     let compiler = if beside_cargo.exists() { beside_cargo } else { "rustc".into() };
     let mut command = Command::new(compiler);
-    command.args([
-        "--edition",
-        "2024",
-        "--crate-type",
-        "lib",
-        "--emit",
-        "metadata",
-        "-A",
-        "warnings",
-    ]);
-    command.args(["--color", "never", "--out-dir"]).arg(dir.path()).arg("-");
-    for name in LIBRARIES {
-        let library = library(name);
+    command.args("--edition 2024 --crate-type lib --emit metadata -A warnings".split(' '));
+    command.args(["--color", "never", "--out-dir"]).arg(dir.path());
+    for (name, library) in NAMES.iter().zip(libraries) {
         command.arg("-L").arg(format!("dependency={}", library.parent().unwrap().display()));
         command.arg("--extern").arg(format!("{name}={}", library.display()));
     }
-    let mut compiler =
-        command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a compiler");
+    // By the manifest the derive knows under which name the library is at hand.
+    command.env("CARGO_MANIFEST_DIR", env!("CARGO_MANIFEST_DIR"));
+    command.arg("-").stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut compiler = command.spawn().expect("a compiler");
     let program = format!(
         "use hardpan_engine::Tensor;
          use hardpan_learn::callback::*;
@@ -60,7 +71,7 @@ fn compile(declarations: &str, body: &str) -> String {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.success(), said.is_empty(), "{said}");
     // Compilers differ in which types they name with their crate.
-    LIBRARIES.iter().fold(said, |said, name| said.replace(&format!("{name}::"), ""))
+    ["hardpan_engine::", "hardpan_nn::"].iter().fold(said, |said, name| said.replace(name, ""))
 }
 
 /// A model that gives two tensors, and a struct that is no module.
@@ -110,7 +121,7 @@ fn usual_mistakes() {
         (
             "one after the other that do not fit",
             TWINS.to_owned(),
-            "(Twins(Linear::new(2, 2)), ReLU).forward(&x)",
+            "Learner::with_loss(loaders, (Twins(Linear::new(2, 2)), ReLU), MSELoss::new())",
             &[
                 "`ReLU` has no forward pass for an input of type `(Tensor, Tensor)`",
                 "implement `Forward<",

@@ -54,9 +54,8 @@ impl Forward<Triplet> for Shared {
 /// `[classes.len(), 6]`: two numbers say the class (0 to 3), much louder noise fills the rest.
 fn items(classes: &Tensor) -> Tensor {
     let n = classes.size(0);
-    let sign = |bit: Tensor| bit.to_dtype(DType::F32) * 2.0 - 1.0;
-    let (high, low) = (classes.ge(2), classes.remainder(2));
-    let said = Tensor::stack(&[sign(high), sign(low)], 1) + Tensor::randn([n, 2]) * 0.2;
+    let bits = [signs(&classes.ge(2)), signs(&classes.remainder(2))];
+    let said = Tensor::stack(&bits, 1) + Tensor::randn([n, 2]) * 0.2;
     Tensor::cat(&[said, Tensor::randn([n, 4]) * 2.0], 1).eval().clone()
 }
 
@@ -73,6 +72,11 @@ fn loaders<X: Rows + Clone + Send + Sync, Y: Rows + Clone + Send + Sync>(
     DataLoaders::from_tensors(train, valid, 32, 7).unwrap()
 }
 
+/// 1 for true, -1 for false.
+fn signs(yes: &Tensor) -> Tensor {
+    (yes.to_dtype(DType::F32) * 2.0 - 1.0).eval().clone()
+}
+
 /// Share of true ones.
 fn share(right: Tensor) -> Tensor {
     right.to_dtype(DType::F32).mean(..)
@@ -82,7 +86,7 @@ fn share(right: Tensor) -> Tensor {
 fn siamese() {
     let _turn = turn(1);
     let (a, b) = (classes(512), classes(512));
-    let alike = share_sign(&a.eq(&b));
+    let alike = signs(&a.eq(&b));
     let data = loaders((items(&a), items(&b)), alike);
     let right = |(a, b): &Pair, y: &Tensor| {
         share(f::cosine_similarity(a, b, 1, 1e-8).gt(0.5).eq(y.gt(0.0)))
@@ -107,11 +111,6 @@ fn siamese() {
     let mean = all.losses.unwrap().mean(..).item::<f64>();
     let whole = criterion().forward(&(raw, y)).item::<f64>();
     assert!((mean - whole).abs() < 1e-5, "{mean} {whole}");
-}
-
-/// 1 for true, -1 for false.
-fn share_sign(yes: &Tensor) -> Tensor {
-    (yes.to_dtype(DType::F32) * 2.0 - 1.0).eval().clone()
 }
 
 #[test]
@@ -140,7 +139,7 @@ fn rankings() {
     let _turn = turn(3);
     let (a, b) = (Tensor::randn([512, 6]), Tensor::randn([512, 6]));
     let worth = |x: &Tensor| x.select(1, 0) - x.select(1, 1) * 2.0;
-    let first_wins = share_sign(&worth(&a).gt(worth(&b))).unsqueeze(1).eval().clone();
+    let first_wins = signs(&worth(&a).gt(worth(&b))).unsqueeze(1).eval().clone();
     let data = loaders((a.eval().clone(), b.eval().clone()), first_wins);
     let right = |(a, b): &Pair, y: &Tensor| share(a.gt(b).eq(y.gt(0.0)));
     let criterion = MarginRankingLoss::new().margin(0.5);

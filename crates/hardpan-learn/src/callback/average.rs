@@ -74,9 +74,22 @@ impl Average {
 /// look at a whole epoch see the averages.
 ///
 /// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_learn::learner::Learner;
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
 /// use hardpan_learn::callback::Ema;
-/// let ema = Ema::new(0.99); // about the last hundred steps
-/// let plain = Ema::default().validate_with_weights(); // 0.999; the table shows the weights, not their averages
+/// let ema = Ema::new(0.5); // about the last two steps; 0.99 is about the last hundred
+/// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new())
+///     .callback(ema)
+///     .silent();
+/// learn.fit(3, 0.1)?;
+/// // The model has the averages at the end, which the table showed.
+/// let last = learn.history().epochs.last().unwrap().valid_loss;
+/// assert_eq!(learn.validate()?.valid_loss, last);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Ema {
     decay: f64,
@@ -184,9 +197,20 @@ impl<T: Task> Callback<T> for Ema {
 /// that pass as they follow any.
 ///
 /// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_learn::learner::Learner;
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
 /// use hardpan_learn::callback::Swa;
-/// // Averages the weights of the last quarter of the epochs, trained at a constant 0.05.
-/// let swa = Swa::new(0.75).lr(0.05);
+/// // Averages the weights of the last half of the epochs, trained at a constant 0.05.
+/// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new())
+///     .callback(Swa::new(0.5).lr(0.05))
+///     .silent();
+/// learn.fit(4, 0.1)?;
+/// assert_eq!(learn.history().lrs[7..9], [0.1, 0.05]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Swa {
     start: f64,

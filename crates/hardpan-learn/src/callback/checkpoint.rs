@@ -16,13 +16,35 @@ use std::time::{Duration, Instant};
 /// and pairs of them, numbers.
 ///
 /// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_learn::learner::Learner;
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
 /// use hardpan_learn::callback::Checkpoint;
 /// use std::sync::Arc;
-/// use std::sync::atomic::AtomicBool;
+/// use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 /// use std::time::Duration;
+/// # let dir = tempfile::tempdir()?;
+/// let path = dir.path().join("run.checkpoint");
 /// let stop = Arc::new(AtomicBool::new(false)); // a handler of Ctrl-C sets it
-/// let checkpoint =
-///     Checkpoint::new("run.checkpoint").every(Duration::from_secs(300)).stop_on(stop.clone());
+/// let learner = || {
+///     let checkpoint =
+///         Checkpoint::new(&path).every(Duration::from_secs(300)).stop_on(stop.clone());
+///     Learner::with_loss(loaders.clone(), Linear::new(8, 1), MSELoss::new()).callback(checkpoint).silent()
+/// };
+/// stop.store(true, Relaxed);
+/// let mut interrupted = learner();
+/// interrupted.fit(2, 0.1)?;
+/// assert_eq!(interrupted.history().losses.len(), 1); // after the first batch
+///
+/// stop.store(false, Relaxed);
+/// let mut again = learner();
+/// again.resume(&path)?;
+/// again.fit(2, 0.1)?;
+/// assert_eq!(again.history().losses.len(), 8);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Checkpoint {
     path: PathBuf,

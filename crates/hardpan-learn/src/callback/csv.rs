@@ -10,8 +10,23 @@ use std::path::PathBuf;
 /// Writes the table to a CSV file, a row at a time. Counterpart: fastai's `CSVLogger`.
 ///
 /// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_learn::learner::Learner;
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
 /// use hardpan_learn::callback::CsvLogger;
-/// let log = CsvLogger::new("history.csv").append(); // epoch,train_loss,valid_loss,..,seconds
+/// # let dir = tempfile::tempdir()?;
+/// let path = dir.path().join("history.csv");
+/// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new())
+///     .callback(CsvLogger::new(&path).append())
+///     .silent();
+/// learn.fit(2, 0.1)?;
+/// let text = std::fs::read_to_string(&path)?;
+/// assert!(text.starts_with("epoch,train_loss,valid_loss"), "{text}");
+/// assert_eq!(text.lines().count(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct CsvLogger {

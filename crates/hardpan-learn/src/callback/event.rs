@@ -6,6 +6,12 @@ use std::fmt;
 macro_rules! events {
     ($($(#[$doc:meta])* $v:ident = $text:literal),* $(,)?) => {
         /// A point of the training loop. The names are fastai's.
+        ///
+        /// ```
+        /// use hardpan_learn::callback::Event;
+        /// assert_eq!(Event::ALL.len(), 24);
+        /// assert_eq!((Event::AfterLoss.name(), Event::ALL[1]), ("after_loss", Event::BeforeFit));
+        /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Event { $($(#[$doc])* $v),* }
 

@@ -10,10 +10,27 @@ use serde_json::{Value, json};
 /// Counterpart: fastai's `GradientClip`, `clip_grad_norm_`; order 11.
 ///
 /// ```
-/// use hardpan_learn::callback::GradientClip;
-/// let usual = GradientClip::new(1.0);
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_learn::learner::Learner;
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+/// use hardpan_learn::callback::{Event, GradientClip};
+/// use hardpan_nn::optim::grad_norm;
+/// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new())
+///     .callback(GradientClip::new(0.01)) // usual is 1
+///     .on(Event::AfterStep, |ctx| {
+///         let params: Vec<_> = ctx.opt.params().cloned().collect();
+///         assert!(grad_norm(&params, 2.0).unwrap().item::<f32>() < 0.0101);
+///     })
+///     .silent();
+/// learn.fit(1, 0.1)?;
 /// // No element above 0.5: the norm of infinite order is the largest element.
 /// let largest = GradientClip::new(0.5).norm(f64::INFINITY);
+/// # learn.add_callback(largest);
+/// # learn.fit(1, 0.1)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct GradientClip {
@@ -61,8 +78,22 @@ impl<T: Task> Callback<T> for GradientClip {
 /// Limits every element of the gradients to between minus this and this. Counterpart: `clip_grad_value_`; order 11.
 ///
 /// ```
-/// use hardpan_learn::callback::GradientClipValue;
-/// let clip = GradientClipValue(0.5); // -0.5 to 0.5
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_learn::learner::Learner;
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+/// use hardpan_learn::callback::{Event, GradientClipValue};
+/// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new())
+///     .callback(GradientClipValue(0.001)) // -0.001 to 0.001
+///     .on(Event::AfterStep, |ctx| {
+///         let gradient = ctx.model.weight.grad().unwrap();
+///         assert!(gradient.abs().amax(..).item::<f32>() < 0.00101);
+///     })
+///     .silent();
+/// learn.fit(1, 0.1)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct GradientClipValue(pub f64);
@@ -83,9 +114,20 @@ impl<T: Task> Callback<T> for GradientClipValue {
 /// `GradientAccumulation`; order 6.
 ///
 /// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_learn::learner::Learner;
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
 /// use hardpan_learn::callback::GradientAccumulation;
-/// // With batches of 8 items: a step after every fourth batch, as if it were one of 32.
-/// let accumulate = GradientAccumulation::new(32);
+/// // With batches of 16 items: a step after every second batch, as if it were one of 32.
+/// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new())
+///     .callback(GradientAccumulation::new(32))
+///     .silent();
+/// learn.fit(1, 0.1)?;
+/// assert_eq!(learn.optimizer().steps_taken(), 2); // of four batches
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct GradientAccumulation {

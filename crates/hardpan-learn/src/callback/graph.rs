@@ -9,9 +9,31 @@ use std::io::{self, IsTerminal, Write};
 /// Each graph takes the place of the one before. Counterpart: fastai's `ShowGraphCallback`; order 65.
 ///
 /// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_learn::learner::Learner;
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+/// # #[derive(Clone, Default)]
+/// # struct Shared(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+/// # impl std::io::Write for Shared {
+/// #     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+/// #         self.0.lock().unwrap().write(bytes)
+/// #     }
+/// #     fn flush(&mut self) -> std::io::Result<()> {
+/// #         Ok(())
+/// #     }
+/// # }
 /// use hardpan_learn::callback::ShowGraph;
-/// let shown_here = ShowGraph::new(); // if standard error is a terminal
-/// let kept = ShowGraph::to(Box::new(std::io::sink()), 60);
+/// let out = Shared::default(); // a writer that others can look into; `ShowGraph::new()` draws in the terminal
+/// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new())
+///     .callback(ShowGraph::to(Box::new(out.clone()), 60))
+///     .silent();
+/// learn.fit(2, 0.1)?;
+/// let drawn = String::from_utf8(out.0.lock().unwrap().clone())?;
+/// assert!(drawn.contains("train") && drawn.contains("valid"), "{drawn}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct ShowGraph {
     out: Option<Box<dyn Write + Send>>,

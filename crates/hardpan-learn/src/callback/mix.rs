@@ -191,10 +191,24 @@ fn tensor(values: &[f64]) -> Tensor {
 /// item has a share of its own, otherwise there is one share for each batch, as in the paper. Only training batches are mixed.
 ///
 /// ```
-/// use hardpan_engine::Tensor;
-/// use hardpan_learn::callback::MixUp;
-/// let usual: MixUp<Tensor> = MixUp::default(); // alpha 0.4
-/// let gentle: MixUp<Tensor> = MixUp::new(0.2);
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_learn::learner::Learner;
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+/// use hardpan_learn::callback::{CollectData, MixUp};
+/// let (collect, batches) = CollectData::new();
+/// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new())
+///     .callback(MixUp::default()) // alpha 0.4; `MixUp::new(0.2)` mixes less
+///     .callback(collect)
+///     .silent();
+/// let plain = learn.context().loaders.train.one_batch()?.0; // of the first epoch
+/// learn.fit(1, 0.1)?;
+/// let first = &batches.take()[0];
+/// assert_eq!(first.x.shape(), plain.shape());
+/// assert_ne!(first.x.to_vec::<f32>(), plain.to_vec::<f32>());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct MixUp<Y = Tensor> {
     alpha: f64,
@@ -262,9 +276,30 @@ where
 /// rectangle for each batch, its centre anywhere. Targets as in [`MixUp`]. Only training batches are mixed.
 ///
 /// ```
-/// use hardpan_engine::Tensor;
-/// use hardpan_learn::callback::CutMix;
-/// let usual: CutMix<Tensor> = CutMix::default(); // alpha 1
+/// # use hardpan_engine::{Tensor, manual_seed};
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_learn::learner::Learner;
+/// # use hardpan_nn::{Flatten, Linear, MSELoss, seq};
+/// use hardpan_learn::callback::{CollectData, CutMix};
+/// # manual_seed(1);
+/// # // Each image is all one number.
+/// # let values = Tensor::rand([32, 1]);
+/// # let x = values.reshape([32, 1, 1, 1]).expand([32, 1, 8, 8]).eval().clone();
+/// # let data = TensorDataset::new(x, values)?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 8, 42)?;
+/// let (collect, batches) = CollectData::new();
+/// let model = seq![Flatten::new(), Linear::new(64, 1)];
+/// let mut learn = Learner::with_loss(loaders, model, MSELoss::new())
+///     .callback(CutMix::default()) // alpha 1
+///     .callback(collect)
+///     .silent();
+/// learn.fit(1, 0.1)?;
+/// // Images of one number each: their means are now those of the mixed targets.
+/// for batch in batches.take().iter().filter(|b| b.training) {
+///     let means = batch.x.mean([1, 2, 3]).unsqueeze(1);
+///     assert!((means - &batch.y).abs().amax(..).item::<f32>() < 1e-5);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct CutMix<Y = Tensor> {
     alpha: f64,
@@ -353,9 +388,25 @@ where
 /// with [`MixUp`] and [`CutMix`].
 ///
 /// ```
-/// use hardpan_learn::callback::LabelSmoothing;
-/// let usual = LabelSmoothing::default(); // 0.1
-/// let of_tokens = LabelSmoothing::new(0.05).dim(2); // logits [B, T, V]
+/// # use hardpan_engine::{DType, Tensor};
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_learn::learner::Learner;
+/// # use hardpan_nn::{CrossEntropyLoss, Forward, Linear};
+/// # let x = Tensor::randn([64, 8]);
+/// # let y = x.select(1, 0).gt(0.0).to_dtype(DType::I64);
+/// # let data = TensorDataset::new(x, y)?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+/// use hardpan_learn::callback::{CollectData, LabelSmoothing};
+/// let (collect, batches) = CollectData::new();
+/// let mut learn = Learner::with_loss(loaders, Linear::new(8, 2), CrossEntropyLoss::new())
+///     .callback(LabelSmoothing::default()) // 0.1; for logits [B, T, V]: `.dim(2)`
+///     .callback(collect)
+///     .silent();
+/// learn.fit(1, 0.1)?;
+/// let batch = batches.take().remove(0);
+/// let smoothed = CrossEntropyLoss::new().label_smoothing(0.1).forward(&(batch.pred.unwrap(), batch.y));
+/// assert!((batch.loss.unwrap() - smoothed).abs().item::<f32>() < 1e-6);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct LabelSmoothing {

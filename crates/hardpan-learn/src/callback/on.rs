@@ -9,16 +9,29 @@ type Function<T> = Box<dyn FnMut(&mut Context<T>) -> Flow + Send>;
 /// `Callback(after_batch=..)`, `before_batch_cb`.
 ///
 /// ```
-/// use hardpan_engine::Tensor;
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_learn::learner::Learner;
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
 /// use hardpan_learn::callback::{Event, OnEvent};
 /// use hardpan_learn::learner::Context;
-/// use hardpan_nn::Sequential;
-/// type Mine = (Sequential, Tensor, Tensor);
+/// use std::sync::{Arc, Mutex};
+/// type Mine = (Linear, Tensor, Tensor);
+/// let seen = Arc::new(Mutex::new(Vec::new()));
+/// let write = seen.clone();
 /// // After the recorder (50), when the loss has been written down.
-/// let shown = OnEvent::new(Event::AfterBatch, |ctx: &mut Context<Mine>| {
-///     println!("{:?}", ctx.history.losses.last());
+/// let losses = OnEvent::new(Event::AfterBatch, move |ctx: &mut Context<Mine>| {
+///     write.lock().unwrap().push(ctx.history.losses.len());
 /// })
 /// .order(51);
+/// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new())
+///     .callback(losses)
+///     .silent();
+/// learn.fit(1, 0.1)?;
+/// assert_eq!(seen.lock().unwrap()[..4], [1, 2, 3, 4]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct OnEvent<T: Task> {
     event: Event,

@@ -15,11 +15,24 @@ use serde_json::{Value, json};
 /// and its cooldown, is `hardpan_nn::optim::scheduler::ReduceLROnPlateau`, used in a fit by [`LrScheduler::on`].
 ///
 /// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_learn::learner::Learner;
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
 /// use hardpan_learn::callback::ReduceLrOnPlateau;
-/// use hardpan_learn::metric::Better;
-/// // Halves the rates after two epochs without a lower loss, down to 1e-5.
-/// let by_loss = ReduceLrOnPlateau::new("valid_loss", 2).factor(2.0).min_lr(1e-5);
-/// let by_own_metric = ReduceLrOnPlateau::new("seconds_off", 2).better(Better::Lower);
+/// use hardpan_learn::metric::{Better, ValueMetric};
+/// // Halves the rates after two epochs without a better value, down to 0.04.
+/// let plateau = ReduceLrOnPlateau::new("steady", 2).better(Better::Lower).factor(2.0).min_lr(0.04);
+/// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new())
+///     .metric(ValueMetric::new("steady", || Some(1.0))) // never better
+///     .callback(plateau)
+///     .silent();
+/// learn.fit(6, 0.1)?;
+/// let rates: Vec<f64> = learn.history().epochs.iter().map(|e| e.lr).collect();
+/// assert_eq!(rates, [0.1, 0.1, 0.1, 0.05, 0.05, 0.04]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
 #[doc(alias = "ReduceLROnPlateau")]
@@ -97,15 +110,28 @@ type Make = Box<dyn Fn(&mut Optimizer) -> Box<dyn Scheduler> + Send>;
 /// Uses one of PyTorch's schedulers ([`hardpan_nn::optim::scheduler`]) in a fit: built on the optimizer when the fit begins, moved on
 /// after each step or each epoch.
 ///
+/// Its base rates are those of the fit: `learn.fit(90, 0.1)` with the first one trains at 0.1, 0.01 and 0.001.
+///
 /// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_learn::learner::Learner;
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
 /// use hardpan_learn::callback::LrScheduler;
 /// use hardpan_nn::optim::scheduler::{CosineAnnealingWarmRestarts, ReduceLROnPlateau, StepLR};
-/// let every_thirty_epochs = LrScheduler::per_epoch(|opt| StepLR::new(opt, 30, 0.1));
 /// let restarts = LrScheduler::per_step(|opt| CosineAnnealingWarmRestarts::new(opt, 100, 2, 0.0));
 /// let plateau = LrScheduler::on("valid_loss", ReduceLROnPlateau::new().patience(3));
+/// let every_two_epochs = LrScheduler::per_epoch(|opt| StepLR::new(opt, 2, 0.1));
+/// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new())
+///     .callback(every_two_epochs)
+///     .silent();
+/// learn.fit(4, 0.1)?;
+/// let rates = learn.history().epochs.iter().map(|e| e.lr);
+/// assert!(rates.zip([0.1, 0.1, 0.01, 0.01]).all(|(a, b)| (a - b).abs() < 1e-12));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-///
-/// Its base rates are those of the fit: `learn.fit(90, 0.1)` with the first one trains at 0.1, 0.01 and 0.001.
 pub struct LrScheduler {
     kind: Kind,
 }

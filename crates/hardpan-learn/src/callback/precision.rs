@@ -55,10 +55,25 @@ impl LossScale {
 /// them unscaled.
 ///
 /// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_learn::learner::Learner;
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
 /// use hardpan_learn::callback::{LossScale, MixedPrecision};
 /// let bf16 = MixedPrecision::bf16();
-/// let f16 = MixedPrecision::f16(); // as PyTorch: starts at 65536
-/// let f16 = MixedPrecision::f16().scale(LossScale::course());
+/// let f16 = MixedPrecision::f16().scale(LossScale::fixed(256.0)); // without `scale` as PyTorch: from 65536
+/// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new())
+///     .callback(bf16)
+///     .silent();
+/// learn.fit(1, 0.01)?;
+/// assert_eq!(learn.model().weight.dtype(), hardpan_engine::DType::F32); // weights stay
+/// learn.remove_callback::<MixedPrecision>();
+/// learn.add_callback(f16);
+/// learn.fit(1, 0.01)?;
+/// assert!(learn.history().epochs[0].valid_loss.unwrap().is_finite());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct MixedPrecision {
     dtype: DType,

@@ -11,9 +11,36 @@ type MakeLive = Box<dyn FnMut(&[String], usize) -> Live + Send>;
 /// Counterpart: fastai's `ProgressCallback`.
 ///
 /// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_learn::learner::Learner;
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+/// # #[derive(Clone, Default)]
+/// # struct Shared(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+/// # impl std::io::Write for Shared {
+/// #     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+/// #         self.0.lock().unwrap().write(bytes)
+/// #     }
+/// #     fn flush(&mut self) -> std::io::Result<()> {
+/// #         Ok(())
+/// #     }
+/// # }
 /// use hardpan_learn::callback::Progress;
-/// let table_and_bar = Progress::default();
-/// let bar = Progress::bar_only();
+/// use hardpan_learn::progress::Live;
+/// // By itself a learner shows table and bar on the terminal; this one writes the table elsewhere.
+/// let out = Shared::default();
+/// let to = out.clone();
+/// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new())
+///     .silent()
+///     .callback(Progress::new(move |columns, epochs| {
+///         Live::new(columns.to_vec(), epochs, Some(Box::new(to.clone())), None)
+///     }));
+/// learn.fit(2, 0.1)?;
+/// let table = String::from_utf8(out.0.lock().unwrap().clone())?;
+/// assert!(table.starts_with("epoch") && table.lines().count() == 3, "{table}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Progress {
     make: MakeLive,

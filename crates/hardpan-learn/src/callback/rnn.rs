@@ -130,8 +130,31 @@ pub fn on_output<A, Y>(
 /// The penalty goes into the gradients, not into the loss that is reported.
 ///
 /// ```
-/// use hardpan_learn::callback::RnnRegularizer;
-/// let awd_lstm = RnnRegularizer::new(2.0, 1.0);
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_learn::learner::Learner;
+/// # use hardpan_learn::metric::mse;
+/// # use hardpan_nn::{Forward, Linear, Module, RNN};
+/// # let data = TensorDataset::new(Tensor::rand([32, 5, 2]), Tensor::rand([32, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
+/// use hardpan_learn::callback::{RnnRegularizer, on_output};
+/// # #[derive(Module)]
+/// # struct Recurrent(RNN, Linear);
+/// # impl Forward for Recurrent {
+/// #     type Output = (Tensor, Tensor, Tensor);
+/// #     fn forward(&self, x: &Tensor) -> Self::Output {
+/// #         let (states, _) = self.0.forward(x);
+/// #         (self.1.forward(&states.select(1, -1)), states.clone(), states)
+/// #     }
+/// # }
+/// # let model = Recurrent(RNN::new(2, 4).batch_first(true), Linear::new(4, 1));
+/// // A model that gives (output, states, states after dropout).
+/// let mut learn = Learner::new(loaders, model, on_output(mse))
+///     .callback(RnnRegularizer::new(2.0, 1.0)) // as for AWD-LSTM
+///     .silent();
+/// learn.fit(1, 0.01)?;
+/// assert!(learn.history().epochs[0].train_loss.is_some());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RnnRegularizer {

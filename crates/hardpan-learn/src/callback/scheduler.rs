@@ -8,16 +8,28 @@ use hardpan_nn::optim::{Group, Hyper};
 /// Sets hyperparameters before each training batch, by schedules of the share of the fit that is done. Any hyperparameter of any
 /// parameter group can have its own. Counterpart: fastai's `ParamScheduler`.
 ///
+/// Where two schedules set the same hyperparameter of a group, the later one counts.
+///
 /// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_learn::learner::Learner;
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
 /// use hardpan_learn::callback::ParamScheduler;
 /// use hardpan_learn::schedule::Anneal;
-/// use hardpan_nn::optim::{Group, Hyper};
+/// use hardpan_nn::optim::Hyper;
 /// let scheduler = ParamScheduler::new()
-///     .set(Hyper::Lr, Anneal::Cosine.from_to(0.1, 0.0))
-///     .set_group(Hyper::Wd, 0, Anneal::Linear.from_to(0.0, 0.01));
+///     .set(Hyper::Lr, Anneal::Linear.from_to(0.4, 0.0))
+///     .set_group(Hyper::Wd, 0, Anneal::No.from_to(0.02, 0.0));
+/// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new())
+///     .silent();
+/// learn.fit_with(1, vec![Box::new(scheduler)])?;
+/// assert!(learn.history().lrs.iter().zip([0.4, 0.3, 0.2, 0.1]).all(|(a, b)| (a - b).abs() < 1e-9));
+/// assert_eq!(learn.optimizer().hypers(Hyper::Wd), [0.02]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-///
-/// Where two schedules set the same hyperparameter of a group, the later one counts.
 #[derive(Default)]
 pub struct ParamScheduler {
     schedules: Vec<(Hyper, Scheduled)>,

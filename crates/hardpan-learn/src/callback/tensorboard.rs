@@ -13,8 +13,25 @@ use std::path::PathBuf;
 /// epoch what was measured (`valid_loss`, `accuracy`, ...), and if asked for the distribution of each parameter.
 ///
 /// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_learn::learner::Learner;
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
 /// use hardpan_learn::callback::TensorBoard;
-/// let board = TensorBoard::new("runs/1").every(20).histograms();
+/// # let dir = tempfile::tempdir()?;
+/// let run = dir.path().join("runs/1");
+/// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new())
+///     .callback(TensorBoard::new(&run).every(2).histograms())
+///     .silent();
+/// learn.fit(1, 0.1)?; // and then: tensorboard --logdir runs
+/// let file = std::fs::read_dir(&run)?.next().unwrap()?.path();
+/// let bytes = std::fs::read(file)?;
+/// assert!(["train_loss", "lr_0", "weight"].iter().all(|name| {
+///     bytes.windows(name.len()).any(|w| w == name.as_bytes())
+/// }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct TensorBoard {
     dir: PathBuf,

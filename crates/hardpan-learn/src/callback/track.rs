@@ -250,9 +250,23 @@ pub(super) use watches;
 /// Stops the fit when a column has not become better for some epochs. Counterpart: fastai's `EarlyStoppingCallback`; order 63.
 ///
 /// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_learn::learner::Learner;
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
 /// use hardpan_learn::callback::EarlyStopping;
+/// use hardpan_learn::metric::ValueMetric;
 /// // After three epochs whose accuracy is not above the best so far by more than 0.001.
 /// let stop = EarlyStopping::new("accuracy", 3).min_delta(0.001);
+/// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new())
+///     .metric(ValueMetric::new("accuracy", || Some(0.5))) // never better than at first
+///     .callback(stop)
+///     .silent();
+/// learn.fit(100, 0.1)?;
+/// assert_eq!(learn.history().epochs.len(), 4);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct EarlyStopping {
@@ -304,11 +318,30 @@ impl<T: Task> Callback<T> for EarlyStopping {
 /// fastai's `SaveModelCallback`; order 61.
 ///
 /// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_learn::learner::Learner;
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
 /// use hardpan_learn::callback::SaveModel;
-/// let best = SaveModel::new("accuracy", "best.hardpan");
-/// // Keeps what the optimizer remembers, too, and a later fit only saves what beats this one.
-/// let with_optimizer = SaveModel::new("valid_loss", "best.hardpan").with_opt(true).reset_on_fit(false);
-/// let all = SaveModel::new("valid_loss", "epoch.hardpan").every_epochs(5); // epoch_0.hardpan, epoch_5.hardpan, ..
+/// use hardpan_learn::file::ModelFile;
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path();
+/// let best = SaveModel::new("valid_loss", dir.join("best.hardpan"));
+/// // Files epoch_0.hardpan, epoch_2.hardpan, ..
+/// let all = SaveModel::new("valid_loss", dir.join("epoch.hardpan")).every_epochs(2).with_opt(true);
+/// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new())
+///     .callback(best)
+///     .callback(all)
+///     .silent();
+/// learn.fit(3, 0.1)?;
+/// assert!(dir.join("epoch_2.hardpan").exists());
+/// // The model is the best of the three epochs, which the file has.
+/// let lowest = learn.history().epochs.iter().filter_map(|e| e.valid_loss).fold(f64::INFINITY, f64::min);
+/// assert_eq!(learn.validate()?.valid_loss, Some(lowest));
+/// assert!(ModelFile::read(dir.join("best.hardpan"))?.optimizer.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct SaveModel {

@@ -8,8 +8,19 @@ use hardpan_nn::{Mode, Module, Role, Visitor};
 /// Only a part of each epoch: to see whether everything works before it takes long. Counterpart: fastai's `ShortEpochCallback`.
 ///
 /// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_learn::learner::Learner;
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
 /// use hardpan_learn::callback::ShortEpoch;
-/// let tenth = ShortEpoch::new(0.1).whole_validations();
+/// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new())
+///     .callback(ShortEpoch::new(0.5).whole_validations())
+///     .silent();
+/// learn.fit(3, 0.1)?;
+/// assert_eq!(learn.history().losses.len(), 3 * 2); // two of four batches
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct ShortEpoch {
@@ -60,8 +71,19 @@ impl<T: Task> Callback<T> for ShortEpoch {
 /// `start_epoch`. To go on with an interrupted run use [`resume`](crate::learner::Learner::resume).
 ///
 /// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_learn::learner::Learner;
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 16, 42)?;
 /// use hardpan_learn::callback::SkipToEpoch;
-/// let skip = SkipToEpoch(7); // of a fit of ten epochs the last three
+/// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new())
+///     .silent();
+/// // Of a fit of three epochs the last, with the rates that it would have had.
+/// learn.fit_with(3, vec![Box::new(SkipToEpoch(2))])?;
+/// assert_eq!(learn.history().losses.len(), 4);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct SkipToEpoch(pub usize);
