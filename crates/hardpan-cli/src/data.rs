@@ -125,6 +125,19 @@ pub fn folder_of(word: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// The absolute path that `word` means, if it is no name of a data set.
+pub fn place_of(word: &str) -> Option<PathBuf> {
+    match NAMED.iter().any(|n| n.name == word) {
+        true => None,
+        false => Path::new(word).canonicalize().ok(),
+    }
+}
+
+/// Whether `word` means something here: a name, or a path that is there.
+pub fn is_known(word: &str) -> bool {
+    NAMED.iter().any(|n| n.name == word) || find(word).is_some() || Path::new(word).exists()
+}
+
 /// What is said when `word` is neither a name nor a path.
 pub fn unknown(word: &str) -> anyhow::Error {
     let names = NAMED.iter().map(|n| n.name).chain(DATA_SETS.iter().map(|d| d.name));

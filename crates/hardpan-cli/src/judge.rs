@@ -85,8 +85,15 @@ impl Judged {
 }
 
 /// The data that the model's file says it was trained on.
-pub fn training_data(predictor: &Predictor) -> String {
-    predictor.header().provenance.data.clone().unwrap_or_else(|| "mnist".into())
+///
+/// # Errors
+/// If it is not there any more.
+pub fn training_data(predictor: &Predictor) -> Result<String> {
+    let p = &predictor.header().provenance;
+    match Settings::deserialize(&p.settings) {
+        Ok(settings) => settings.training_data(),
+        Err(_) => Ok(p.data.clone().unwrap_or_else(|| "mnist".into())),
+    }
 }
 
 /// Shows all labelled pictures of `word` to the model.
@@ -139,10 +146,14 @@ pub fn judge(
 /// If the model was trained on this very data, how that was divided and labelled, so that a model is never judged by what it learned from.
 fn training_split(predictor: &Predictor, word: &str) -> Option<Split> {
     let p = &predictor.header().provenance;
-    if p.data.as_deref() != Some(word) {
+    let settings = Settings::deserialize(&p.settings).ok();
+    let same = match &settings {
+        Some(settings) => settings.is_training_data(word),
+        None => p.data.as_deref() == Some(word),
+    };
+    if !same {
         return None;
     }
-    let settings = Settings::deserialize(&p.settings).ok();
     let of = |f: fn(Settings) -> Option<PathBuf>| settings.clone().and_then(f);
     Some(Split {
         fraction: p.settings.get("valid").and_then(|v| v.as_f64()),

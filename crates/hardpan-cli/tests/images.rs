@@ -305,6 +305,49 @@ fn a_model_is_never_judged_by_what_it_learned_from() {
     assert!((accuracy(&eval) - accuracy(&last)).abs() < 1e-6, "{eval} {last}");
 }
 
+/// What the model was trained on is found from any folder, its own validation part with it.
+#[test]
+fn the_training_s_data_is_found_from_elsewhere() {
+    let dir = colours(8);
+    let at = dir.path();
+    done(&train(at, &["--valid", "0.25"]));
+    let elsewhere = tempfile::tempdir().unwrap();
+    let model = at.join("model.hardpan").display().to_string();
+    let eval =
+        |dir: &Path, more: &[&str]| hardpan(dir, &[&["eval", &model, "--json"], more].concat());
+    let numbers = |o: &Output| {
+        done(o);
+        let e = objects(o).pop().unwrap();
+        (e["items"].clone(), e["part"].clone(), e["valid_loss"].clone())
+    };
+    let here = numbers(&eval(at, &[]));
+    assert_eq!((&here.0, &here.1), (&6.into(), &"valid".into()));
+    assert_eq!(numbers(&eval(elsewhere.path(), &[])), here);
+    let data = at.join("data").display().to_string();
+    assert_eq!(numbers(&eval(elsewhere.path(), &[&data])), here, "it is the same data");
+    // A folder of the same name is other data.
+    std::fs::create_dir(elsewhere.path().join("data")).unwrap();
+    for class in CLASSES {
+        let to = elsewhere.path().join("data").join(class);
+        std::fs::create_dir(&to).unwrap();
+        std::fs::copy(at.join("data").join(class).join("000.png"), to.join("000.png")).unwrap();
+    }
+    let other = numbers(&eval(elsewhere.path(), &["data"]));
+    assert_eq!((&other.0, &other.1), (&3.into(), &"all".into()));
+    // Moved along with the model: by its name. Gone: it is said what was where.
+    std::fs::rename(at.join("data"), at.join("moved")).unwrap();
+    let o = eval(elsewhere.path(), &[]);
+    assert_eq!(o.status.code(), Some(1));
+    let e = text(&o.stderr);
+    assert!(
+        e.contains("trained on `data`, which was /") && e.contains("say where it is now"),
+        "{e}"
+    );
+    let home = tempfile::tempdir().unwrap();
+    std::fs::rename(at.join("moved"), home.path().join("data")).unwrap();
+    assert_eq!(numbers(&eval(home.path(), &["data"])), here);
+}
+
 #[test]
 fn what_is_served_is_what_is_predicted() {
     let dir = colours(10);

@@ -31,6 +31,11 @@ fn from_masks_to_a_model_that_is_understood() {
     let measured = |name: &str| eval["metrics"][name].as_f64().unwrap();
     assert!((measured("pixel_accuracy") - accuracy).abs() < 1e-9, "{eval} {last}");
     assert_eq!(eval["items"], 3);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let model = at.join("model.hardpan").display().to_string();
+    let o = hardpan(elsewhere.path(), &["eval", &model, "--json"]);
+    done(&o);
+    assert_eq!(objects(&o)[0]["metrics"], eval["metrics"]);
 
     let o = hardpan(at, &["predict", "model.hardpan", "street/images", "--masks", "m", "--json"]);
     done(&o);

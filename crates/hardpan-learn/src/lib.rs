@@ -38,6 +38,7 @@ pub mod callback;
 pub mod coach;
 pub mod data;
 pub mod file;
+pub mod gan;
 pub mod insight;
 pub mod interpret;
 pub mod learner;

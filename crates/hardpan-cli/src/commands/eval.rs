@@ -16,7 +16,10 @@ pub fn run(args: &Eval, out: &Output) -> Result<()> {
         Loaded::Masks(predictor) => return masks(args, *predictor, out),
     };
     let start = Instant::now();
-    let data = args.data.clone().unwrap_or_else(|| judge::training_data(&predictor));
+    let data = match &args.data {
+        Some(data) => data.clone(),
+        None => judge::training_data(&predictor)?,
+    };
     let judged = judge::judge(&predictor, &data, args.part, args.bs, args.tta, out)?;
     let seconds = start.elapsed().as_secs_f64();
     let Judged { targets, bad, part, .. } = &judged;
@@ -39,9 +42,10 @@ pub fn run(args: &Eval, out: &Output) -> Result<()> {
 fn masks(args: &Eval, predictor: MaskPredictor, out: &Output) -> Result<()> {
     let start = Instant::now();
     let mut settings = Settings::of_masks(&predictor)?;
-    if let Some(data) = &args.data {
-        settings.data = data.clone();
-    }
+    settings.data = match &args.data {
+        Some(data) => data.clone(),
+        None => settings.training_data()?,
+    };
     let data = settings.data.clone();
     let mut learn = segment::judge(&mut settings, predictor.into_model())?;
     let v = learn.validate()?;

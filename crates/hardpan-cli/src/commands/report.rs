@@ -19,7 +19,10 @@ pub fn run(args: &Report, out: &Output) -> Result<()> {
         Loaded::Classes(predictor) => *predictor,
         Loaded::Masks(predictor) => return masks(args, &predictor, out),
     };
-    let data = args.data.clone().unwrap_or_else(|| judge::training_data(&predictor));
+    let data = match &args.data {
+        Some(data) => data.clone(),
+        None => judge::training_data(&predictor)?,
+    };
     std::fs::create_dir_all(&args.out).with_context(|| format!("making {}", args.out.display()))?;
     out.note(format!("showing {data} to the model"));
     let judged = judge::judge(&predictor, &data, args.part, args.bs, false, out)?;
@@ -46,9 +49,10 @@ fn masks(args: &Report, predictor: &MaskPredictor, out: &Output) -> Result<()> {
         );
     }
     let mut settings = Settings::of_masks(predictor)?;
-    if let Some(data) = &args.data {
-        settings.data = data.clone();
-    }
+    settings.data = match &args.data {
+        Some(data) => data.clone(),
+        None => settings.training_data()?,
+    };
     let data = settings.data.clone();
     let (pairs, void) = segment::valid_pairs(&mut settings)?;
     std::fs::create_dir_all(&args.out).with_context(|| format!("making {}", args.out.display()))?;

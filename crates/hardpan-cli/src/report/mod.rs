@@ -93,8 +93,9 @@ fn training(page: &mut Page, trained: &Trained) -> Result<()> {
     row("epochs", p.epochs.map(|e| e.to_string()));
     row("seed", p.seed.map(|s| s.to_string()));
     if let Some(settings) = p.settings.as_object() {
-        for (name, value) in
-            settings.iter().filter(|(n, v)| !v.is_null() && *n != "data" && *n != "seed")
+        for (name, value) in settings
+            .iter()
+            .filter(|(n, v)| !v.is_null() && !["data", "data_at", "seed"].contains(&n.as_str()))
         {
             row(&name.replace('_', " "), Some(value.to_string().trim_matches('"').to_owned()));
         }

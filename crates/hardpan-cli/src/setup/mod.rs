@@ -40,7 +40,11 @@ impl Kind {
 /// data is filled in by [`prepare`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
+    /// As it was written.
     pub data: String,
+    /// Where that is, if it is no name: the absolute path, so that the data is found from any folder.
+    #[serde(default)]
+    pub data_at: Option<PathBuf>,
     pub kind: Kind,
     pub arch: Option<String>,
     pub batch_size: Option<usize>,
@@ -84,6 +88,43 @@ impl Settings {
             .context("the file does not say how its model was trained")
     }
 
+    /// The word that finds the data of the training from here: as it was written, or its absolute path.
+    ///
+    /// # Errors
+    /// If it is not there any more.
+    pub fn training_data(&self) -> Result<String> {
+        let give = "say where it is now, after the model's file";
+        match &self.data_at {
+            Some(at) if self.data_is_at(at) => Ok(self.data.clone()),
+            Some(at) if at.exists() => Ok(at.display().to_string()),
+            Some(at) => bail!(
+                "the model was trained on `{}`, which was {} and is not there; {give}",
+                self.data,
+                at.display()
+            ),
+            None if crate::data::is_known(&self.data) => Ok(self.data.clone()),
+            // Files of earlier versions have the path as it was written alone.
+            None => bail!(
+                "the model was trained on `{}`, which is not in this folder; {give}",
+                self.data
+            ),
+        }
+    }
+
+    /// Whether the data as it was written is at this place, seen from here.
+    fn data_is_at(&self, at: &Path) -> bool {
+        Path::new(&self.data).canonicalize().is_ok_and(|p| p == at)
+    }
+
+    /// Whether `word` means the data of the training.
+    pub fn is_training_data(&self, word: &str) -> bool {
+        match &self.data_at {
+            Some(at) if at.exists() => Path::new(word).canonicalize().is_ok_and(|p| p == *at),
+            // Moved along with its folder, perhaps.
+            _ => self.data == word,
+        }
+    }
+
     /// What was asked for. Looks at the data to see what kind it is.
     pub fn new(setup: &Setup) -> Result<Settings> {
         let (valid, valid_folder) = match setup.valid.clone() {
@@ -91,18 +132,21 @@ impl Settings {
             Some(Valid::Folder(path)) => (None, Some(path)),
             None => (None, None),
         };
+        // From whatever folder the model is judged later.
+        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
         Ok(Settings {
             data: setup.data.clone(),
+            data_at: crate::data::place_of(&setup.data),
             kind: kind(setup.task, &setup.data, setup.target.as_deref())?,
             arch: setup.arch.clone(),
             batch_size: setup.bs,
             size: setup.size,
             seed: setup.seed,
             valid,
-            valid_folder,
+            valid_folder: valid_folder.map(absolute),
             pretrained: setup.pretrained.clone(),
             augment: setup.augment,
-            corrections: setup.corrections.clone(),
+            corrections: setup.corrections.clone().map(absolute),
             target: setup.target.clone(),
             strict: setup.strict,
             shift: setup.shift.map(|s| s as usize),

@@ -21,6 +21,7 @@ pub(crate) mod airbench;
 mod blocks;
 mod convnext;
 mod efficientnet;
+mod gan;
 mod head;
 mod mobilenet;
 mod resnet;
@@ -31,6 +32,7 @@ mod xresnet;
 
 pub use airbench::whiten;
 pub use blocks::{Activation, ConcatPool2d, LayerNorm2d, SqueezeExcitation};
+pub use gan::{basic_critic, basic_generator};
 pub use head::HeadOptions;
 pub use resnet::{BasicBlock, Bottleneck};
 pub use stages::Stages;
