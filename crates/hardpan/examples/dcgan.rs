@@ -6,9 +6,9 @@
 //! some hundred batches, most digits can be read after 3,500 (a minute of one core that has nothing else to do).
 
 use hardpan::learn::callback::Event;
-use hardpan::learn::data::idx::Labelled;
 use hardpan::learn::gan::{GanLearner, GanLoss, GanOptions, noise_to};
 use hardpan::prelude::*;
+use hardpan::vision::digits::idx::Labelled;
 use hardpan::vision::image::{Image, Padding};
 use hardpan::vision::models::{basic_critic, basic_generator};
 use std::time::{Duration, Instant};
