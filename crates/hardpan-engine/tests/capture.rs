@@ -64,7 +64,7 @@ fn outputs_may_be_inputs_parameters_and_nothing() {
 fn parameters_are_those_of_the_time() {
     let mut w = Tensor::from_slice(&[2.0f32], [1]);
     let captured = Captured::new(&[Tensor::ones([1])], |x| vec![&x[0] * &w]).unwrap();
-    w = w * 10.0;
+    w *= 10.0;
     assert_eq!(captured.run(&[Tensor::ones([1])])[0].item::<f32>(), 2.0);
     assert_eq!(w.item::<f32>(), 20.0);
 }

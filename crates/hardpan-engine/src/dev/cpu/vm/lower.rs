@@ -225,7 +225,8 @@ impl Lower<'_> {
             Layout::Cols if !access.walk.is_guarded() => {
                 let last = self.kept[self.kept.len() - 1];
                 let walk = Walk::new(at, &[], &self.fused.dims, &self.kept, &self.reduced, false);
-                (at.coef[last] == 0 && walk.is_contiguous()).then_some(Repeats::Element(walk))
+                (at.coef[last] == 0 && walk.is_contiguous())
+                    .then(|| Repeats::Element(Box::new(walk)))
             }
             _ => None,
         }

@@ -101,7 +101,7 @@ pub enum Repeats {
     /// All rows read the same contiguous elements, at this offset (rows layout).
     Row(isize),
     /// All columns read the same element, and these are contiguous along the reduced index: its addresses (columns layout).
-    Element(Walk),
+    Element(Box<Walk>),
 }
 
 /// What a step does.
