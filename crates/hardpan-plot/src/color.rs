@@ -93,15 +93,20 @@ pub const PALETTE: [Color; 8] = [
     Color::rgb(0x7a, 0x5b, 0x2e),
 ];
 
-/// Colour `i` of [`PALETTE`], which starts again at its end.
+/// Colour `i` of [`PALETTE`]; after its end its colours come again lighter, then darker: 24 in all before one comes twice, enough
+/// for the classes of most masks.
 ///
 /// ```
 /// use hardpan_plot::{PALETTE, palette};
 /// assert_eq!(palette(0), PALETTE[0]);
-/// assert_eq!(palette(PALETTE.len()), PALETTE[0]); // goes round
+/// assert!(palette(8).g > PALETTE[0].g && palette(16).g < PALETTE[0].g);
+/// assert_eq!(palette(24), PALETTE[0]); // goes round
 /// ```
 pub fn palette(i: usize) -> Color {
-    PALETTE[i % PALETTE.len()]
+    let Color { r, g, b, a } = PALETTE[i % PALETTE.len()];
+    let (towards, percent) = [(0, 0), (255, 50), (0, 45)][i / PALETTE.len() % 3];
+    let mix = |c: u8| ((u32::from(c) * (100 - percent) + towards * percent) / 100) as u8;
+    Color { r: mix(r), g: mix(g), b: mix(b), a }
 }
 
 /// A way from numbers in 0..=1 to colours.
@@ -162,6 +167,20 @@ impl Colormap {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_two_colours_of_the_palette_are_alike() {
+        let far = |a: Color, b: Color| {
+            let d = |a: u8, b: u8| u32::from(a.abs_diff(b));
+            d(a.r, b.r) + d(a.g, b.g) + d(a.b, b.b)
+        };
+        for i in 0..24 {
+            for j in 0..i {
+                let (a, b) = (palette(i), palette(j));
+                assert!(far(a, b) >= 24, "{i} and {j}: {a:?} {b:?}");
+            }
+        }
+    }
 
     #[test]
     fn maps_go_from_end_to_end() {
