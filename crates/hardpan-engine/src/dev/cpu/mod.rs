@@ -4,6 +4,7 @@
 pub mod conv;
 pub mod gemm;
 pub mod isa;
+pub(crate) mod limits;
 pub mod pool;
 
 mod attention;
