@@ -14,6 +14,14 @@ use hardpan_vision::predictor::{
 };
 use hardpan_vision::unet::{DynamicUnet, UnetOptions};
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard};
+
+/// The random generator is of the whole process, so every test of this file takes its turn.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(|e| e.into_inner())
+}
 
 /// A picture that depends on `seed` alone.
 fn picture(seed: usize, width: usize, height: usize, channels: usize) -> Image {
@@ -57,6 +65,7 @@ const CHILD: &str = "HARDPAN_TEST_MODEL";
 /// Run by the test below in a process of its own; by itself it has nothing to do.
 #[test]
 fn child() {
+    let _turn = turn();
     if let Ok(path) = std::env::var(CHILD) {
         println!("bits: {}", bits(Path::new(&path)));
     }
@@ -64,6 +73,7 @@ fn child() {
 
 #[test]
 fn another_process_gives_the_same_bits() {
+    let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("m.hardpan");
     exported(&path);
@@ -79,6 +89,7 @@ fn another_process_gives_the_same_bits() {
 
 #[test]
 fn predictions_say_classes_in_order() {
+    let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("m.hardpan");
     exported(&path);
@@ -108,6 +119,7 @@ fn predictions_say_classes_in_order() {
 
 #[test]
 fn what_the_model_looks_at() {
+    let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("m.hardpan");
     exported(&path);
@@ -133,6 +145,7 @@ fn what_the_model_looks_at() {
 /// A map lies on the part of the picture that the model sees.
 #[test]
 fn maps_lie_where_the_model_looks() {
+    let _turn = turn();
     let model = create("resnet9_tiny", &ModelOptions { classes: 2, ..Default::default() }).unwrap();
     let pipeline = |method| ImagePipeline { method, ..ImagePipeline::new(24, 24, 3) };
     let mut predictor = Predictor::new(model, Vec::new(), InputSpec::new(pipeline(Crop)));
@@ -151,6 +164,7 @@ fn maps_lie_where_the_model_looks() {
 /// Only the upper left corner says which class it is, and nothing else; that is where the map is bright.
 #[test]
 fn models_without_maps_are_explained_too() {
+    let _turn = turn();
     manual_seed(2);
     let side = 32;
     let corner = |image: &mut Image, class: usize| {
@@ -201,6 +215,7 @@ fn models_without_maps_are_explained_too() {
 /// A file as the command line writes it today: no pipeline, only channels, size, mean and standard deviation.
 #[test]
 fn digit_models_open_too() {
+    let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("digits.hardpan");
     manual_seed(5);
@@ -235,6 +250,7 @@ fn digit_models_open_too() {
 
 #[test]
 fn what_a_file_lacks_is_said() {
+    let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("m.hardpan");
     let model = create("resnet9_tiny", &ModelOptions { classes: 2, ..Default::default() }).unwrap();
@@ -253,6 +269,7 @@ fn what_a_file_lacks_is_said() {
 
 #[test]
 fn masks_have_the_size_of_their_pictures() {
+    let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("masks.hardpan");
     manual_seed(8);
