@@ -165,7 +165,8 @@ fn maps_lie_where_the_model_looks() {
 #[test]
 fn models_without_maps_are_explained_too() {
     let _turn = turn();
-    manual_seed(2);
+    // A start by which a vision transformer that is so little trained looks at the corner; not all do.
+    manual_seed(3);
     let side = 32;
     let corner = |image: &mut Image, class: usize| {
         for y in 0..8 {
