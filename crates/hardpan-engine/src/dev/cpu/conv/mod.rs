@@ -17,6 +17,8 @@
 //! enough, otherwise along pixels (`forward`). The weight gradient (`weight`) exchanges the roles of
 //! the tables. `reference` has the definitions, in any arithmetic.
 //!
+//! 3x3 convolutions of stride 1 with many channels take a quarter of the products by way of tiles (`winograd`).
+//!
 //! Images of bf16 can be convolved as they are where the processor multiplies bf16 fast (`pairs`).
 //!
 //! Like products, results have the same bits on any number of threads.
@@ -31,6 +33,7 @@ mod skip;
 mod tests;
 mod weight;
 mod window;
+mod winograd;
 
 use super::gemm::kernel::Kernels;
 use super::isa::isa;
@@ -183,8 +186,11 @@ pub(super) fn conv_forward_with(
     if depthwise::fits(shape) {
         return depthwise::run(&plan, x, w, y, done);
     }
-    let w = Weights { memory, form: "plain", data: &|| w };
-    forward::run(&plan, Kernels::of(isa()), x, w, y, done);
+    let (kernels, w) = (Kernels::of(isa()), Weights { memory, form: "plain", data: &|| w });
+    if winograd::fits(&plan, kernels.lanes) {
+        return winograd::run(&plan, kernels, x, w, y, done);
+    }
+    forward::run(&plan, kernels, x, w, y, done);
 }
 
 /// `dx`, the gradient in `x` for the gradient `g` in `y`, overwriting `dx`. `done` is told of every
@@ -224,8 +230,11 @@ pub(super) fn conv_input_grad_with(
     if depthwise::fits(shape) {
         return depthwise::run(&plan, g, w, dx, done);
     }
-    let w = Weights { memory, form: "plain", data: &|| w };
-    forward::run(&plan, Kernels::of(isa()), g, w, dx, done);
+    let (kernels, w) = (Kernels::of(isa()), Weights { memory, form: "plain", data: &|| w });
+    if winograd::fits(&plan, kernels.lanes) {
+        return winograd::run(&plan, kernels, g, w, dx, done);
+    }
+    forward::run(&plan, kernels, g, w, dx, done);
 }
 
 /// `dw`, the gradient in `w` for the gradient `g` in `y`, overwriting `dw`.
@@ -238,5 +247,9 @@ pub fn conv_weight_grad(shape: &ConvShape, x: &[f32], g: &[f32], dw: SharedMut<'
     if depthwise::fits(shape) {
         return depthwise::weight_grad(shape, x, g, dw);
     }
-    weight::run(shape, Kernels::of(isa()), x, g, dw);
+    let kernels = Kernels::of(isa());
+    if winograd::weight_grad_fits(shape, kernels.lanes) {
+        return winograd::weight_grad(shape, kernels, x, g, dw);
+    }
+    weight::run(shape, kernels, x, g, dw);
 }

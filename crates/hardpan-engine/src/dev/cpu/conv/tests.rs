@@ -1,4 +1,5 @@
 //! The fast convolutions against their definitions.
+use super::winograd::{Choice, with_choice};
 use super::*;
 use crate::dev::cpu::isa::{available, has_bf16_dots, with_bf16_dots, with_isa};
 use crate::dev::cpu::pool::set_threads;
@@ -56,8 +57,12 @@ fn shapes() -> impl Strategy<Value = ConvShape> {
         .prop_filter("keep the definition quick", |shape| shape.flops() < 2e6)
 }
 
-/// All three results by the fast kernels. NaN shows an element that is not overwritten.
+/// All three results by the fast kernels, without tiles, so that whole numbers are exact. NaN shows an element that is not overwritten.
 fn fast(shape: &ConvShape, x: &[f32], w: &[f32], g: &[f32]) -> [Vec<f32>; 3] {
+    with_choice(Choice::Direct, || computed(shape, x, w, g))
+}
+
+fn computed(shape: &ConvShape, x: &[f32], w: &[f32], g: &[f32]) -> [Vec<f32>; 3] {
     let mut y = vec![f32::NAN; shape.output_len()];
     let mut dx = vec![f32::NAN; shape.input_len()];
     let mut dw = vec![f32::NAN; shape.weight_len()];
@@ -158,10 +163,10 @@ proptest! {
                 }
             };
             if forward {
-                conv_forward(&shape, &from, &w, shared, Some(&done));
+                with_choice(Choice::Direct, || conv_forward(&shape, &from, &w, shared, Some(&done)));
                 conv_forward_reference(&shape, &from, &w, &mut expected);
             } else {
-                conv_input_grad(&shape, &from, &w, shared, Some(&done));
+                with_choice(Choice::Direct, || conv_input_grad(&shape, &from, &w, shared, Some(&done)));
                 conv_input_grad_reference(&shape, &from, &w, &mut expected);
             }
             expected.iter_mut().for_each(|v| *v = *v * 2.0 + 1.0);
@@ -305,4 +310,140 @@ fn wrong_lengths_are_refused_with_the_shape() {
     });
     let text = *caught.unwrap_err().downcast::<String>().unwrap();
     assert!(text.contains("input has 24 elements") && text.contains("25"), "{text}");
+}
+
+/// 3x3 convolutions of one group, which can go by tiles.
+fn tiled_shapes() -> impl Strategy<Value = ConvShape> {
+    let channels = select(vec![1usize, 3, 8, 16, 17, 24, 40, 70]);
+    (1usize..4, channels.clone(), channels, [1usize..23, 1usize..23], [0usize..4, 0usize..4])
+        .prop_filter_map("an image", |(batch, from, to, [height, width], [above, left])| {
+            // As much padding behind as before, or one less.
+            let size = |out: usize, padding: usize| {
+                (out + 2).checked_sub(2 * padding).filter(|len| *len > 0)
+            };
+            Some(ConvShape {
+                batch,
+                groups: 1,
+                in_channels: from,
+                out_channels: to,
+                in_dims: [1, size(height, above)?, size(width, left)?],
+                out_dims: [1, height, width],
+                kernel: [1, 3, 3],
+                stride: [1; 3],
+                padding_lo: [0, above, left],
+                dilation: [1; 3],
+            })
+        })
+}
+
+/// Tiles against the definition in f64, with the rounding errors that they may have.
+fn check_tiles(shape: &ConvShape) -> Result<(), TestCaseError> {
+    let (x, w, g) = (
+        values(shape.input_len(), 1, false),
+        values(shape.weight_len(), 2, false),
+        values(shape.output_len(), 3, false),
+    );
+    let wide = |v: &[f32]| v.iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
+    let (xw, ww, gw) = (wide(&x), wide(&w), wide(&g));
+    let mut y = vec![0.0; shape.output_len()];
+    let mut dx = vec![0.0; shape.input_len()];
+    let mut dw = vec![0.0; shape.weight_len()];
+    conv_forward_reference(shape, &xw, &ww, &mut y);
+    conv_input_grad_reference(shape, &gw, &ww, &mut dx);
+    conv_weight_grad_reference(shape, &xw, &gw, &mut dw);
+    let points = shape.batch * shape.out_dims.iter().product::<usize>();
+    let sums = [shape.in_channels * 9, shape.out_channels * 9, points];
+    for isa in available() {
+        with_isa(isa, || {
+            let mut first: Option<[Vec<f32>; 3]> = None;
+            for threads in [1, 2, 3] {
+                set_threads(threads);
+                let actual = with_choice(Choice::Tiles, || computed(shape, &x, &w, &g));
+                for ((a, e), products) in actual.iter().zip([&y, &dx, &dw]).zip(sums) {
+                    let allowed = 1e-5 * (products as f64).sqrt().max(2.0);
+                    for (at, (a, e)) in a.iter().zip(e).enumerate() {
+                        prop_assert!(
+                            (f64::from(*a) - e).abs() <= allowed,
+                            "{a} for {e} at {at}, {isa} {threads} threads {shape:?}"
+                        );
+                    }
+                }
+                let first = first.get_or_insert_with(|| actual.clone());
+                for (a, e) in actual.iter().zip(first.iter()) {
+                    let same = a.iter().zip(e).all(|(a, e)| a.to_bits() == e.to_bits());
+                    prop_assert!(same, "bits at {threads} threads differ, {isa} {shape:?}");
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn tiles_equal_the_definition_but_for_rounding(shape in tiled_shapes()) {
+        check_tiles(&shape)?;
+    }
+
+    #[test]
+    fn tiles_tell_the_hook_of_every_element_once(shape in tiled_shapes(), threads in 1usize..4) {
+        set_threads(threads);
+        let (x, w) = (values(shape.input_len(), 1, false), values(shape.weight_len(), 2, false));
+        let points = shape.out_dims.iter().product::<usize>();
+        let mut plain = vec![f32::NAN; shape.output_len()];
+        let mut hooked = plain.clone();
+        with_choice(Choice::Tiles, || {
+            conv_forward(&shape, &x, &w, SharedMut::new(&mut plain), None);
+            let shared = SharedMut::new(&mut hooked);
+            // SAFETY: the hook touches only the region it is handed.
+            let view = unsafe { shared.share() };
+            conv_forward(&shape, &x, &w, shared, Some(&|tile: ConvTile| {
+                for image in tile.image0..tile.image0 + tile.images {
+                    for channel in tile.channel0..tile.channel0 + tile.channels {
+                        let at = (image * shape.out_channels + channel) * points + tile.pixel0;
+                        // SAFETY: inside the region.
+                        unsafe { view.slice(at, tile.pixels) }.iter_mut().for_each(|v| *v = *v * 2.0 + 1.0);
+                    }
+                }
+            }));
+        });
+        plain.iter_mut().for_each(|v| *v = *v * 2.0 + 1.0);
+        prop_assert_eq!(&plain, &hooked);
+    }
+}
+
+#[test]
+fn tiles_of_layers_of_common_networks() {
+    for (batch, from, to, size) in
+        [(2, 64, 64, 16), (5, 24, 64, 31), (3, 256, 40, 7), (1, 40, 200, 9), (70, 20, 20, 4)]
+    {
+        check_tiles(&layer(batch, from, to, size, 3, 1)).unwrap();
+    }
+    // Large enough for several blocks of the weights' gradient, of whole images and of rows.
+    check_tiles(&layer(90, 33, 40, 16, 3, 1)).unwrap();
+    check_tiles(&layer(1, 70, 33, 100, 3, 1)).unwrap();
+}
+
+#[test]
+fn tiles_are_taken_where_they_pay() {
+    let tiles = |shape: &ConvShape, lanes| {
+        let forward = winograd::fits(&plan::Plan::forward(shape), lanes);
+        assert_eq!(winograd::weight_grad_fits(shape, lanes), forward, "{shape:?}");
+        forward
+    };
+    for lanes in [4, 8, 16] {
+        assert!(tiles(&layer(32, 64, 64, 16, 3, 1), lanes));
+        assert!(tiles(&layer(8, 256, 256, 14, 3, 1), lanes));
+        assert!(tiles(&layer(512, 24, 64, 31, 3, 1), lanes));
+        // Strides, other kernels, groups, and images smaller than a tile.
+        assert!(!tiles(&layer(32, 64, 64, 16, 3, 2), lanes));
+        assert!(!tiles(&layer(32, 64, 64, 16, 5, 1), lanes));
+        assert!(!tiles(&ConvShape { groups: 2, ..layer(32, 64, 64, 16, 3, 1) }, lanes));
+        assert!(!tiles(&layer(32, 64, 64, 2, 3, 1), lanes));
+        // Weights that are transformed for a few tiles only.
+        assert!(!tiles(&layer(1, 512, 512, 4, 3, 1), lanes));
+    }
 }

@@ -8,6 +8,9 @@ use super::points::{
     GRAD_TAPS_MAX, PointGradArgs, PointGradFn, PointTapArgs, PointTapFn, point_grad, point_taps,
 };
 use super::simd::{ScalarLanes, Simd};
+use super::winograd::{
+    Input, Output, Spread, TransformArgs, Transforms, Weight, WeightGrad, transform,
+};
 use crate::dev::cpu::isa::Isa;
 #[cfg(target_arch = "x86_64")]
 use crate::dev::cpu::isa::bf16_dots;
@@ -453,6 +456,8 @@ pub(crate) struct Kernels {
     pub point_taps: PointTapFn,
     /// Their weights' gradient for the given number of taps (1 to [`GRAD_TAPS_MAX`]).
     pub point_grad: fn(usize) -> PointGradFn,
+    /// The transforms of 3x3 convolutions by tiles.
+    pub transforms: Transforms,
     /// Runs [`SPIN_CHAINS`] fused multiply-adds of a whole register, the given number of times.
     pub spin_fma: unsafe fn(usize) -> f32,
     registers: fn(usize) -> usize,
@@ -578,6 +583,31 @@ macro_rules! kernels {
                 TABLE[taps - 1]
             }
             $(#[$feature])?
+            unsafe fn input_entry(t: &TransformArgs) {
+                // SAFETY: see above.
+                unsafe { transform::<$lanes, Input, 6, 6>(t) }
+            }
+            $(#[$feature])?
+            unsafe fn output_entry(t: &TransformArgs) {
+                // SAFETY: see above.
+                unsafe { transform::<$lanes, Output, 6, 4>(t) }
+            }
+            $(#[$feature])?
+            unsafe fn spread_entry(t: &TransformArgs) {
+                // SAFETY: see above.
+                unsafe { transform::<$lanes, Spread, 4, 6>(t) }
+            }
+            $(#[$feature])?
+            unsafe fn weight_entry(t: &TransformArgs) {
+                // SAFETY: see above.
+                unsafe { transform::<$lanes, Weight, 3, 6>(t) }
+            }
+            $(#[$feature])?
+            unsafe fn weight_grad_entry(t: &TransformArgs) {
+                // SAFETY: see above.
+                unsafe { transform::<$lanes, WeightGrad, 6, 3>(t) }
+            }
+            $(#[$feature])?
             unsafe fn spin_entry(rounds: usize) -> f32 {
                 // SAFETY: see above.
                 unsafe { spin_fma::<$lanes, SPIN_CHAINS>(rounds) }
@@ -628,6 +658,13 @@ macro_rules! kernels {
                 image_dot: find_image_dot,
                 point_taps: point_tap_entry,
                 point_grad: find_point_grad,
+                transforms: Transforms {
+                    input: input_entry,
+                    output: output_entry,
+                    spread: spread_entry,
+                    weight: weight_entry,
+                    weight_grad: weight_grad_entry,
+                },
                 spin_fma: spin_entry,
                 registers: |$r| $registers,
             };

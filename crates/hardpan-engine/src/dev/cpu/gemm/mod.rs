@@ -41,6 +41,7 @@ pub(crate) mod simd;
 #[cfg(test)]
 mod tests;
 pub(crate) mod transpose;
+pub(crate) mod winograd;
 
 use super::isa::isa;
 use super::pool::SharedMut;
