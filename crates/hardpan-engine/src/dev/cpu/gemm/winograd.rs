@@ -10,6 +10,10 @@
 //! <https://arxiv.org/abs/1509.09308>; of the choice of points: Barabasz et al., "Error Analysis and Improving the Accuracy of
 //! Winograd Convolution for Deep Neural Networks", <https://arxiv.org/abs/1803.10986>.
 use super::simd::Simd;
+use std::ops::Range;
+
+/// All rows or columns of a tile are there.
+pub(crate) const WHOLE: [Range<usize>; 2] = [0..SIDE, 0..SIDE];
 
 /// Results of a tile along each axis.
 pub(crate) const TILE: usize = 4;
@@ -40,6 +44,8 @@ pub(crate) struct TransformArgs {
     /// Floats in each run; the last register may be partial only as far as there is memory: whole registers are read and written.
     pub channels: usize,
     pub from: Grid<*const f32>,
+    /// Rows and columns that are there to read; the others are zeros, and `from` counts them nevertheless.
+    pub there: [Range<usize>; 2],
     pub to: Grid<*mut f32>,
     /// Rows and columns of the result that are written.
     pub keep: [usize; 2],
@@ -192,8 +198,8 @@ impl Side<6, 3> for WeightGrad {
 /// Applies `T` along columns, then along rows.
 ///
 /// # Safety
-/// The instruction set of `S` is present, the caller is compiled for it, and the grids cover `IN` by `IN` and `keep` runs of
-/// `channels` floats, rounded up to whole registers; they do not overlap.
+/// The instruction set of `S` is present, the caller is compiled for it, and the grids cover the runs that are `there` and
+/// that are kept, of `channels` floats rounded up to whole registers; they do not overlap.
 #[inline(always)]
 pub(super) unsafe fn transform<S: Simd, T: Side<IN, OUT>, const IN: usize, const OUT: usize>(
     t: &TransformArgs,
@@ -204,9 +210,12 @@ pub(super) unsafe fn transform<S: Simd, T: Side<IN, OUT>, const IN: usize, const
         // SAFETY: the contract above.
         unsafe {
             let mut half = [[S::zero(); IN]; OUT];
-            for x in 0..IN {
-                let column = from.start.add(x * from.step[1] + channel);
-                let column = std::array::from_fn(|y| S::load(column.add(y * from.step[0])));
+            for x in t.there[1].start..t.there[1].end.min(IN) {
+                let column = from.start.wrapping_add(x * from.step[1] + channel);
+                let column = std::array::from_fn(|y| match t.there[0].contains(&y) {
+                    true => S::load(column.wrapping_add(y * from.step[0])),
+                    false => S::zero(),
+                });
                 let column: [S::V; OUT] = T::apply::<S>(column);
                 for (row, value) in half.iter_mut().zip(column) {
                     row[x] = value;

@@ -2,7 +2,7 @@
 //!
 //! A task takes a block of tiles and some panels of result channels: it transforms what the tiles read, multiplies each of the 36
 //! points with the transformed weights of the panels, transforms the products to pixels, and turns those to the order of images.
-use super::{Block, Blocks, Tiling, Window, channel_step, gather, point_step};
+use super::{Block, Blocks, Rows, Tiling, channel_step, point_step};
 use crate::dev::Mem;
 use crate::dev::cpu::conv::forward::Weights;
 use crate::dev::cpu::conv::plan::Plan;
@@ -12,7 +12,7 @@ use crate::dev::cpu::gemm::kernel::{Kernels, SegmentArgs};
 use crate::dev::cpu::gemm::pack::{PACK_SLACK, pack_rows};
 use crate::dev::cpu::gemm::scratch::Scratch;
 use crate::dev::cpu::gemm::transpose::transpose;
-use crate::dev::cpu::gemm::winograd::{Grid, POINTS, SIDE, TILE, TransformArgs};
+use crate::dev::cpu::gemm::winograd::{Grid, POINTS, SIDE, TILE, TransformArgs, WHOLE};
 use crate::dev::cpu::isa::{Isa, isa};
 use crate::dev::cpu::pool::{SharedMut, parallel_for, threads};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -198,6 +198,7 @@ impl Runner<'_> {
                 let args = TransformArgs {
                     channels: width,
                     from: Grid::new(ordered.cast_const(), [3 * width, width]),
+                    there: WHOLE,
                     to: Grid::new(
                         packed.as_ptr().add(at),
                         [SIDE * self.weight_step, self.weight_step],
@@ -293,32 +294,32 @@ impl Runner<'_> {
 
     fn transform_inputs(&self, block: &Block, to: *mut f32, step: usize, point_step: usize) {
         let tiling = &self.tiling;
-        let mut window = Window {
-            image: 0,
+        let rows = Rows {
+            images: &self.from,
             channels: 0..self.from.channels,
-            low: [tiling.low[0] + (block.rows.start * TILE) as isize, tiling.low[1]],
-            size: [block.rows.len() * TILE + 2, tiling.tiles[1] * TILE + 2],
+            reads: SIDE,
+            low: tiling.low,
+            tiles: block.rows.clone(),
         };
-        let row = window.size[1] * step;
-        let mut pixels = Scratch::take(window.pixels() * step);
+        let mut pixels = Scratch::take(rows.floats(step));
         let pixels = pixels.as_mut_ptr();
-        let mut tile = 0;
+        let mut tile = to;
         for image in block.images.clone() {
-            window.image = image;
-            // SAFETY: the buffer holds the window; there is space for the points of all tiles.
+            // SAFETY: the buffer holds the rows; there is space for the points of all tiles.
             unsafe {
-                gather(self.isa, &self.from, &window, pixels, step);
-                for y in 0..block.rows.len() {
+                rows.gather(self.isa, image, pixels, step);
+                for y in block.rows.clone() {
                     for x in 0..tiling.tiles[1] {
-                        let from = pixels.add(y * TILE * row + x * TILE * step);
+                        let (from, there) = rows.tile([y, x], pixels, step);
                         let args = TransformArgs {
                             channels: self.from.channels,
-                            from: Grid::new(from.cast_const(), [row, step]),
-                            to: Grid::new(to.add(tile * step), [SIDE * point_step, point_step]),
+                            from,
+                            there,
+                            to: Grid::new(tile, [SIDE * point_step, point_step]),
                             keep: [SIDE; 2],
                         };
                         (self.kernels.transforms.input)(&args);
-                        tile += 1;
+                        tile = tile.add(step);
                     }
                 }
             }
@@ -353,6 +354,7 @@ impl Runner<'_> {
                             products.wrapping_add(tile * step).cast_const(),
                             [SIDE * point_step, point_step],
                         ),
+                        there: WHOLE,
                         to: Grid::new(
                             pixels.wrapping_add((y * width + x) * step),
                             [width * step, step],

@@ -1,6 +1,6 @@
 //! 3x3 convolutions of stride 1 by tiles: Winograd's F(4x4, 3x3), which takes a quarter of the products.
 //!
-//! The part of an image that a block of tiles reads is turned to `[pixel][channel]`, with its border of zeros ([`gather`]).
+//! The part of an image that a block of tiles reads is turned to `[pixel][channel]` ([`Rows::gather`]).
 //! Then every step has vectors along channels: tiles are transformed to 36 points ([`super::super::gemm::winograd`]), each point is a
 //! small matrix product of tiles and channels, and what comes out is transformed to pixels. `forward` has the forward pass and the
 //! input gradient, `weight` the weights' gradient.
@@ -13,9 +13,8 @@ mod weight;
 use super::ConvShape;
 use super::plan::Plan;
 use super::window::Images;
-use crate::dev::cpu::gemm::scratch::Scratch;
 use crate::dev::cpu::gemm::transpose::transpose;
-use crate::dev::cpu::gemm::winograd::{POINTS, SIDE, TILE};
+use crate::dev::cpu::gemm::winograd::{Grid, POINTS, SIDE, TILE};
 use crate::dev::cpu::isa::Isa;
 pub(super) use forward::run;
 use std::ops::Range;
@@ -122,81 +121,76 @@ impl Tiling {
     }
 }
 
-/// Some pixels of an image and some of its channels.
-#[derive(Clone)]
-struct Window {
-    image: usize,
+/// Rows of an image, some channels of them, as tiles read them.
+struct Rows<'a> {
+    images: &'a Images<'a>,
     channels: Range<usize>,
-    /// The first pixel, which may lie outside the image.
+    /// Pixels that a tile reads along each axis.
+    reads: usize,
+    /// Where the first tile of an image reads.
     low: [isize; 2],
-    /// Rows and columns.
-    size: [usize; 2],
+    /// Rows of tiles.
+    tiles: Range<usize>,
 }
 
-impl Window {
-    fn pixels(&self) -> usize {
-        self.size[0] * self.size[1]
+impl Rows<'_> {
+    /// The image's rows that the tiles read.
+    fn rows(&self) -> Range<usize> {
+        let height = self.images.dims[1] as isize;
+        let at = |tile: usize, more: usize| {
+            (self.low[0] + (tile * TILE + more) as isize).clamp(0, height) as usize
+        };
+        let start = at(self.tiles.start, 0);
+        start..at(self.tiles.end - 1, self.reads).max(start)
     }
-}
 
-/// Turns a window to `[row][column][channel]`, with `step` floats between pixels. What lies outside the image is 0. Channels are
-/// filled up with zeros to a whole line.
-///
-/// # Safety
-/// `to` holds `step` floats for each pixel, which is at least the channels rounded up to whole lines, and `isa` is available.
-unsafe fn gather(isa: Isa, images: &Images<'_>, window: &Window, to: *mut f32, step: usize) {
-    let [_, height, width] = images.dims;
-    let Window { image, low, size, .. } = *window;
-    let (channels, points) = (window.channels.len(), height * width);
-    let inside = |axis: usize, len: usize| {
-        let start = (-low[axis]).clamp(0, size[axis] as isize) as usize;
-        let end = (len as isize - low[axis]).clamp(start as isize, size[axis] as isize);
-        start..end as usize
-    };
-    let (rows, columns) = (inside(0, height), inside(1, width));
-    let at = |row: usize, column: usize| to.wrapping_add((row * size[1] + column) * step);
-    let first = image * images.channels + window.channels.start;
-    let planes = &images.data[first * points..][..channels * points];
-    let zero = |row: usize, columns: Range<usize>| {
-        // SAFETY: pixels of the window.
-        unsafe { at(row, columns.start).write_bytes(0, columns.len() * step) };
-    };
-    if rows.is_empty() || columns.is_empty() {
-        (0..size[0]).for_each(|row| zero(row, 0..size[1]));
-        return;
+    /// Floats that [`gather`](Rows::gather) writes with `step` floats between pixels.
+    fn floats(&self, step: usize) -> usize {
+        self.rows().len() * self.images.dims[2] * step
     }
-    (0..rows.start).chain(rows.end..size[0]).for_each(|row| zero(row, 0..size[1]));
-    let first = (rows.start as isize + low[0]) as usize;
-    // Rows of odd lengths are turned all at once.
-    let turned = (width % 8 != 0).then(|| {
+
+    /// Turns the rows of an image to `[row][column][channel]`, with `step` floats between pixels. Channels are filled up with zeros to
+    /// a whole line.
+    ///
+    /// # Safety
+    /// `to` holds [`floats`](Rows::floats), `step` is at least the channels rounded up to whole lines, and `isa` is available.
+    unsafe fn gather(&self, isa: Isa, image: usize, to: *mut f32, step: usize) {
+        let [_, height, width] = self.images.dims;
+        let (channels, rows) = (self.channels.len(), self.rows());
         let pixels = rows.len() * width;
-        let mut turned = Scratch::take(pixels * step);
-        let from = planes[first * width..].as_ptr();
-        // SAFETY: each channel has these rows, and the buffer holds them.
-        unsafe { transpose(isa, from, points, channels, pixels, turned.as_mut_ptr(), step) };
-        turned
-    });
-    let padding = channels.next_multiple_of(LINE) - channels;
-    for row in rows.clone() {
-        zero(row, 0..columns.start);
-        zero(row, columns.end..size[1]);
-        let column = (columns.start as isize + low[1]) as usize;
-        let (to, y) = (at(row, columns.start), row - rows.start);
-        // SAFETY: pixels of the image, and their place in the window.
+        if pixels == 0 {
+            return;
+        }
+        let plane = image * self.images.channels + self.channels.start;
+        let from = self.images.data[plane * height * width + rows.start * width..].as_ptr();
+        let padding = channels.next_multiple_of(LINE) - channels;
+        // SAFETY: each channel has these rows; the caller's promise.
         unsafe {
-            if let Some(turned) = &turned {
-                let from = turned.as_ptr().add((y * width + column) * step);
-                to.copy_from_nonoverlapping(from, (columns.len() - 1) * step + channels);
-            } else {
-                let from = planes[(first + y) * width + column..].as_ptr();
-                transpose(isa, from, points, channels, columns.len(), to, step);
-            }
+            transpose(isa, from, height * width, channels, pixels, to, step);
             if padding > 0 {
-                for pixel in 0..columns.len() {
-                    to.add(pixel * step + channels).write_bytes(0, padding);
-                }
+                (0..pixels).for_each(|p| to.add(p * step + channels).write_bytes(0, padding));
             }
         }
+    }
+
+    /// What the tile in row `y` (of all tiles) and column `x` reads from gathered `pixels`, and which of it is there.
+    fn tile(
+        &self,
+        [y, x]: [usize; 2],
+        pixels: *mut f32,
+        step: usize,
+    ) -> (Grid<*const f32>, [Range<usize>; 2]) {
+        let [_, height, width] = self.images.dims;
+        let start = [y, x].map(|at| at * TILE);
+        let low: [isize; 2] = std::array::from_fn(|axis| self.low[axis] + start[axis] as isize);
+        let there = std::array::from_fn(|axis| {
+            let len = [height, width][axis] as isize;
+            let inside = |at: isize| at.clamp(0, self.reads as isize) as usize;
+            inside(-low[axis])..inside(len - low[axis])
+        });
+        let row = low[0] - self.rows().start as isize;
+        let at = (row * width as isize + low[1]) * step as isize;
+        (Grid::new(pixels.wrapping_offset(at).cast_const(), [width * step, step]), there)
     }
 }
 

@@ -4,14 +4,16 @@
 //! with sums of their own, which are added in the end, so that a thread finds all that it needs in its second-level cache. Where
 //! they are large there is one set of sums, and all threads share each block. The shape alone decides what chunks and blocks are, so
 //! the bits do not depend on the number of threads.
-use super::{Block, Blocks, LINE, Tiling, Window, channel_step, gather, point_step};
+use super::{Block, Blocks, LINE, Rows, Tiling, channel_step, point_step};
 use crate::dev::cpu::conv::ConvShape;
 use crate::dev::cpu::conv::plan::Plan;
 use crate::dev::cpu::conv::window::Images;
 use crate::dev::cpu::gemm::kernel::{Kernels, TileArgs};
 use crate::dev::cpu::gemm::scratch::Scratch;
 use crate::dev::cpu::gemm::transpose::transpose;
-use crate::dev::cpu::gemm::winograd::{Grid, POINTS, SIDE, TILE, TransformArgs, TransformFn};
+use crate::dev::cpu::gemm::winograd::{
+    Grid, POINTS, SIDE, TILE, TransformArgs, TransformFn, WHOLE,
+};
 use crate::dev::cpu::isa::{Isa, isa};
 use crate::dev::cpu::pool::{SharedMut, parallel_for, threads};
 use std::ops::Range;
@@ -285,34 +287,33 @@ impl Runner<'_> {
 
     /// Transforms what the tiles of a block read from some channels.
     fn transform(&self, operand: &Operand<'_>, block: &Block, channels: Range<usize>, to: Points) {
-        let (width, rows) = (self.tiling.tiles[1], block.rows.len());
-        let Operand { reads, low, .. } = *operand;
-        let mut window = Window {
-            image: 0,
+        let rows = Rows {
+            images: &operand.images,
             channels,
-            low: [low[0] + (block.rows.start * TILE) as isize, low[1]],
-            size: [(rows - 1) * TILE + reads, (width - 1) * TILE + reads],
+            reads: operand.reads,
+            low: operand.low,
+            tiles: block.rows.clone(),
         };
-        let mut pixels = Scratch::take(window.pixels() * to.step);
+        let mut pixels = Scratch::take(rows.floats(to.step));
         let pixels = pixels.as_mut_ptr();
-        let row = window.size[1] * to.step;
-        let mut point = to.start;
+        let mut tile = to.start;
         for image in block.images.clone() {
-            window.image = image;
-            // SAFETY: the buffer holds the window; the points of these tiles belong to this task.
+            // SAFETY: the buffer holds the rows; the points of these tiles belong to this task.
             unsafe {
-                gather(self.isa, &operand.images, &window, pixels, to.step);
-                for tile in 0..rows * width {
-                    let (y, x) = (tile / width, tile % width);
-                    let from = pixels.add(y * TILE * row + x * TILE * to.step);
-                    let args = TransformArgs {
-                        channels: window.channels.len(),
-                        from: Grid::new(from.cast_const(), [row, to.step]),
-                        to: Grid::new(point, [SIDE * to.point_step, to.point_step]),
-                        keep: [SIDE; 2],
-                    };
-                    (operand.transform)(&args);
-                    point = point.add(to.step);
+                rows.gather(self.isa, image, pixels, to.step);
+                for y in block.rows.clone() {
+                    for x in 0..self.tiling.tiles[1] {
+                        let (from, there) = rows.tile([y, x], pixels, to.step);
+                        let args = TransformArgs {
+                            channels: rows.channels.len(),
+                            from,
+                            there,
+                            to: Grid::new(tile, [SIDE * to.point_step, to.point_step]),
+                            keep: [SIDE; 2],
+                        };
+                        (operand.transform)(&args);
+                        tile = tile.add(to.step);
+                    }
                 }
             }
         }
@@ -369,6 +370,7 @@ impl Runner<'_> {
             let args = TransformArgs {
                 channels: self.to,
                 from: Grid::new(from, [SIDE * sums.point_step, sums.point_step]),
+                there: WHOLE,
                 to: Grid::new(rows.wrapping_add(channel * 9 * width), [3 * width, width]),
                 keep: [3; 2],
             };
