@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 /// Keeps a file from which [`Learner::resume`](crate::learner::Learner::resume) goes on as if nothing had happened: written at the
 /// start, after each epoch, every so often in between, when asked to stop, and when something breaks (a callback or the loader
 /// panics, data cannot be read). Weights that are not finite are not written down: the file stays as it was before they went wrong.
+/// Writing takes at most about a thirtieth of the time: where a large model is trained in short epochs, some of them go by without.
 ///
 /// What a model carries from batch to batch is in it as far as [`Module::carried`](hardpan_nn::Module::carried) can save it: tensors, lists
 /// and pairs of them, numbers.
@@ -52,10 +53,17 @@ pub struct Checkpoint {
     every_steps: Option<usize>,
     stop: Option<Arc<AtomicBool>>,
     last: Instant,
+    /// How long writing took; none while the last one is going on.
+    took: Option<Duration>,
 }
 
+/// How many times as long as writing there is training in between.
+const PATIENCE: u32 = 30;
+/// Less than this is not felt.
+const QUICK: Duration = Duration::from_millis(200);
+
 impl Checkpoint {
-    /// To this file, at least every 30 seconds.
+    /// To this file, about every 30 seconds.
     pub fn new(path: impl Into<PathBuf>) -> Checkpoint {
         Checkpoint {
             path: path.into(),
@@ -63,10 +71,11 @@ impl Checkpoint {
             every_steps: None,
             stop: None,
             last: Instant::now(),
+            took: None,
         }
     }
 
-    /// At least this often.
+    /// About this often, if writing is quick.
     #[must_use]
     pub fn every(mut self, every: Duration) -> Checkpoint {
         self.every = every;
@@ -88,10 +97,16 @@ impl Checkpoint {
     }
 
     fn write<T: Task>(&mut self, ctx: &mut Context<T>) {
-        self.last = Instant::now();
+        (self.last, self.took) = (Instant::now(), None);
         if are_finite(&ctx.model.state_dict()) {
             ctx.request_checkpoint(&self.path);
         }
+    }
+
+    /// Whether writing again would not hold up the training.
+    fn has_time(&self) -> bool {
+        let took = self.took.unwrap_or_default();
+        took < QUICK || self.last.elapsed() >= took * PATIENCE
     }
 }
 
@@ -110,6 +125,12 @@ impl<T: Task> Callback<T> for Checkpoint {
         Flow::Continue
     }
 
+    fn before_batch(&mut self, _: &mut Context<T>) -> Flow {
+        // The file was written after the event that asked for it.
+        self.took.get_or_insert_with(|| self.last.elapsed());
+        Flow::Continue
+    }
+
     fn after_batch(&mut self, ctx: &mut Context<T>) -> Flow {
         if self.stop.as_ref().is_some_and(|s| s.load(Relaxed)) {
             self.write(ctx);
@@ -117,14 +138,16 @@ impl<T: Task> Callback<T> for Checkpoint {
             return Flow::CancelFit;
         }
         let step_due = self.every_steps.is_some_and(|n| ctx.train_iter.is_multiple_of(n));
-        if ctx.training && (step_due || self.last.elapsed() >= self.every) {
+        if ctx.training && (step_due || self.last.elapsed() >= self.every && self.has_time()) {
             self.write(ctx);
         }
         Flow::Continue
     }
 
     fn after_epoch(&mut self, ctx: &mut Context<T>) -> Flow {
-        self.write(ctx);
+        if self.has_time() {
+            self.write(ctx);
+        }
         Flow::Continue
     }
 }

@@ -93,7 +93,7 @@ impl Sums {
         Sums { start, step, point_step: point_step(channels, step) }
     }
 
-    fn from_channel(self, channel: usize) -> Sums {
+    fn at_channel(self, channel: usize) -> Sums {
         Sums { start: self.start.wrapping_add(channel * self.step), ..self }
     }
 }
@@ -177,7 +177,7 @@ impl Runner<'_> {
             let mut points = Scratch::take(x_floats + Points::floats(most, to));
             let x = Points::new(points.as_mut_ptr(), most, channels.len());
             let g = Points::new(points.as_mut_ptr().wrapping_add(x_floats), most, to);
-            let sums = sums_of(chunk).from_channel(channels.start);
+            let sums = sums_of(chunk).at_channel(channels.start);
             let first = chunk * count / chunks;
             for index in first..(chunk + 1) * count / chunks {
                 let block = blocks.get(tiling, index);
@@ -191,10 +191,10 @@ impl Runner<'_> {
         });
         self.each(from.div_ceil(LINE), |part| {
             let channels = part * LINE..from.min((part + 1) * LINE);
-            let total = sums_of(0).from_channel(channels.start);
+            let total = sums_of(0).at_channel(channels.start);
             let len = channels.len() * total.step;
             for chunk in 1..chunks {
-                let more = sums_of(chunk).from_channel(channels.start);
+                let more = sums_of(chunk).at_channel(channels.start);
                 for point in 0..POINTS {
                     // SAFETY: these channels' sums, which belong to this task.
                     let (total, more) = unsafe {
@@ -252,13 +252,13 @@ impl Runner<'_> {
             self.each(POINTS * parts, |task| {
                 let (point, part) = (task / parts, task % parts);
                 let channels = (part * at_once).min(from)..from.min((part + 1) * at_once);
-                let sums = sums.from_channel(channels.start);
+                let sums = sums.at_channel(channels.start);
                 self.products(point, x, g, tiles, channels, sums, index > 0);
             });
         }
         self.each(from.div_ceil(LINE), |part| {
             let channels = part * LINE..from.min((part + 1) * LINE);
-            self.finish(channels.clone(), sums.from_channel(channels.start), dw);
+            self.finish(channels.clone(), sums.at_channel(channels.start), dw);
         });
     }
 
@@ -366,7 +366,7 @@ impl Runner<'_> {
         let mut rows = Scratch::take(count * 9 * width);
         let rows = rows.as_mut_ptr();
         for channel in 0..count {
-            let from = sums.from_channel(channel).start.cast_const();
+            let from = sums.at_channel(channel).start.cast_const();
             let args = TransformArgs {
                 channels: self.to,
                 from: Grid::new(from, [SIDE * sums.point_step, sums.point_step]),
