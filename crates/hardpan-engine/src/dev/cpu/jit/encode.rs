@@ -137,8 +137,8 @@ macro_rules! instructions {
 instructions! {
     ADD = 1 0 0x58; MUL = 1 0 0x59; SUB = 1 0 0x5c; MIN = 1 0 0x5d; DIV = 1 0 0x5e; MAX = 1 0 0x5f;
     SQRT = 1 0 0x51; AND = 1 0 0x54; XOR = 1 0 0x57;
-    // dst = dst * third + second, and second * dst + third.
-    FMA132 = 2 1 0x98; FMA213 = 2 1 0xa8;
+    // dst = dst * third + second, second * dst + third, second * third + dst.
+    FMA132 = 2 1 0x98; FMA213 = 2 1 0xa8; FMA231 = 2 1 0xb8;
     INT_TO_F = 1 0 0x5b; F_TO_INT = 1 1 0x5b;
     ADD_I = 1 1 0xfe; SUB_I = 1 1 0xfa; MUL_I = 2 1 0x40; MAX_I = 2 1 0x3d; MIN_I = 2 1 0x39;
     ABS_I = 2 1 0x1e; AND_I = 1 1 0xdb; OR_I = 1 1 0xeb; XOR_I = 1 1 0xef;

@@ -259,30 +259,28 @@ impl Emit {
         Ok(z)
     }
 
-    /// `(n, r, q)` of `exp_parts`, n as a float.
-    fn exp_parts(&mut self, x: Z) -> Result<(Z, Z, Z), Full> {
+    /// `(n, q)` of `exp_parts`, n as a float; r takes the place of x.
+    fn exp_parts(&mut self, x: Z) -> Result<(Z, Z), Full> {
         let n = self.constant(std::f32::consts::LOG2_E)?;
         self.asm.op(Op::FMA213, n, x, each(MAGIC));
         self.asm.op(Op::SUB, n, n, each(MAGIC));
-        let high = self.constant(-LN2_HI)?;
-        self.asm.op(Op::FMA213, high, n, Src::Reg(x));
-        let r = self.constant(-LN2_LO)?;
-        self.asm.op(Op::FMA213, r, n, Src::Reg(high));
-        self.free.give(high);
-        let q = self.poly(r, &[0.5, 0.166_665_12, 0.041_666_187, 0.008_369_599, 0.001_395_172])?;
-        Ok((n, r, q))
+        self.asm.op(Op::FMA231, x, n, each(-LN2_HI));
+        self.asm.op(Op::FMA231, x, n, each(-LN2_LO));
+        let q = self.poly(x, &[0.5, 0.166_665_12, 0.041_666_187, 0.008_369_599, 0.001_395_172])?;
+        Ok((n, q))
     }
 
-    /// `e^x` for `x` within 104 of 0. With `normal`, the result is neither too large nor too small for a normal number.
-    fn exp_of(&mut self, x: Z, normal: bool) -> R {
-        let (n, r, q) = self.exp_parts(x)?;
-        let p = self.free.take()?;
-        self.asm.op(Op::MUL, p, r, Src::Reg(r));
-        self.asm.op(Op::FMA213, p, q, Src::Reg(r));
-        self.asm.op(Op::ADD, p, p, each(1.0));
-        self.asm.scale(p, n, normal);
-        self.give(&[n, r, q]);
-        Ok(p)
+    /// `e^x` for `x` within 104 of 0, in the place of x. With `normal`, the result is neither too large nor too small for a normal
+    /// number.
+    fn exp_of(&mut self, x: Z, normal: bool) -> Result<(), Full> {
+        let (n, q) = self.exp_parts(x)?;
+        let square = self.free.take()?;
+        self.asm.op(Op::MUL, square, x, Src::Reg(x));
+        self.asm.op(Op::FMA231, x, square, Src::Reg(q));
+        self.asm.op(Op::ADD, x, x, each(1.0));
+        self.asm.scale(x, n, normal);
+        self.give(&[n, q, square]);
+        Ok(())
     }
 
     fn exp(&mut self, x: Z) -> R {
@@ -291,9 +289,8 @@ impl Emit {
         let clamped = self.constant(-104.0)?;
         self.asm.op(Op::MAX, clamped, clamped, Src::Reg(low));
         self.free.give(low);
-        let z = self.exp_of(clamped, false)?;
-        self.free.give(clamped);
-        Ok(z)
+        self.exp_of(clamped, false)?;
+        Ok(clamped)
     }
 
     fn log(&mut self, x: Z) -> R {
@@ -359,22 +356,22 @@ impl Emit {
         self.asm.op(Op::MUL, z, x, Src::Reg(z));
         self.asm.op(Op::FMA213, z, p, Src::Reg(x));
         self.free.give(p);
-        let capped = self.constant(10.0)?;
-        self.asm.op(Op::MIN, capped, capped, Src::Reg(a));
-        self.asm.op(Op::ADD, capped, capped, Src::Reg(capped));
-        let e = self.exp_of(capped, true)?;
+        let e = self.constant(10.0)?;
+        self.asm.op(Op::MIN, e, e, Src::Reg(a));
+        self.asm.op(Op::ADD, e, e, Src::Reg(e));
+        self.exp_of(e, true)?;
         self.asm.op(Op::ADD, e, e, each(1.0));
-        self.asm.load(ALL, capped, each(2.0));
-        self.asm.op(Op::DIV, e, capped, Src::Reg(e));
-        self.asm.load(ALL, capped, each(1.0));
-        self.asm.op(Op::SUB, e, capped, Src::Reg(e));
+        let c = self.constant(2.0)?;
+        self.asm.op(Op::DIV, e, c, Src::Reg(e));
+        self.asm.load(ALL, c, each(1.0));
+        self.asm.op(Op::SUB, e, c, Src::Reg(e));
         self.asm.copy_sign(e, x);
         self.load_if(LT, a, each(0.625), e, Src::Reg(z))?;
         // Zero keeps its sign; NaN is neither above 0 nor below.
         let other = self.compare((Op::COMPARE, GT), a, each(0.0))?;
         self.asm.blend(other, e, x, Src::Reg(e));
         self.free.give_mask(other);
-        self.give(&[a, z, capped]);
+        self.give(&[a, z, c]);
         Ok(e)
     }
 
@@ -398,7 +395,7 @@ impl Emit {
         self.asm.op(Op::FMA213, near, x, Src::Reg(x));
         self.asm.load(ALL, z, each(4.05));
         self.asm.op(Op::MIN, z, z, Src::Reg(a));
-        let q = self.poly(
+        let far = self.poly(
             z,
             &[
                 1.884_682_6e-4,
@@ -411,13 +408,13 @@ impl Emit {
                 -2.169_761_9e-5,
             ],
         )?;
-        let far = self.exp_of(q, true)?;
+        self.exp_of(far, true)?;
         self.asm.load(ALL, z, each(1.0));
         self.asm.op(Op::SUB, far, z, Src::Reg(far));
         self.asm.copy_sign(far, x);
         self.load_if(LT, a, each(1.0), far, Src::Reg(near))?;
         self.load_if(UNORDERED, x, Src::Reg(x), far, Src::Reg(x))?;
-        self.give(&[a, z, near, q]);
+        self.give(&[a, z, near]);
         Ok(far)
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! Three nests of loops cover the interpreter's layouts. *Line*: a vector (16 positions, of AVX2 8) at a time along a block; folds
 //! go on from the accumulators in memory. *Rows*: whole rows, each in one or more passes, with what the row needs between them.
-//! *Columns*: a vector of neighbouring rows at a time, the reduced index inside.
+//! *Columns*: one or more vectors of neighbouring rows at a time, the reduced index inside.
 //!
 //! Where folds need it, 64 positions make a turn of the loop, so that element `i` meets accumulator `i % 64` as in
 //! [`lanes::fold`](crate::dev::cpu::lanes::fold).
@@ -96,7 +96,9 @@ struct Loops<'a> {
     last_use: Vec<usize>,
     /// Reads still to come in the body at hand.
     uses: Vec<usize>,
-    /// Which part of a turn the body computes, and in which lanes.
+    /// Columns: how many vectors make the strip at hand.
+    across: usize,
+    /// Which vector of a turn or strip the body computes, and in which lanes.
     part: usize,
     mask: Mask,
     /// Those of the pass at hand, by slot.
@@ -132,6 +134,7 @@ fn generate_by(job: &Job, sparing: bool) -> Result<Vec<u8>, Full> {
         resident: vec![false; n],
         last_use,
         uses: vec![0; n],
+        across: 1,
         part: 0,
         mask: ALL,
         accumulators: Vec::new(),
@@ -313,36 +316,61 @@ impl Loops<'_> {
     }
 
     fn columns(&mut self) -> Result<(), Full> {
-        let (tail, done) = (self.e.asm.label(), self.e.asm.label());
+        let done = self.e.asm.label();
         self.e.asm.shl(COUNT, 2);
         self.e.asm.shl(ROWS, 2);
-        let next = self.e.asm.loop_start();
-        let bytes = self.bytes() as i32;
-        let asm = &mut self.e.asm;
-        asm.mov(LIMIT, COUNT);
-        asm.sub(LIMIT, ROW_AT);
-        asm.sub_imm(LIMIT, bytes);
-        asm.jump_if(When::Below, tail);
-        self.strip(ALL)?;
-        self.e.asm.add_imm(ROW_AT, bytes);
-        self.e.asm.jump(next);
-        let asm = &mut self.e.asm;
-        asm.bind(tail);
-        asm.add_imm(LIMIT, bytes);
-        asm.shr(LIMIT, 2);
-        asm.jump_if(When::Zero, done);
+        let across = self.across();
+        if across > 1 {
+            self.strips(across)?;
+        }
+        self.strips(1)?;
+        // LIMIT: what is left.
+        self.e.asm.shr(LIMIT, 2);
+        self.e.asm.jump_if(When::Zero, done);
         let mask = self.e.free.take_mask()?;
         self.e.asm.first_lanes(mask, LIMIT);
-        self.strip(mask)?;
+        self.strip(1, mask)?;
         self.e.free.give_mask(mask);
         self.e.asm.bind(done);
         Ok(())
     }
 
-    /// All passes over a vector of neighbouring rows.
-    fn strip(&mut self, mask: Mask) -> Result<(), Full> {
+    /// How many vectors of neighbouring rows go down together where all they leave behind is in memory: long runs of it.
+    fn across(&self) -> usize {
+        let folds = self.folds(0..self.job.steps.len());
+        match self.job.nest {
+            Nest::Columns { whole: false } if folds > 0 => {
+                // Accumulators take half the registers at most: as many as there are lanes.
+                (self.lanes() / folds).clamp(1, GROUP / self.lanes())
+            }
+            _ => 1,
+        }
+    }
+
+    /// Strips of that many vectors while there are rows for one.
+    fn strips(&mut self, across: usize) -> Result<(), Full> {
+        let rest = self.e.asm.label();
+        let bytes = (across * self.bytes()) as i32;
+        let next = self.e.asm.loop_start();
+        let asm = &mut self.e.asm;
+        asm.mov(LIMIT, COUNT);
+        asm.sub(LIMIT, ROW_AT);
+        asm.sub_imm(LIMIT, bytes);
+        asm.jump_if(When::Below, rest);
+        self.strip(across, ALL)?;
+        self.e.asm.add_imm(ROW_AT, bytes);
+        self.e.asm.jump(next);
+        self.e.asm.bind(rest);
+        self.e.asm.add_imm(LIMIT, bytes);
+        Ok(())
+    }
+
+    /// All passes over some vectors of neighbouring rows.
+    fn strip(&mut self, across: usize, mask: Mask) -> Result<(), Full> {
+        self.across = across;
         for pass in 0..self.passes() {
             let (before, steps) = self.pass(pass);
+            debug_assert!(before.is_empty() || across == 1, "row values are of one vector");
             self.mask = mask;
             self.row_steps(before)?;
             if steps.is_empty() {
@@ -352,7 +380,9 @@ impl Loops<'_> {
             self.e.asm.mov(FULL_AT, ROW_AT);
             self.e.asm.mov_imm(LIMIT, 0);
             let start = self.e.asm.loop_start();
-            self.body(&steps, 0, mask)?;
+            for part in 0..across {
+                self.body(&steps, part, mask)?;
+            }
             self.e.asm.add(FULL_AT, COUNT);
             self.e.asm.add_imm(LIMIT, 4);
             self.e.asm.cmp(LIMIT, ROWS);

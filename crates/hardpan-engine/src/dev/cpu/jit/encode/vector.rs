@@ -138,8 +138,8 @@ impl Assembler {
         }
     }
 
-    /// `p = p * 2^n` for whole `n` in -254..=254, which is lost. With `normal`, `p` and the result are normal numbers, or nobody
-    /// reads the result.
+    /// `p = p * 2^n` for `p` in 0.5..=2 and whole `n` within 254 of 0, which is lost. With `normal`, the result is a normal number,
+    /// or nobody reads it.
     pub fn scale(&mut self, p: Z, n: Z, normal: bool) {
         if self.width == Width::Zmm {
             self.op(Op::SCALE, p, p, Src::Reg(n));
@@ -152,14 +152,14 @@ impl Assembler {
             self.op(Op::ADD_I, p, p, Src::Reg(n));
             return;
         }
-        // In two steps, as `lanes::math::scale`.
+        // In two steps, as `lanes::math::scale`; the first one's result is normal. Of NaN, the n of the conversion leaves it.
         self.shift(4, SPARE, n, 1);
         self.op(Op::SUB_I, n, n, Src::Reg(SPARE));
-        for half in [SPARE, n] {
-            self.op(Op::ADD_I, half, half, bits(127));
-            self.shift(6, half, half, 23);
-            self.op(Op::MUL, p, p, Src::Reg(half));
-        }
+        self.shift(6, SPARE, SPARE, 23);
+        self.op(Op::ADD_I, p, p, Src::Reg(SPARE));
+        self.op(Op::ADD_I, n, n, bits(127));
+        self.shift(6, n, n, 23);
+        self.op(Op::MUL, p, p, Src::Reg(n));
     }
 
     /// Writes the lanes of the mask.

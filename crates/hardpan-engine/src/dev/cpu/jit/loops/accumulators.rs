@@ -9,7 +9,7 @@ use std::ops::Range;
 
 /// The accumulators of a fold while its loop runs.
 pub(super) enum Accumulators {
-    /// A vector for each part of a turn.
+    /// A vector for each of a turn or strip.
     Registers(SmallVec<[Z; 8]>),
     /// At their place in the workspace.
     Memory,
@@ -31,7 +31,7 @@ impl Loops<'_> {
     /// Vectors of accumulators of each fold, and the lanes that count.
     fn vectors(&self) -> (usize, Mask) {
         match self.job.nest {
-            Nest::Columns { .. } => (1, self.mask),
+            Nest::Columns { .. } => (self.across, self.mask),
             _ => (GROUP / self.lanes(), ALL),
         }
     }
@@ -75,8 +75,7 @@ impl Loops<'_> {
             unreachable!("it folds")
         };
         let x = self.source(*a)?;
-        let (vectors, within) = self.vectors();
-        let part = self.part.min(vectors - 1);
+        let (part, (_, within)) = (self.part, self.vectors());
         let list = self.accumulators.iter().find(|(s, _)| s == slot);
         match &list.expect("begun before the loop").1 {
             Accumulators::Registers(list) => {

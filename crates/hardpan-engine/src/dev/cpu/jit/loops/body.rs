@@ -130,13 +130,15 @@ impl Loops<'_> {
     /// Where a value is in memory, at the position at hand.
     pub(super) fn address(&mut self, v: Val) -> Mem {
         let value = &self.job.values[v];
+        let part = self.part * self.bytes();
         let (index, part) = match value.extent {
             Extent::One => {
                 return Mem::At { base: UNIFORMS, index: None, disp: value.place as i32 };
             }
-            Extent::Row => (ROW_AT, 0),
+            Extent::Row if self.repeats(v) => (ROW_AT, 0),
+            Extent::Row => (ROW_AT, part),
             Extent::Full if self.each_row(v) => (LIMIT, 0),
-            Extent::Full => (FULL_AT, self.part * self.bytes()),
+            Extent::Full => (FULL_AT, part),
         };
         if !self.job.in_table[v] {
             let disp = (value.place + part) as i32;
