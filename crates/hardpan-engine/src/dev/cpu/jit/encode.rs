@@ -197,6 +197,8 @@ pub struct Assembler {
     pool: Vec<u32>,
     /// Where a displacement to the pool stands, where its instruction ends, which element.
     pool_uses: Vec<(usize, usize, usize)>,
+    /// Constants that are in every lane of a register.
+    held: Vec<(u32, Z)>,
     labels: Vec<Option<usize>>,
     jumps: Vec<(usize, Label)>,
 }
@@ -204,7 +206,8 @@ pub struct Assembler {
 impl Assembler {
     pub fn new(width: Width) -> Assembler {
         let (code, pool, pool_uses) = (Vec::new(), Vec::new(), Vec::new());
-        Assembler { width, code, pool, pool_uses, labels: Vec::new(), jumps: Vec::new() }
+        let (held, labels, jumps) = (Vec::new(), Vec::new(), Vec::new());
+        Assembler { width, code, pool, pool_uses, held, labels, jumps }
     }
 
     /// ModRM, SIB and displacement of an address. `after` bytes of the instruction follow.
@@ -332,6 +335,20 @@ impl Assembler {
     /// The state of the code, to [`rewind`](Self::rewind) to. No label is made or bound in between.
     pub fn mark(&self) -> Mark {
         Mark { code: self.code.len(), pool_uses: self.pool_uses.len(), jumps: self.jumps.len() }
+    }
+
+    /// The constants that were used since, those used most often first.
+    pub fn constants_since(&self, mark: Mark) -> Vec<u32> {
+        let mut counts: Vec<(u32, usize)> = Vec::new();
+        for (_, _, number) in &self.pool_uses[mark.pool_uses..] {
+            let bits = self.pool[*number];
+            match counts.iter_mut().find(|(b, _)| *b == bits) {
+                Some((_, n)) => *n += 1,
+                None => counts.push((bits, 1)),
+            }
+        }
+        counts.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+        counts.into_iter().map(|(bits, _)| bits).collect()
     }
 
     /// Forgets what was written since. Its constants stay in the pool.

@@ -12,6 +12,7 @@
 //!
 //! Where registers do not suffice, most often the 16 of AVX2, the code is made once more, *sparing*: accumulators and row values
 //! stay in memory, and full values go there when something else needs their register.
+//! Registers that a loop leaves free hold constants of its steps.
 
 mod accumulators;
 mod body;
@@ -228,7 +229,7 @@ impl Loops<'_> {
         asm.and_imm(LIMIT, -(turn as i32));
         asm.shl(LIMIT, 2);
         asm.jump_if(When::Zero, tail);
-        self.turns(&steps, parts)?;
+        self.turns(&steps, parts, true)?;
         self.e.asm.bind(tail);
         self.e.asm.and_imm(COUNT, turn as i32 - 1);
         self.e.asm.jump_if(When::Zero, done);
@@ -246,8 +247,11 @@ impl Loops<'_> {
         self.end_folds(&steps)
     }
 
-    /// The loop over whole turns, from `FULL_AT` up to `LIMIT`.
-    fn turns(&mut self, steps: &Range<usize>, parts: usize) -> Result<(), Full> {
+    /// The loop over whole turns, from `FULL_AT` up to `LIMIT`. If there are `many`, constants are worth a register.
+    fn turns(&mut self, steps: &Range<usize>, parts: usize, many: bool) -> Result<(), Full> {
+        if many {
+            self.hold_constants(steps)?;
+        }
         let start = self.e.asm.loop_start();
         for part in 0..parts {
             self.body(steps, part, ALL)?;
@@ -255,6 +259,24 @@ impl Loops<'_> {
         self.e.asm.add_imm(FULL_AT, (self.bytes() * parts) as i32);
         self.e.asm.cmp(FULL_AT, LIMIT);
         self.e.asm.jump_if(When::Below, start);
+        for z in self.e.asm.forget() {
+            self.e.free.give(z);
+        }
+        Ok(())
+    }
+
+    /// Loads constants into the registers that these steps leave free.
+    fn hold_constants(&mut self, steps: &Range<usize>) -> Result<(), Full> {
+        // For a trial.
+        let mark = self.e.asm.mark();
+        self.e.free.watch();
+        self.body(steps, 0, ALL)?;
+        let constants = self.e.asm.constants_since(mark);
+        self.e.asm.rewind(mark);
+        for constant in constants.into_iter().take(self.e.free.never_taken()) {
+            let z = self.e.free.take()?;
+            self.e.asm.hold(z, constant);
+        }
         Ok(())
     }
 
@@ -280,7 +302,7 @@ impl Loops<'_> {
             if whole > 0 {
                 self.e.asm.mov(LIMIT, COUNT);
                 self.e.asm.add_imm(LIMIT, whole as i32 * 4);
-                self.turns(&steps, parts)?;
+                self.turns(&steps, parts, whole >= 8 * lanes)?;
             }
             for (part, at) in (whole..k).step_by(lanes).enumerate() {
                 match (k - at, held) {

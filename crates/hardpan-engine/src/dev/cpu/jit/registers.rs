@@ -6,9 +6,11 @@ use super::encode::{Mask, Width, Z};
 pub struct Full;
 
 /// The free registers: a bit for each.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct Registers {
     vectors: u32,
+    /// Those that were free all the time since [`Registers::watch`].
+    untouched: u32,
     /// Mask registers, where there are any; else masks are in vector registers.
     masks: Option<u8>,
 }
@@ -17,9 +19,9 @@ impl Registers {
     pub fn new(width: Width) -> Registers {
         match width {
             // The assembler keeps the last one.
-            Width::Ymm => Registers { vectors: 0x7fff, masks: None },
+            Width::Ymm => Registers { vectors: 0x7fff, untouched: 0, masks: None },
             // Number 0 stands for no mask.
-            Width::Zmm => Registers { vectors: u32::MAX, masks: Some(0xfe) },
+            Width::Zmm => Registers { vectors: u32::MAX, untouched: 0, masks: Some(0xfe) },
         }
     }
 
@@ -29,7 +31,23 @@ impl Registers {
         }
         let lowest = self.vectors.trailing_zeros();
         self.vectors &= self.vectors - 1;
+        self.untouched &= self.vectors;
         Ok(Z(lowest as u8))
+    }
+
+    /// Begins to count the registers that are taken.
+    pub fn watch(&mut self) {
+        self.untouched = self.vectors;
+    }
+
+    /// How many more could have been taken since then, at the time when fewest were free. (The lowest one is always taken first.)
+    pub fn never_taken(&self) -> usize {
+        self.untouched.count_ones() as usize
+    }
+
+    /// True when the same ones are free.
+    pub fn same_as(&self, other: &Registers) -> bool {
+        (self.vectors, self.masks) == (other.vectors, other.masks)
     }
 
     pub fn give(&mut self, z: Z) {

@@ -98,12 +98,33 @@ impl Assembler {
     }
 
     fn loading(&self, src: Src) -> Op {
-        match (src, self.width) {
+        match (self.from_register(src), self.width) {
             (Src::Reg(_), _) => Op::MOVE,
             (Src::Vector(_), _) => Op::LOAD,
             // The pool has it in every lane.
             (Src::Each(Mem::Const(_)), Width::Ymm) => Op::LOAD,
             (Src::Each(_), _) => Op::REPEAT,
+        }
+    }
+
+    /// Loads a constant that will be read from this register, until [`forget`](Self::forget).
+    pub fn hold(&mut self, dst: Z, constant: u32) {
+        self.load(ALL, dst, bits(constant));
+        self.held.push((constant, dst));
+    }
+
+    /// The registers of [`hold`](Self::hold), which hold nothing from now on.
+    pub fn forget(&mut self) -> Vec<Z> {
+        self.held.drain(..).map(|(_, z)| z).collect()
+    }
+
+    /// The operand, from a register where it is a constant that one holds.
+    pub(super) fn from_register(&self, src: Src) -> Src {
+        match src {
+            Src::Each(Mem::Const(bits)) => {
+                self.held.iter().find(|(b, _)| *b == bits).map_or(src, |(_, z)| Src::Reg(*z))
+            }
+            _ => src,
         }
     }
 

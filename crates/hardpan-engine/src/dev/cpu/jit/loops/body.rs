@@ -35,7 +35,7 @@ impl Loops<'_> {
                 self.step(steps, s)?;
             }
         }
-        debug_assert!(self.e.free == before, "a body leaves no value behind");
+        debug_assert!(self.e.free.same_as(&before), "a body leaves no value behind");
         Ok(())
     }
 
