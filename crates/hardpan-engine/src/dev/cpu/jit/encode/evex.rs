@@ -14,7 +14,7 @@ impl Assembler {
         (mask, zero): (u8, bool),
         imm: Option<u8>,
     ) {
-        let rm = self.from_register(rm);
+        let rm = self.held_or(rm);
         let bit = |x: u8, n: u8| (x >> n) & 1;
         let (x, b, repeat) = match rm {
             Src::Reg(z) => (bit(z.0, 4), bit(z.0, 3), 0),

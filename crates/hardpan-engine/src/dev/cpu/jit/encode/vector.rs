@@ -98,7 +98,7 @@ impl Assembler {
     }
 
     fn loading(&self, src: Src) -> Op {
-        match (self.from_register(src), self.width) {
+        match (self.held_or(src), self.width) {
             (Src::Reg(_), _) => Op::MOVE,
             (Src::Vector(_), _) => Op::LOAD,
             // The pool has it in every lane.
@@ -119,7 +119,7 @@ impl Assembler {
     }
 
     /// The operand, from a register where it is a constant that one holds.
-    pub(super) fn from_register(&self, src: Src) -> Src {
+    pub(super) fn held_or(&self, src: Src) -> Src {
         match src {
             Src::Each(Mem::Const(bits)) => {
                 self.held.iter().find(|(b, _)| *b == bits).map_or(src, |(_, z)| Src::Reg(*z))

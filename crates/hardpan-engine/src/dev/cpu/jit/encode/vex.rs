@@ -10,7 +10,7 @@ pub(super) const SPARE: Z = Z(15);
 impl Assembler {
     /// Any vector instruction. `reg` is usually the destination, `v` the first source (0 where there is none).
     pub(super) fn vex(&mut self, op: Op, reg: u8, v: u8, rm: Src, imm: Option<u8>) {
-        let rm = match self.from_register(rm) {
+        let rm = match self.held_or(rm) {
             // It repeats by itself.
             Src::Each(m @ Mem::At { .. }) if op.code == Op::REPEAT.code && op.map == 2 => {
                 Src::Vector(m)
