@@ -1,21 +1,63 @@
-//! A small assembler: the AVX-512 instructions that fused programs need, and the few scalar ones around them.
+//! A small assembler: the vector instructions that fused programs need, and the few scalar ones around them.
 //!
-//! A vector instruction is a four-byte EVEX prefix, an opcode, a ModRM byte that names a register and a second register or an
-//! address, then the address's displacement and sometimes an immediate byte. The prefix says which opcode table (`map`), which of
-//! its variants (`pp`, `w`), the upper bits of the register numbers (inverted), a third register (`vvvv`), the vector length, a
-//! mask register and whether a memory operand is one element repeated. The Intel manual, volume 2, section 2.7, has the layout.
+//! A vector instruction is a prefix, an opcode, a ModRM byte that names a register and a second register or an address, then the
+//! address's displacement and sometimes an immediate byte. The prefix says which opcode table (`map`), which of its variants
+//! (`pp`), the upper bits of the register numbers (inverted), a third register (`vvvv`) and the vector length. Its two forms are
+//! in [`evex`] (AVX-512) and [`vex`] (AVX2): the rest of most instructions is the same. [`vector`] has the instructions by what
+//! they do, and hides that AVX2 has neither mask registers nor operands that repeat one element.
 //!
 //! Constants go into a pool behind the code and are addressed relative to the instruction pointer.
 
-/// A 512-bit register, 0 to 31.
+mod evex;
+mod vector;
+mod vex;
+
+use crate::dev::cpu::isa::Isa;
+
+/// How wide the vector registers are, and with that which instructions there are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Width {
+    /// 256 bits: AVX2, 16 registers.
+    Ymm,
+    /// 512 bits: AVX-512, 32 registers and those for masks.
+    Zmm,
+}
+
+impl Width {
+    /// That of an instruction set, where there is code for it.
+    pub fn of(isa: Isa) -> Option<Width> {
+        match isa {
+            Isa::Avx2 => Some(Width::Ymm),
+            Isa::Avx512 => Some(Width::Zmm),
+            Isa::Scalar | Isa::Neon => None,
+        }
+    }
+
+    /// Elements of four bytes in a register.
+    pub fn lanes(self) -> usize {
+        match self {
+            Width::Ymm => 8,
+            Width::Zmm => 16,
+        }
+    }
+}
+
+/// A vector register: 0 to 15, of AVX-512 to 31.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Z(pub u8);
 
-/// A mask register, 0 to 7; [`ALL`] stands for no mask.
+/// Which lanes an instruction concerns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct K(pub u8);
+pub enum Mask {
+    /// Every one.
+    All,
+    /// Those of a mask register, 1 to 7 (AVX-512).
+    K(u8),
+    /// Those whose bits are all set in a vector register, those of the others being 0 (AVX2).
+    Lanes(Z),
+}
 /// No mask: every lane.
-pub const ALL: K = K(0);
+pub const ALL: Mask = Mask::All;
 
 /// A general register, in the processor's numbering.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,8 +83,20 @@ pub const R15: G = G(15);
 pub enum Mem {
     /// `base + index + disp`
     At { base: G, index: Option<G>, disp: i32 },
-    /// A constant of the pool, by its bits.
+    /// A constant by its bits, which go to the pool.
     Const(u32),
+    /// What lies in the pool from this element on.
+    Pool(usize),
+}
+
+impl Mem {
+    /// The upper bits of the index's and the base's number.
+    fn high_bits(self) -> (u8, u8) {
+        match self {
+            Mem::At { base, index, .. } => (index.map_or(0, |i| i.0 >> 3), base.0 >> 3),
+            Mem::Const(_) | Mem::Pool(_) => (0, 0),
+        }
+    }
 }
 
 /// The last operand of a vector instruction.
@@ -50,7 +104,7 @@ pub enum Mem {
 pub enum Src {
     /// A register.
     Reg(Z),
-    /// 64 bytes of memory.
+    /// A register's width of memory.
     Vector(Mem),
     /// Four bytes of memory, repeated in every lane.
     Each(Mem),
@@ -79,24 +133,31 @@ macro_rules! instructions {
         impl Op { $(pub const $name: Op = Op { map: $map, pp: $pp, code: $code };)* }
     };
 }
-// map: 1 is 0F, 2 is 0F38, 3 is 0F3A. pp: 0 is none, 1 is 66, 2 is F3.
+// map: 1 is 0F, 2 is 0F38, 3 is 0F3A. pp: 0 is none, 1 is 66, 2 is F3. Both instruction sets have them unless it says otherwise.
 instructions! {
     ADD = 1 0 0x58; MUL = 1 0 0x59; SUB = 1 0 0x5c; MIN = 1 0 0x5d; DIV = 1 0 0x5e; MAX = 1 0 0x5f;
     SQRT = 1 0 0x51; AND = 1 0 0x54; XOR = 1 0 0x57;
-    // dst = dst * third + second, and second * dst + third.
-    FMA132 = 2 1 0x98; FMA213 = 2 1 0xa8;
-    // p * 2^floor(n)
-    SCALE = 2 1 0x2c; BLEND = 2 1 0x65; INT_TO_F = 1 0 0x5b;
+    // dst = dst * third + second, second * dst + third, second * third + dst.
+    FMA132 = 2 1 0x98; FMA213 = 2 1 0xa8; FMA231 = 2 1 0xb8;
+    INT_TO_F = 1 0 0x5b; F_TO_INT = 1 1 0x5b;
     ADD_I = 1 1 0xfe; SUB_I = 1 1 0xfa; MUL_I = 2 1 0x40; MAX_I = 2 1 0x3d; MIN_I = 2 1 0x39;
     ABS_I = 2 1 0x1e; AND_I = 1 1 0xdb; OR_I = 1 1 0xeb; XOR_I = 1 1 0xef;
     LOAD = 1 0 0x10; STORE = 1 0 0x11; MOVE = 1 0 0x28; STORE_ONE = 1 2 0x11; STREAM = 1 0 0x2b;
     REPEAT = 2 1 0x18;
     // With an immediate byte.
-    COMPARE = 1 0 0xc2; COMPARE_I = 3 1 0x1f; ROUND = 3 1 0x08; TERNARY = 3 1 0x25;
-    SHUFFLE_QUARTERS = 3 1 0x23; PERMUTE = 3 1 0x04; SHIFT = 1 1 0x72;
-    // Mask of the lanes where both operands share a bit.
-    TEST = 2 1 0x27;
+    COMPARE = 1 0 0xc2; ROUND = 3 1 0x08; PERMUTE = 3 1 0x04; SHIFT = 1 1 0x72;
+    // AVX-512: p * 2^floor(n), and the mask of the lanes where both operands share a bit.
+    SCALE = 2 1 0x2c; TEST = 2 1 0x27;
+    BLEND = 2 1 0x65; COMPARE_I = 3 1 0x1f; TERNARY = 3 1 0x25; SHUFFLE_QUARTERS = 3 1 0x23;
+    // AVX2.
+    EQUAL_I = 1 1 0x76; GREATER_I = 1 1 0x66; CHOOSE = 3 1 0x4a; LOAD_LANES = 2 1 0x2c;
+    STORE_LANES = 2 1 0x2e; SHUFFLE_HALVES = 3 1 0x06; FROM_GENERAL = 1 1 0x6e; REPEAT_I = 2 1 0x58;
 }
+
+/// Predicates of [`Op::COMPARE_I`].
+pub const EQ_I: u8 = 0;
+pub const LT_I: u8 = 1;
+pub const LE_I: u8 = 2;
 
 /// Predicates of [`Op::COMPARE`]; those with "not" hold for NaN.
 pub const EQ: u8 = 0x00;
@@ -121,48 +182,32 @@ pub enum When {
 #[derive(Clone, Copy)]
 pub struct Label(usize);
 
+/// How far code had come.
+#[derive(Clone, Copy)]
+pub struct Mark {
+    code: usize,
+    pool_uses: usize,
+    jumps: usize,
+}
+
 /// Code under construction.
-#[derive(Default)]
 pub struct Assembler {
+    pub width: Width,
     code: Vec<u8>,
     pool: Vec<u32>,
-    /// Where a displacement to the pool stands, where its instruction ends, which constant.
+    /// Where a displacement to the pool stands, where its instruction ends, which element.
     pool_uses: Vec<(usize, usize, usize)>,
+    /// Constants that are in every lane of a register.
+    held: Vec<(u32, Z)>,
     labels: Vec<Option<usize>>,
     jumps: Vec<(usize, Label)>,
 }
 
 impl Assembler {
-    /// Any vector instruction. `reg` is usually the destination, `v` the first source (0 where there is none).
-    fn evex(&mut self, op: Op, reg: u8, v: u8, rm: Src, (mask, zero): (K, bool), imm: Option<u8>) {
-        let bit = |x: u8, n: u8| (x >> n) & 1;
-        let (x, b, repeat) = match rm {
-            Src::Reg(z) => (bit(z.0, 4), bit(z.0, 3), 0),
-            Src::Vector(m) | Src::Each(m) => {
-                let (x, b) = match m {
-                    Mem::At { base, index, .. } => {
-                        (index.map_or(0, |i| bit(i.0, 3)), bit(base.0, 3))
-                    }
-                    Mem::Const(_) => (0, 0),
-                };
-                (x, b, matches!(rm, Src::Each(_)) as u8)
-            }
-        };
-        // Loads that repeat, and stores of one element, have the repetition in their meaning.
-        let repeat = if op.code == Op::REPEAT.code && op.map == 2 { 0 } else { repeat };
-        let not = |x: u8| x ^ 1;
-        self.code.push(0x62);
-        self.code.push(
-            not(bit(reg, 3)) << 7 | not(x) << 6 | not(b) << 5 | not(bit(reg, 4)) << 4 | op.map,
-        );
-        self.code.push((!v & 15) << 3 | 4 | op.pp);
-        self.code.push((zero as u8) << 7 | 0b10 << 5 | repeat << 4 | not(bit(v, 4)) << 3 | mask.0);
-        self.code.push(op.code);
-        match rm {
-            Src::Reg(z) => self.code.push(0xc0 | (reg & 7) << 3 | z.0 & 7),
-            Src::Vector(m) | Src::Each(m) => self.address(reg, m, imm.is_some() as usize),
-        }
-        self.code.extend(imm);
+    pub fn new(width: Width) -> Assembler {
+        let (code, pool, pool_uses) = (Vec::new(), Vec::new(), Vec::new());
+        let (held, labels, jumps) = (Vec::new(), Vec::new(), Vec::new());
+        Assembler { width, code, pool, pool_uses, held, labels, jumps }
     }
 
     /// ModRM, SIB and displacement of an address. `after` bytes of the instruction follow.
@@ -178,11 +223,12 @@ impl Assembler {
                     self.code.extend(disp.to_le_bytes());
                 }
             }
-            Mem::Const(bits) => {
-                let number = self.pool.iter().position(|c| *c == bits).unwrap_or_else(|| {
-                    self.pool.push(bits);
-                    self.pool.len() - 1
-                });
+            Mem::Const(_) | Mem::Pool(_) => {
+                let number = match m {
+                    Mem::Const(bits) => self.pooled(&[bits]),
+                    Mem::Pool(number) => number,
+                    Mem::At { .. } => unreachable!("matched above"),
+                };
                 self.code.push(0x05 | reg);
                 let at = self.code.len();
                 self.code.extend([0; 4]);
@@ -191,94 +237,19 @@ impl Assembler {
         }
     }
 
-    /// `dst = op(a, b)`
-    pub fn op(&mut self, op: Op, dst: Z, a: Z, b: Src) {
-        self.evex(op, dst.0, a.0, b, (ALL, false), None);
-    }
-
-    /// `dst = op(a, b)` in the lanes of the mask; the others stay.
-    pub fn op_where(&mut self, op: Op, mask: K, dst: Z, a: Z, b: Src) {
-        self.evex(op, dst.0, a.0, b, (mask, false), None);
-    }
-
-    /// `dst = op(a)`
-    pub fn op1(&mut self, op: Op, dst: Z, a: Src) {
-        self.evex(op, dst.0, 0, a, (ALL, false), None);
-    }
-
-    /// `dst = op(a, b)` with an immediate.
-    pub fn op_imm(&mut self, op: Op, dst: Z, a: Z, b: Src, imm: u8) {
-        self.evex(op, dst.0, a.0, b, (ALL, false), Some(imm));
-    }
-
-    /// `dst = op(a)` with an immediate.
-    pub fn op1_imm(&mut self, op: Op, dst: Z, a: Src, imm: u8) {
-        self.evex(op, dst.0, 0, a, (ALL, false), Some(imm));
-    }
-
-    /// Mask of the lanes (among those of `within`) where `a` and `b` compare so.
-    pub fn compare(&mut self, op: Op, dst: K, within: K, a: Z, b: Src, predicate: u8) {
-        self.evex(op, dst.0, a.0, b, (within, false), Some(predicate));
-    }
-
-    /// Mask of the lanes where `a & b` is not 0.
-    pub fn test(&mut self, dst: K, a: Z, b: Src) {
-        self.evex(Op::TEST, dst.0, a.0, b, (ALL, false), None);
-    }
-
-    /// `dst = mask ? b : a`, lane by lane.
-    pub fn blend(&mut self, mask: K, dst: Z, a: Z, b: Src) {
-        self.evex(Op::BLEND, dst.0, a.0, b, (mask, false), None);
-    }
-
-    /// Shifts each 32-bit lane: `kind` is 2 for right, 4 for right with sign, 6 for left.
-    pub fn shift(&mut self, kind: u8, dst: Z, a: Z, by: u8) {
-        self.evex(Op::SHIFT, kind, dst.0, Src::Reg(a), (ALL, false), Some(by));
-    }
-
-    /// A load (or a move between registers); lanes outside the mask become 0 and their memory is not touched.
-    pub fn load(&mut self, mask: K, dst: Z, src: Src) {
-        let zero = mask != ALL;
-        match src {
-            Src::Reg(_) => self.evex(Op::MOVE, dst.0, 0, src, (mask, zero), None),
-            Src::Vector(_) => self.evex(Op::LOAD, dst.0, 0, src, (mask, zero), None),
-            Src::Each(_) => self.evex(Op::REPEAT, dst.0, 0, src, (mask, zero), None),
-        }
-    }
-
-    /// Moves in the lanes of the mask; the others stay.
-    pub fn load_where(&mut self, mask: K, dst: Z, src: Src) {
-        let op = match src {
-            Src::Reg(_) => Op::MOVE,
-            Src::Vector(_) => Op::LOAD,
-            Src::Each(_) => Op::REPEAT,
-        };
-        self.evex(op, dst.0, 0, src, (mask, false), None);
-    }
-
-    /// The first lane in every lane.
-    pub fn repeat_first(&mut self, dst: Z, src: Z) {
-        self.evex(Op::REPEAT, dst.0, 0, Src::Reg(src), (ALL, false), None);
-    }
-
-    /// Writes the lanes of the mask.
-    pub fn store(&mut self, mask: K, dst: Mem, src: Z) {
-        self.evex(Op::STORE, src.0, 0, Src::Vector(dst), (mask, false), None);
-    }
-
-    /// Writes all lanes past the caches; the address is a multiple of 64.
-    pub fn stream(&mut self, dst: Mem, src: Z) {
-        self.evex(Op::STREAM, src.0, 0, Src::Vector(dst), (ALL, false), None);
+    /// Where the pool has these elements. All constants of a function are equally long.
+    fn pooled(&mut self, elements: &[u32]) -> usize {
+        let n = elements.len();
+        let number = self.pool.chunks(n).position(|c| c == elements).unwrap_or_else(|| {
+            self.pool.extend(elements);
+            self.pool.len() / n - 1
+        });
+        number * n
     }
 
     /// Streamed writes become visible before later ones.
     pub fn fence(&mut self) {
         self.code.extend([0x0f, 0xae, 0xf8]);
-    }
-
-    /// Writes the first lane.
-    pub fn store_one(&mut self, dst: Mem, src: Z) {
-        self.evex(Op::STORE_ONE, src.0, 0, Src::Vector(dst), (ALL, false), None);
     }
 
     /// A 64-bit scalar instruction on two registers, `rm` being the one that most of them write.
@@ -361,23 +332,30 @@ impl Assembler {
         self.code.push(0x58 | g.0 & 7);
     }
 
-    /// Mask of the first `count` lanes (all from 16 on), through rax. `count` is below 256.
-    pub fn first_lanes(&mut self, mask: K, count: G) {
-        self.mov_imm(RAX, u32::MAX);
-        // bzhi eax, eax, count: clears the bits from `count` on.
-        self.code.extend([0xc4, 0xe2, (!count.0 & 15) << 3, 0xf5, 0xc0]);
-        self.set_mask(mask);
+    /// The state of the code, to [`rewind`](Self::rewind) to. No label is made or bound in between.
+    pub fn mark(&self) -> Mark {
+        Mark { code: self.code.len(), pool_uses: self.pool_uses.len(), jumps: self.jumps.len() }
     }
 
-    /// Mask of the first `count` lanes, known beforehand, through rax.
-    pub fn first_lanes_of(&mut self, mask: K, count: usize) {
-        self.mov_imm(RAX, (1u32 << count) - 1);
-        self.set_mask(mask);
+    /// The constants that were used since, those used most often first.
+    pub fn constants_since(&self, mark: Mark) -> Vec<u32> {
+        let mut counts: Vec<(u32, usize)> = Vec::new();
+        for (_, _, number) in &self.pool_uses[mark.pool_uses..] {
+            let bits = self.pool[*number];
+            match counts.iter_mut().find(|(b, _)| *b == bits) {
+                Some((_, n)) => *n += 1,
+                None => counts.push((bits, 1)),
+            }
+        }
+        counts.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+        counts.into_iter().map(|(bits, _)| bits).collect()
     }
 
-    /// kmovw mask, eax
-    fn set_mask(&mut self, mask: K) {
-        self.code.extend([0xc5, 0xf8, 0x92, 0xc0 | mask.0 << 3]);
+    /// Forgets what was written since. Its constants stay in the pool.
+    pub fn rewind(&mut self, to: Mark) {
+        self.code.truncate(to.code);
+        self.pool_uses.truncate(to.pool_uses);
+        self.jumps.truncate(to.jumps);
     }
 
     pub fn label(&mut self) -> Label {

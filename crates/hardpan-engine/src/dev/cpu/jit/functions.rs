@@ -1,7 +1,7 @@
 //! The instructions of each elementwise operation, equal bit for bit to the vector loops in [`lanes`](crate::dev::cpu::lanes).
 //!
 //! The elementary functions are those of [`lanes::math`](crate::dev::cpu::lanes::math), step by step; see there for where the
-//! polynomials come from. `2^n * p` is one instruction here: wherever the two-step product there is used, its first step is exact.
+//! polynomials come from. `2^n * p` may be one instruction: wherever the two-step product there is used, its first step is exact.
 
 use super::encode::*;
 use super::registers::{Full, Registers};
@@ -10,16 +10,16 @@ use crate::dtype::{DType, Lane};
 use crate::op::{BinaryOp, ReduceOp, UnaryOp};
 
 impl Task {
-    /// A comparison, whose result can stay in a mask register.
+    /// A comparison, whose result can stay a mask.
     pub fn comparison(self) -> Option<(Op, u8)> {
         let Task::Binary(op, lane) = self else { return None };
         Some(match (op, lane) {
             (BinaryOp::Lt, Lane::F32) => (Op::COMPARE, LT),
             (BinaryOp::Le, Lane::F32) => (Op::COMPARE, LE),
             (BinaryOp::Eq, Lane::F32) => (Op::COMPARE, EQ),
-            (BinaryOp::Lt, Lane::I32) => (Op::COMPARE_I, 1),
-            (BinaryOp::Le, Lane::I32) => (Op::COMPARE_I, 2),
-            (BinaryOp::Eq, Lane::I32) => (Op::COMPARE_I, 0),
+            (BinaryOp::Lt, Lane::I32) => (Op::COMPARE_I, LT_I),
+            (BinaryOp::Le, Lane::I32) => (Op::COMPARE_I, LE_I),
+            (BinaryOp::Eq, Lane::I32) => (Op::COMPARE_I, EQ_I),
             _ => return None,
         })
     }
@@ -30,8 +30,6 @@ const SIGN: u32 = 0x8000_0000;
 const MAGIC: f32 = 12_582_912.0;
 const LN2_HI: f32 = 0.693_359_4;
 const LN2_LO: f32 = -2.121_944_4e-4;
-/// Masks that hold for a few instructions.
-pub const SCRATCH: K = K(2);
 
 /// Instructions for operations on whole registers. Results come in new registers; operands stay.
 pub struct Emit {
@@ -58,11 +56,34 @@ impl Emit {
         registers.iter().for_each(|z| self.free.give(*z));
     }
 
-    /// 1 in the lanes of the mask, else 0.
-    pub fn mask_to_int(&mut self, mask: K) -> R {
+    /// The mask of a comparison, to be given back.
+    pub fn compare(&mut self, (op, predicate): (Op, u8), a: Z, b: Src) -> Result<Mask, Full> {
+        let mask = self.free.take_mask()?;
+        self.asm.compare(op, mask, ALL, a, b, predicate);
+        Ok(mask)
+    }
+
+    /// Mask of the lanes that are not 0, to be given back.
+    pub fn not_zero(&mut self, a: Z) -> Result<Mask, Full> {
+        let mask = self.free.take_mask()?;
+        self.asm.not_zero(mask, a);
+        Ok(mask)
+    }
+
+    /// `one` in the lanes of the mask, else 0. The mask is given back.
+    fn mask_to(&mut self, one: Src, mask: Mask) -> R {
         let z = self.free.take()?;
-        self.asm.load(mask, z, bits(1));
+        self.asm.load(mask, z, one);
+        self.free.give_mask(mask);
         Ok(z)
+    }
+
+    /// `z = x` in the lanes where `a` and `b` compare so.
+    fn load_if(&mut self, predicate: u8, a: Z, b: Src, z: Z, x: Src) -> Result<(), Full> {
+        let mask = self.compare((Op::COMPARE, predicate), a, b)?;
+        self.asm.load_where(mask, z, x);
+        self.free.give_mask(mask);
+        Ok(())
     }
 
     pub fn unary(&mut self, op: UnaryOp, lane: Lane, a: Z) -> R {
@@ -71,6 +92,14 @@ impl Emit {
             (UnaryOp::Log, _) => return self.log(a),
             (UnaryOp::Tanh, _) => return self.tanh(a),
             (UnaryOp::Erf, _) => return self.erf(a),
+            (UnaryOp::Not, Lane::F32) => {
+                let mask = self.compare((Op::COMPARE, EQ), a, each(0.0))?;
+                return self.mask_to(each(1.0), mask);
+            }
+            (UnaryOp::Not, _) => {
+                let mask = self.compare((Op::COMPARE_I, EQ_I), a, bits(0))?;
+                return self.mask_to(bits(1), mask);
+            }
             _ => {}
         }
         let z = self.free.take()?;
@@ -85,28 +114,20 @@ impl Emit {
             }
             (UnaryOp::Floor, _) => asm.op1_imm(Op::ROUND, z, a_, 9),
             (UnaryOp::Round, _) => asm.op1_imm(Op::ROUND, z, a_, 8),
-            (UnaryOp::Not, Lane::F32) => {
-                asm.compare(Op::COMPARE, SCRATCH, ALL, a, each(0.0), EQ);
-                asm.load(SCRATCH, z, each(1.0));
-            }
             (UnaryOp::Neg, _) => {
                 asm.load(ALL, z, bits(0));
                 asm.op(Op::SUB_I, z, z, a_);
             }
             (UnaryOp::Abs, _) => asm.op1(Op::ABS_I, z, a_),
-            (UnaryOp::Not, _) => {
-                asm.compare(Op::COMPARE_I, SCRATCH, ALL, a, bits(0), EQ);
-                asm.load(SCRATCH, z, bits(1));
-            }
             _ => unreachable!("not a known task"),
         }
         Ok(z)
     }
 
     pub fn binary(&mut self, op: BinaryOp, lane: Lane, a: Z, b: Src) -> R {
-        if let Some((compare, predicate)) = Task::Binary(op, lane).comparison() {
-            self.asm.compare(compare, SCRATCH, ALL, a, b, predicate);
-            return self.mask_to_int(SCRATCH);
+        if let Some(comparison) = Task::Binary(op, lane).comparison() {
+            let mask = self.compare(comparison, a, b)?;
+            return self.mask_to(bits(1), mask);
         }
         let z = self.free.take()?;
         let asm = &mut self.asm;
@@ -116,8 +137,7 @@ impl Emit {
                 let op = if op == B::Max { Op::MAX } else { Op::MIN };
                 asm.op(op, z, a, b);
                 // Where a is NaN the instruction gives b.
-                asm.compare(Op::COMPARE, SCRATCH, ALL, a, Src::Reg(a), UNORDERED);
-                asm.load_where(SCRATCH, z, Src::Reg(a));
+                self.load_if(UNORDERED, a, Src::Reg(a), z, Src::Reg(a))?;
             }
             _ => {
                 let op = match (op, lane) {
@@ -142,15 +162,23 @@ impl Emit {
     }
 
     /// Folds `x` onto the accumulator, in the lanes of the mask.
-    pub fn fold(&mut self, op: ReduceOp, lane: Lane, acc: Z, x: Src, mask: K) {
-        let asm = &mut self.asm;
+    pub fn fold(
+        &mut self,
+        op: ReduceOp,
+        lane: Lane,
+        acc: Z,
+        x: Src,
+        mask: Mask,
+    ) -> Result<(), Full> {
         let instruction = match (op, lane) {
             (ReduceOp::Max | ReduceOp::Min, Lane::F32) => {
                 // A NaN stays.
-                asm.compare(Op::COMPARE, SCRATCH, mask, acc, Src::Reg(acc), ORDERED);
+                let ordered = self.free.take_mask()?;
+                self.asm.compare(Op::COMPARE, ordered, mask, acc, Src::Reg(acc), ORDERED);
                 let op = if op == ReduceOp::Max { Op::MAX } else { Op::MIN };
-                asm.op_where(op, SCRATCH, acc, acc, x);
-                return;
+                self.asm.op_where(op, ordered, acc, acc, x);
+                self.free.give_mask(ordered);
+                return Ok(());
             }
             (ReduceOp::Sum, Lane::F32) => Op::ADD,
             (ReduceOp::Prod, Lane::F32) => Op::MUL,
@@ -160,42 +188,44 @@ impl Emit {
             (ReduceOp::Min, _) => Op::MIN_I,
             _ => unreachable!("not a known task"),
         };
-        asm.op_where(instruction, mask, acc, acc, x);
+        self.asm.op_where(instruction, mask, acc, acc, x);
+        Ok(())
     }
 
-    /// Joins four accumulators as the tree of [`lanes::fold`](crate::dev::cpu::lanes::fold) does; the result is in every lane of
-    /// the first.
-    pub fn tree(&mut self, op: ReduceOp, lane: Lane, acc: [Z; 4]) {
-        let [a, b, c, d] = acc;
-        self.fold(op, lane, a, Src::Reg(c), ALL);
-        self.fold(op, lane, b, Src::Reg(d), ALL);
-        self.fold(op, lane, a, Src::Reg(b), ALL);
-        // Halves, quarters, pairs, neighbours: what lies above comes down to where it joins.
-        for (first, shuffle, how) in [
-            (Some(a), Op::SHUFFLE_QUARTERS, 0b1110),
-            (Some(a), Op::SHUFFLE_QUARTERS, 0b01),
-            (None, Op::PERMUTE, 0b1110),
-            (None, Op::PERMUTE, 0b01),
-        ] {
-            match first {
-                Some(first) => self.asm.op_imm(shuffle, b, first, Src::Reg(a), how),
-                None => self.asm.op1_imm(shuffle, b, Src::Reg(a), how),
+    /// Joins accumulators as the tree of [`lanes::fold`](crate::dev::cpu::lanes::fold) does; the result is in every lane of the
+    /// first, the others are given back.
+    pub fn tree(&mut self, op: ReduceOp, lane: Lane, mut list: &[Z]) -> R {
+        while let [.., _, _] = list {
+            let (first, second) = list.split_at(list.len() / 2);
+            for (a, b) in first.iter().zip(second) {
+                self.fold(op, lane, *a, Src::Reg(*b), ALL)?;
+                self.free.give(*b);
             }
-            self.fold(op, lane, a, Src::Reg(b), ALL);
+            list = first;
         }
+        let (a, b) = (list[0], self.free.take()?);
+        // Halves of the register, and so on: what lies above comes down to where it joins.
+        let mut by = self.asm.width.lanes() / 2;
+        while by > 0 {
+            self.asm.bring_down(b, a, by);
+            self.fold(op, lane, a, Src::Reg(b), ALL)?;
+            by /= 2;
+        }
+        self.free.give(b);
         self.asm.repeat_first(a, a);
+        Ok(a)
     }
 
     pub fn cast(&mut self, from: DType, to: DType, a: Z) -> R {
         let a_ = Src::Reg(a);
         match to {
             DType::Bool if from.lane() == Lane::F32 => {
-                self.asm.compare(Op::COMPARE, SCRATCH, ALL, a, each(0.0), NOT_EQ);
-                self.mask_to_int(SCRATCH)
+                let mask = self.compare((Op::COMPARE, NOT_EQ), a, each(0.0))?;
+                self.mask_to(bits(1), mask)
             }
             DType::Bool => {
-                self.asm.test(SCRATCH, a, a_);
-                self.mask_to_int(SCRATCH)
+                let mask = self.not_zero(a)?;
+                self.mask_to(bits(1), mask)
             }
             DType::F32 => {
                 let z = self.free.take()?;
@@ -210,9 +240,10 @@ impl Emit {
                 asm.op(Op::AND_I, z, z, bits(1));
                 asm.op(Op::ADD_I, z, z, bits(0x7fff));
                 asm.op(Op::ADD_I, z, z, a_);
-                asm.compare(Op::COMPARE, SCRATCH, ALL, a, a_, UNORDERED);
-                asm.op_where(Op::OR_I, SCRATCH, z, a, bits(0x0040_0000));
-                asm.op(Op::AND_I, z, z, bits(0xffff_0000));
+                let nan = self.compare((Op::COMPARE, UNORDERED), a, a_)?;
+                self.asm.op_where(Op::OR_I, nan, z, a, bits(0x0040_0000));
+                self.free.give_mask(nan);
+                self.asm.op(Op::AND_I, z, z, bits(0xffff_0000));
                 Ok(z)
             }
         }
@@ -228,30 +259,28 @@ impl Emit {
         Ok(z)
     }
 
-    /// `(n, r, q)` of `exp_parts`, n as a float.
-    fn exp_parts(&mut self, x: Z) -> Result<(Z, Z, Z), Full> {
+    /// `(n, q)` of `exp_parts`, n as a float; r takes the place of x.
+    fn exp_parts(&mut self, x: Z) -> Result<(Z, Z), Full> {
         let n = self.constant(std::f32::consts::LOG2_E)?;
         self.asm.op(Op::FMA213, n, x, each(MAGIC));
         self.asm.op(Op::SUB, n, n, each(MAGIC));
-        let high = self.constant(-LN2_HI)?;
-        self.asm.op(Op::FMA213, high, n, Src::Reg(x));
-        let r = self.constant(-LN2_LO)?;
-        self.asm.op(Op::FMA213, r, n, Src::Reg(high));
-        self.free.give(high);
-        let q = self.poly(r, &[0.5, 0.166_665_12, 0.041_666_187, 0.008_369_599, 0.001_395_172])?;
-        Ok((n, r, q))
+        self.asm.op(Op::FMA231, x, n, each(-LN2_HI));
+        self.asm.op(Op::FMA231, x, n, each(-LN2_LO));
+        let q = self.poly(x, &[0.5, 0.166_665_12, 0.041_666_187, 0.008_369_599, 0.001_395_172])?;
+        Ok((n, q))
     }
 
-    /// `e^x` where the result is neither too large nor too small for a float.
-    fn exp_mid(&mut self, x: Z) -> R {
-        let (n, r, q) = self.exp_parts(x)?;
-        let p = self.free.take()?;
-        self.asm.op(Op::MUL, p, r, Src::Reg(r));
-        self.asm.op(Op::FMA213, p, q, Src::Reg(r));
-        self.asm.op(Op::ADD, p, p, each(1.0));
-        self.asm.op(Op::SCALE, p, p, Src::Reg(n));
-        self.give(&[n, r, q]);
-        Ok(p)
+    /// `e^x` for `x` within 104 of 0, in the place of x. With `normal`, the result is neither too large nor too small for a normal
+    /// number.
+    fn exp_of(&mut self, x: Z, normal: bool) -> Result<(), Full> {
+        let (n, q) = self.exp_parts(x)?;
+        let square = self.free.take()?;
+        self.asm.op(Op::MUL, square, x, Src::Reg(x));
+        self.asm.op(Op::FMA231, x, square, Src::Reg(q));
+        self.asm.op(Op::ADD, x, x, each(1.0));
+        self.asm.scale(x, n, normal);
+        self.give(&[n, q, square]);
+        Ok(())
     }
 
     fn exp(&mut self, x: Z) -> R {
@@ -260,18 +289,16 @@ impl Emit {
         let clamped = self.constant(-104.0)?;
         self.asm.op(Op::MAX, clamped, clamped, Src::Reg(low));
         self.free.give(low);
-        let z = self.exp_mid(clamped)?;
-        self.free.give(clamped);
-        Ok(z)
+        self.exp_of(clamped, false)?;
+        Ok(clamped)
     }
 
     fn log(&mut self, x: Z) -> R {
         // Subnormal numbers are scaled up.
-        self.asm.compare(Op::COMPARE, SCRATCH, ALL, x, each(f32::MIN_POSITIVE), LT);
+        let small = self.compare((Op::COMPARE, LT), x, each(f32::MIN_POSITIVE))?;
         let y = self.copy(x)?;
-        self.asm.op_where(Op::MUL, SCRATCH, y, y, each(8_388_608.0));
-        let shift = self.free.take()?;
-        self.asm.load(SCRATCH, shift, each(-23.0));
+        self.asm.op_where(Op::MUL, small, y, y, each(8_388_608.0));
+        let shift = self.mask_to(each(-23.0), small)?;
         let (e, f) = (self.free.take()?, self.free.take()?);
         self.asm.op(Op::SUB_I, f, y, bits(0x3f35_04f3));
         self.asm.shift(4, f, f, 23);
@@ -305,19 +332,10 @@ impl Emit {
         self.asm.op(Op::ADD, f, f, Src::Reg(square));
         self.asm.op(Op::FMA132, e, f, each(LN2_HI));
         self.give(&[p, square, low, cube, f]);
-        self.asm.compare(Op::COMPARE, SCRATCH, ALL, x, each(f32::INFINITY), EQ);
-        self.asm.load_where(SCRATCH, e, each(f32::INFINITY));
-        self.asm.compare(Op::COMPARE, SCRATCH, ALL, x, each(0.0), EQ);
-        self.asm.load_where(SCRATCH, e, each(f32::NEG_INFINITY));
-        self.asm.compare(Op::COMPARE, SCRATCH, ALL, x, each(0.0), NOT_GE);
-        self.asm.load_where(SCRATCH, e, each(f32::NAN));
+        self.load_if(EQ, x, each(f32::INFINITY), e, each(f32::INFINITY))?;
+        self.load_if(EQ, x, each(0.0), e, each(f32::NEG_INFINITY))?;
+        self.load_if(NOT_GE, x, each(0.0), e, each(f32::NAN))?;
         Ok(e)
-    }
-
-    /// Absolute value of `size` with the sign of `sign`.
-    fn copy_sign(&mut self, size: Z, sign: Z) {
-        // Bit by bit: third operand ? second : first.
-        self.asm.op_imm(Op::TERNARY, size, sign, bits(SIGN), 0xd8);
     }
 
     fn tanh(&mut self, x: Z) -> R {
@@ -338,22 +356,22 @@ impl Emit {
         self.asm.op(Op::MUL, z, x, Src::Reg(z));
         self.asm.op(Op::FMA213, z, p, Src::Reg(x));
         self.free.give(p);
-        let capped = self.constant(10.0)?;
-        self.asm.op(Op::MIN, capped, capped, Src::Reg(a));
-        self.asm.op(Op::ADD, capped, capped, Src::Reg(capped));
-        let e = self.exp_mid(capped)?;
+        let e = self.constant(10.0)?;
+        self.asm.op(Op::MIN, e, e, Src::Reg(a));
+        self.asm.op(Op::ADD, e, e, Src::Reg(e));
+        self.exp_of(e, true)?;
         self.asm.op(Op::ADD, e, e, each(1.0));
-        self.asm.load(ALL, capped, each(2.0));
-        self.asm.op(Op::DIV, e, capped, Src::Reg(e));
-        self.asm.load(ALL, capped, each(1.0));
-        self.asm.op(Op::SUB, e, capped, Src::Reg(e));
-        self.copy_sign(e, x);
-        self.asm.compare(Op::COMPARE, SCRATCH, ALL, a, each(0.625), LT);
-        self.asm.load_where(SCRATCH, e, Src::Reg(z));
+        let c = self.constant(2.0)?;
+        self.asm.op(Op::DIV, e, c, Src::Reg(e));
+        self.asm.load(ALL, c, each(1.0));
+        self.asm.op(Op::SUB, e, c, Src::Reg(e));
+        self.asm.copy_sign(e, x);
+        self.load_if(LT, a, each(0.625), e, Src::Reg(z))?;
         // Zero keeps its sign; NaN is neither above 0 nor below.
-        self.asm.compare(Op::COMPARE, SCRATCH, ALL, a, each(0.0), GT);
-        self.asm.blend(SCRATCH, e, x, Src::Reg(e));
-        self.give(&[a, z, capped]);
+        let other = self.compare((Op::COMPARE, GT), a, each(0.0))?;
+        self.asm.blend(other, e, x, Src::Reg(e));
+        self.free.give_mask(other);
+        self.give(&[a, z, c]);
         Ok(e)
     }
 
@@ -377,7 +395,7 @@ impl Emit {
         self.asm.op(Op::FMA213, near, x, Src::Reg(x));
         self.asm.load(ALL, z, each(4.05));
         self.asm.op(Op::MIN, z, z, Src::Reg(a));
-        let q = self.poly(
+        let far = self.poly(
             z,
             &[
                 1.884_682_6e-4,
@@ -390,15 +408,13 @@ impl Emit {
                 -2.169_761_9e-5,
             ],
         )?;
-        let far = self.exp_mid(q)?;
+        self.exp_of(far, true)?;
         self.asm.load(ALL, z, each(1.0));
         self.asm.op(Op::SUB, far, z, Src::Reg(far));
-        self.copy_sign(far, x);
-        self.asm.compare(Op::COMPARE, SCRATCH, ALL, a, each(1.0), LT);
-        self.asm.load_where(SCRATCH, far, Src::Reg(near));
-        self.asm.compare(Op::COMPARE, SCRATCH, ALL, x, Src::Reg(x), UNORDERED);
-        self.asm.load_where(SCRATCH, far, Src::Reg(x));
-        self.give(&[a, z, near, q]);
+        self.asm.copy_sign(far, x);
+        self.load_if(LT, a, each(1.0), far, Src::Reg(near))?;
+        self.load_if(UNORDERED, x, Src::Reg(x), far, Src::Reg(x))?;
+        self.give(&[a, z, near]);
         Ok(far)
     }
 }

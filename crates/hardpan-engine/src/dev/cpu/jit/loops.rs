@@ -3,21 +3,28 @@
 //! A phase becomes one function. It gets the table of where each value is in memory, and computes in its loops what the
 //! interpreter would have computed one block at a time. Values that only these steps read never leave the registers.
 //!
-//! Three nests of loops cover the interpreter's layouts. *Line*: 16 positions at a time along a block; folds go on from the
-//! accumulators in memory. *Rows*: whole rows, each in one or more passes, with what the row needs between them. *Columns*: 16
-//! neighbouring rows at a time, the reduced index inside.
+//! Three nests of loops cover the interpreter's layouts. *Line*: a vector (16 positions, of AVX2 8) at a time along a block; folds
+//! go on from the accumulators in memory. *Rows*: whole rows, each in one or more passes, with what the row needs between them.
+//! *Columns*: one or more vectors of neighbouring rows at a time, the reduced index inside.
 //!
 //! Where folds need it, 64 positions make a turn of the loop, so that element `i` meets accumulator `i % 64` as in
 //! [`lanes::fold`](crate::dev::cpu::lanes::fold).
+//!
+//! Where registers do not suffice, most often the 16 of AVX2, the code is made once more, *sparing*: accumulators and row values
+//! stay in memory, and full values go there when something else needs their register.
+//! Registers that a loop leaves free hold constants of its steps.
 
-use super::Task;
+mod accumulators;
 mod body;
+mod sparing;
 
 use super::encode::*;
 use super::functions::Emit;
 pub use super::registers::Full;
 use super::registers::Registers;
+use crate::dev::cpu::lanes::GROUP;
 use crate::dev::cpu::vm::{Action, Extent, Step, Val, Value};
+use accumulators::Accumulators;
 use smallvec::SmallVec;
 use std::ops::Range;
 
@@ -34,6 +41,7 @@ pub enum Nest {
 
 /// What to generate code for.
 pub struct Job<'a> {
+    pub width: Width,
     pub nest: Nest,
     pub values: &'a [Value],
     pub steps: &'a [Step],
@@ -45,7 +53,7 @@ pub struct Job<'a> {
     pub in_table: &'a [bool],
     /// Byte offset of the accumulators in the workspace, and bytes of each.
     pub folds: (usize, usize),
-    /// By value: written past the caches, at addresses that are multiples of 64. Empty for none.
+    /// By value: written past the caches, at addresses that are multiples of 64 bytes. Empty for none.
     pub stream: &'a [bool],
     /// By value: the table has the address of one row, which is the same for all ([`Nest::Rows`]), or of the block's first of the
     /// elements that each row has one of ([`Nest::Columns`]).
@@ -67,19 +75,18 @@ const FULL_AT: G = R10;
 const LIMIT: G = R11;
 /// Registers for addresses out of the table; the rest is read again at each use.
 const POINTERS: [G; 6] = [RBX, RBP, R12, R13, R14, R15];
-const TAIL: K = K(1);
-/// Masks that hold conditions.
-const CONDITIONS: Range<u8> = 3..8;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Where {
     Memory,
     Register(Z),
-    Mask(K),
+    Mask(Mask),
 }
 
 struct Loops<'a> {
     job: &'a Job<'a>,
+    /// What can be in memory is.
+    sparing: bool,
     e: Emit,
     pointers: Vec<Option<G>>,
     /// By value: what it repeats.
@@ -90,17 +97,21 @@ struct Loops<'a> {
     last_use: Vec<usize>,
     /// Reads still to come in the body at hand.
     uses: Vec<usize>,
-    /// Bit per mask register.
-    masks: u8,
-    /// Which part of a turn the body computes, and in which lanes.
+    /// Columns: how many vectors make the strip at hand.
+    across: usize,
+    /// Which vector of a turn or strip the body computes, and in which lanes.
     part: usize,
-    mask: K,
-    /// Accumulators of the pass at hand, by slot.
-    accumulators: Vec<(usize, SmallVec<[Z; 4]>)>,
+    mask: Mask,
+    /// Those of the pass at hand, by slot.
+    accumulators: Vec<(usize, Accumulators)>,
 }
 
 /// Machine code for the steps, or `Full` when they need more registers than there are.
 pub fn generate(job: &Job) -> Result<Vec<u8>, Full> {
+    generate_by(job, false).or_else(|Full| generate_by(job, true))
+}
+
+fn generate_by(job: &Job, sparing: bool) -> Result<Vec<u8>, Full> {
     let n = job.values.len();
     let mut alias: Vec<Val> = (0..n).collect();
     for s in job.steps {
@@ -116,14 +127,15 @@ pub fn generate(job: &Job) -> Result<Vec<u8>, Full> {
     }
     let mut l = Loops {
         job,
-        e: Emit { asm: Assembler::default(), free: Registers::default() },
+        sparing,
+        e: Emit { asm: Assembler::new(job.width), free: Registers::new(job.width) },
         pointers: vec![None; n],
         alias,
         place: vec![Where::Memory; n],
         resident: vec![false; n],
         last_use,
         uses: vec![0; n],
-        masks: 0,
+        across: 1,
         part: 0,
         mask: ALL,
         accumulators: Vec::new(),
@@ -189,11 +201,26 @@ impl Loops<'_> {
         self.job.steps[range].iter().filter(|s| matches!(s.action, Action::Fold(..))).count()
     }
 
+    /// Positions in a vector.
+    fn lanes(&self) -> usize {
+        self.job.width.lanes()
+    }
+
+    /// The same in bytes.
+    fn bytes(&self) -> usize {
+        4 * self.lanes()
+    }
+
+    /// How many vectors make a turn of a loop over these steps.
+    fn parts(&self, steps: &Range<usize>) -> usize {
+        if self.folds(steps.clone()) > 0 { GROUP / self.lanes() } else { 1 }
+    }
+
     fn line(&mut self) -> Result<(), Full> {
         debug_assert!(self.passes() <= 1);
         let (_, steps) = self.pass(0);
-        let parts = if self.folds(steps.clone()) > 0 { 4 } else { 1 };
-        let turn = 16 * parts;
+        let parts = self.parts(&steps);
+        let turn = self.lanes() * parts;
         self.begin_folds(&steps)?;
         let (tail, done) = (self.e.asm.label(), self.e.asm.label());
         let asm = &mut self.e.asm;
@@ -202,15 +229,17 @@ impl Loops<'_> {
         asm.and_imm(LIMIT, -(turn as i32));
         asm.shl(LIMIT, 2);
         asm.jump_if(When::Zero, tail);
-        self.turns(&steps, parts)?;
+        self.turns(&steps, parts, true)?;
         self.e.asm.bind(tail);
         self.e.asm.and_imm(COUNT, turn as i32 - 1);
         self.e.asm.jump_if(When::Zero, done);
         for part in 0..parts {
-            self.e.asm.first_lanes(TAIL, COUNT);
-            self.body(&steps, part, TAIL)?;
+            let tail = self.e.free.take_mask()?;
+            self.e.asm.first_lanes(tail, COUNT);
+            self.body(&steps, part, tail)?;
+            self.e.free.give_mask(tail);
             if part + 1 < parts {
-                self.e.asm.sub_imm(COUNT, 16);
+                self.e.asm.sub_imm(COUNT, self.lanes() as i32);
                 self.e.asm.jump_if(When::NotAbove, done);
             }
         }
@@ -218,22 +247,46 @@ impl Loops<'_> {
         self.end_folds(&steps)
     }
 
-    /// The loop over whole turns, from `FULL_AT` up to `LIMIT`.
-    fn turns(&mut self, steps: &Range<usize>, parts: usize) -> Result<(), Full> {
+    /// The loop over whole turns, from `FULL_AT` up to `LIMIT`. If there are `many`, constants are worth a register.
+    fn turns(&mut self, steps: &Range<usize>, parts: usize, many: bool) -> Result<(), Full> {
+        if many {
+            self.hold_constants(steps)?;
+        }
         let start = self.e.asm.loop_start();
         for part in 0..parts {
             self.body(steps, part, ALL)?;
         }
-        self.e.asm.add_imm(FULL_AT, 64 * parts as i32);
+        self.e.asm.add_imm(FULL_AT, (self.bytes() * parts) as i32);
         self.e.asm.cmp(FULL_AT, LIMIT);
         self.e.asm.jump_if(When::Below, start);
+        for z in self.e.asm.forget() {
+            self.e.free.give(z);
+        }
+        Ok(())
+    }
+
+    /// Loads constants into the registers that these steps leave free.
+    fn hold_constants(&mut self, steps: &Range<usize>) -> Result<(), Full> {
+        // For a trial.
+        let mark = self.e.asm.mark();
+        self.e.free.watch();
+        self.body(steps, 0, ALL)?;
+        let constants = self.e.asm.constants_since(mark);
+        self.e.asm.rewind(mark);
+        for constant in constants.into_iter().take(self.e.free.never_taken()) {
+            let z = self.e.free.take()?;
+            self.e.asm.hold(z, constant);
+        }
         Ok(())
     }
 
     fn rows(&mut self, k: usize) -> Result<(), Full> {
-        if !k.is_multiple_of(16) {
-            self.e.asm.first_lanes_of(TAIL, k % 16);
-        }
+        // Where masks have registers of their own, that of the last positions is made once.
+        let held = match k % self.lanes() {
+            0 => None,
+            _ if !self.e.free.has_masks() => None,
+            rest => Some(self.first_lanes_of(rest)?),
+        };
         self.e.asm.mov_imm(COUNT, 0);
         let next_row = self.e.asm.loop_start();
         for pass in 0..self.passes() {
@@ -242,17 +295,25 @@ impl Loops<'_> {
             if steps.is_empty() {
                 continue;
             }
-            let parts = if self.folds(steps.clone()) > 0 { 4 } else { 1 };
+            let (parts, lanes) = (self.parts(&steps), self.lanes());
             self.begin_folds(&steps)?;
-            let whole = k / (16 * parts) * (16 * parts);
+            let whole = k / (lanes * parts) * (lanes * parts);
             self.e.asm.mov(FULL_AT, COUNT);
             if whole > 0 {
                 self.e.asm.mov(LIMIT, COUNT);
                 self.e.asm.add_imm(LIMIT, whole as i32 * 4);
-                self.turns(&steps, parts)?;
+                self.turns(&steps, parts, whole >= 8 * lanes)?;
             }
-            for (part, at) in (whole..k).step_by(16).enumerate() {
-                self.body(&steps, part, if k - at >= 16 { ALL } else { TAIL })?;
+            for (part, at) in (whole..k).step_by(lanes).enumerate() {
+                match (k - at, held) {
+                    (left, _) if left >= lanes => self.body(&steps, part, ALL)?,
+                    (_, Some(tail)) => self.body(&steps, part, tail)?,
+                    (left, None) => {
+                        let tail = self.first_lanes_of(left)?;
+                        self.body(&steps, part, tail)?;
+                        self.e.free.give_mask(tail);
+                    }
+                }
             }
             self.end_folds(&steps)?;
             self.release_rows(steps.end);
@@ -270,34 +331,68 @@ impl Loops<'_> {
         Ok(())
     }
 
+    fn first_lanes_of(&mut self, count: usize) -> Result<Mask, Full> {
+        let mask = self.e.free.take_mask()?;
+        self.e.asm.first_lanes_of(mask, count);
+        Ok(mask)
+    }
+
     fn columns(&mut self) -> Result<(), Full> {
-        let (tail, done) = (self.e.asm.label(), self.e.asm.label());
+        let done = self.e.asm.label();
         self.e.asm.shl(COUNT, 2);
         self.e.asm.shl(ROWS, 2);
-        let next = self.e.asm.loop_start();
-        let asm = &mut self.e.asm;
-        asm.mov(LIMIT, COUNT);
-        asm.sub(LIMIT, ROW_AT);
-        asm.sub_imm(LIMIT, 64);
-        asm.jump_if(When::Below, tail);
-        self.strip(ALL)?;
-        self.e.asm.add_imm(ROW_AT, 64);
-        self.e.asm.jump(next);
-        let asm = &mut self.e.asm;
-        asm.bind(tail);
-        asm.add_imm(LIMIT, 64);
-        asm.shr(LIMIT, 2);
-        asm.jump_if(When::Zero, done);
-        asm.first_lanes(TAIL, LIMIT);
-        self.strip(TAIL)?;
+        let across = self.across();
+        if across > 1 {
+            self.strips(across)?;
+        }
+        self.strips(1)?;
+        // LIMIT: what is left.
+        self.e.asm.shr(LIMIT, 2);
+        self.e.asm.jump_if(When::Zero, done);
+        let mask = self.e.free.take_mask()?;
+        self.e.asm.first_lanes(mask, LIMIT);
+        self.strip(1, mask)?;
+        self.e.free.give_mask(mask);
         self.e.asm.bind(done);
         Ok(())
     }
 
-    /// All passes over 16 neighbouring rows.
-    fn strip(&mut self, mask: K) -> Result<(), Full> {
+    /// How many vectors of neighbouring rows go down together where all they leave behind is in memory: long runs of it.
+    fn across(&self) -> usize {
+        let folds = self.folds(0..self.job.steps.len());
+        match self.job.nest {
+            Nest::Columns { whole: false } if folds > 0 => {
+                // Accumulators take half the registers at most: as many as there are lanes.
+                (self.lanes() / folds).clamp(1, GROUP / self.lanes())
+            }
+            _ => 1,
+        }
+    }
+
+    /// Strips of that many vectors while there are rows for one.
+    fn strips(&mut self, across: usize) -> Result<(), Full> {
+        let rest = self.e.asm.label();
+        let bytes = (across * self.bytes()) as i32;
+        let next = self.e.asm.loop_start();
+        let asm = &mut self.e.asm;
+        asm.mov(LIMIT, COUNT);
+        asm.sub(LIMIT, ROW_AT);
+        asm.sub_imm(LIMIT, bytes);
+        asm.jump_if(When::Below, rest);
+        self.strip(across, ALL)?;
+        self.e.asm.add_imm(ROW_AT, bytes);
+        self.e.asm.jump(next);
+        self.e.asm.bind(rest);
+        self.e.asm.add_imm(LIMIT, bytes);
+        Ok(())
+    }
+
+    /// All passes over some vectors of neighbouring rows.
+    fn strip(&mut self, across: usize, mask: Mask) -> Result<(), Full> {
+        self.across = across;
         for pass in 0..self.passes() {
             let (before, steps) = self.pass(pass);
+            debug_assert!(before.is_empty() || across == 1, "row values are of one vector");
             self.mask = mask;
             self.row_steps(before)?;
             if steps.is_empty() {
@@ -307,7 +402,9 @@ impl Loops<'_> {
             self.e.asm.mov(FULL_AT, ROW_AT);
             self.e.asm.mov_imm(LIMIT, 0);
             let start = self.e.asm.loop_start();
-            self.body(&steps, 0, mask)?;
+            for part in 0..across {
+                self.body(&steps, part, mask)?;
+            }
             self.e.asm.add(FULL_AT, COUNT);
             self.e.asm.add_imm(LIMIT, 4);
             self.e.asm.cmp(LIMIT, ROWS);
@@ -319,65 +416,16 @@ impl Loops<'_> {
         Ok(())
     }
 
-    fn in_memory(&self) -> bool {
-        matches!(self.job.nest, Nest::Line | Nest::Columns { whole: false })
-    }
-
-    fn accumulator(&self, slot: usize, part: usize) -> Mem {
-        let (at, bytes) = self.job.folds;
-        let columns = matches!(self.job.nest, Nest::Columns { .. });
-        let disp = (at + slot * bytes + part * 64) as i32;
-        Mem::At { base: WORKSPACE, index: columns.then_some(ROW_AT), disp }
-    }
-
-    fn begin_folds(&mut self, steps: &Range<usize>) -> Result<(), Full> {
-        let parts = if matches!(self.job.nest, Nest::Columns { .. }) { 1 } else { 4 };
-        for s in &self.job.steps[steps.clone()] {
-            let Action::Fold(f, _, slot) = &s.action else { continue };
-            let mut list = SmallVec::new();
-            for part in 0..parts {
-                let z = self.e.free.take()?;
-                if self.in_memory() {
-                    let mask = if parts == 1 { self.mask } else { ALL };
-                    self.e.asm.load(mask, z, Src::Vector(self.accumulator(*slot, part)));
-                } else {
-                    self.e.asm.load(ALL, z, bits(f.start as u32));
-                }
-                list.push(z);
-            }
-            self.accumulators.push((*slot, list));
-        }
-        Ok(())
-    }
-
-    fn end_folds(&mut self, steps: &Range<usize>) -> Result<(), Full> {
-        let folds = std::mem::take(&mut self.accumulators);
-        let steps =
-            self.job.steps[steps.clone()].iter().filter(|s| matches!(s.action, Action::Fold(..)));
-        for (s, (slot, list)) in steps.zip(folds) {
-            if self.in_memory() {
-                for (part, z) in list.iter().enumerate() {
-                    let mask = if list.len() == 1 { self.mask } else { ALL };
-                    self.e.asm.store(mask, self.accumulator(slot, part), *z);
-                    self.e.free.give(*z);
-                }
-                continue;
-            }
-            if let [a, b, c, d] = list[..] {
-                let Task::Fold(op, lane) = s.task else { unreachable!("folds alone are here") };
-                self.e.tree(op, lane, [a, b, c, d]);
-                [b, c, d].into_iter().for_each(|z| self.e.free.give(z));
-            }
-            self.row_result(s.out, list[0]);
-        }
-        Ok(())
-    }
-
     /// Takes the register of a finished row value, and writes it out if others read it.
     fn row_result(&mut self, v: Val, z: Z) {
-        self.place[v] = Where::Register(z);
-        self.resident[v] = true;
-        if self.job.kept[v] {
+        if self.sparing {
+            self.place[v] = Where::Memory;
+            self.e.free.give(z);
+        } else {
+            self.place[v] = Where::Register(z);
+            self.resident[v] = true;
+        }
+        if self.job.kept[v] || self.sparing {
             let to = self.address(v);
             match self.job.nest {
                 Nest::Columns { .. } => self.e.asm.store(self.mask, to, z),

@@ -2,8 +2,8 @@
 //!
 //! The interpreter in [`vm`](super::vm) passes over a block of elements once for every step. Here the steps that have simple
 //! instructions become one loop that keeps everything in registers: [`arrange`] decides which steps share a loop, [`loops`]
-//! generates the loops, [`functions`] the instructions of each operation, and [`encode`] turns those into bytes. What reads
-//! scattered memory, converts storage types, draws random numbers or uses rarer operations stays with the interpreter, block by
+//! generates the loops, [`functions`] the instructions of each operation, and [`encode`] turns those into bytes, for AVX-512 or
+//! for AVX2, as the program was lowered. What reads scattered memory, converts storage types, draws random numbers or uses rarer operations stays with the interpreter, block by
 //! block, before or after the generated part.
 //!
 //! The interpreter is the definition: generated code gives the same bits (a test compares random programs), and it takes over
@@ -30,6 +30,7 @@ mod tests;
 
 pub use task::Task;
 
+use super::isa::Isa;
 #[cfg(target_arch = "x86_64")]
 use super::vm::{Action, Extent, Layout, Repeats, Step};
 use super::vm::{Program, Val};
@@ -120,9 +121,20 @@ pub fn is_on() -> bool {
     cfg!(target_arch = "x86_64") && choice() != Use::Off
 }
 
+/// Whether there is code for the instruction set.
+pub fn knows(isa: Isa) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return encode::Width::of(isa).is_some();
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = isa;
+        false
+    }
+}
+
 /// The code of a program, made when it pays.
-#[derive(Default)]
 pub struct Lazy {
+    isa: Isa,
     launches: AtomicU32,
     code: OnceLock<Option<Code>>,
 }
@@ -133,6 +145,11 @@ const LARGE: usize = 1 << 16;
 const STREAM: usize = 8 << 20;
 
 impl Lazy {
+    /// No code yet, later some for this instruction set.
+    pub fn new(isa: Isa) -> Lazy {
+        Lazy { isa, launches: AtomicU32::new(0), code: OnceLock::new() }
+    }
+
     /// The code of the program that this belongs to, to be called once a launch.
     pub fn get(&self, program: &Program) -> Option<&Code> {
         if !program.phases.iter().any(|p| p.passes.is_some()) {
@@ -149,23 +166,24 @@ impl Lazy {
             }
             _ => {}
         }
-        self.code.get_or_init(|| compile(program)).as_ref()
+        self.code.get_or_init(|| compile(program, self.isa)).as_ref()
     }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn compile(_: &Program) -> Option<Code> {
+fn compile(_: &Program, _: Isa) -> Option<Code> {
     None
 }
 
 #[cfg(target_arch = "x86_64")]
-fn compile(p: &Program) -> Option<Code> {
+fn compile(p: &Program, isa: Isa) -> Option<Code> {
+    let width = encode::Width::of(isa)?;
     let mut repeated = repeated(p);
-    let mut functions = generate_phases(p, &repeated);
+    let mut functions = generate_phases(p, width, &repeated);
     if functions.incomplete && repeated.contains(&true) {
         // The interpreter, which takes over the rest, wants a copy for every position.
         repeated.fill(false);
-        functions = generate_phases(p, &repeated);
+        functions = generate_phases(p, width, &repeated);
     }
     let Functions { bytes, starts, streaming, .. } = functions;
     if bytes.is_empty() {
@@ -215,7 +233,7 @@ struct Functions {
 }
 
 #[cfg(target_arch = "x86_64")]
-fn generate_phases(p: &Program, repeated: &[bool]) -> Functions {
+fn generate_phases(p: &Program, width: encode::Width, repeated: &[bool]) -> Functions {
     use loops::{Job, Nest, generate};
     let nest = match (p.layout, p.straight) {
         (Layout::Flat | Layout::Tiles, _) | (Layout::Rows, false) => Nest::Line,
@@ -274,6 +292,7 @@ fn generate_phases(p: &Program, repeated: &[bool]) -> Functions {
             }
         }
         let mut job = Job {
+            width,
             nest,
             values: &p.values,
             steps: inside,

@@ -57,7 +57,7 @@ pub enum By {
 /// Prepares a fused program for an instruction set.
 pub fn lower(fused: &Fused, isa: Isa, by: By) -> Program {
     let mut fused = merge_dims(fused);
-    let by_rows = by == By::Whole && isa == Isa::Avx512 && jit::is_on() && repeats_by_rows(&fused);
+    let by_rows = by == By::Whole && jit::knows(isa) && jit::is_on() && repeats_by_rows(&fused);
     if by_rows {
         in_rows(&mut fused);
     }
@@ -464,7 +464,7 @@ impl Lower<'_> {
             Layout::Rows => k > fold::SHORT && k <= fold::ROW_SEGMENT,
             _ => k <= fold::COL_RUN,
         };
-        if self.isa != Isa::Avx512 || (!may_fold && self.layout == Layout::Rows) {
+        if !jit::knows(self.isa) || (!may_fold && self.layout == Layout::Rows) {
             return (steps, Vec::new());
         }
         jit::arrange::arrange(steps, &self.values, may_fold)
@@ -634,7 +634,7 @@ impl Lower<'_> {
             chunk,
             after,
             phases,
-            code: jit::Lazy::default(),
+            code: jit::Lazy::new(self.isa),
             full_stores,
             row_stores,
             folds: self.folds,

@@ -1,17 +1,19 @@
-//! The inside of a loop: the steps of a pass on 16 positions, and when a value is in a register.
-use super::{
-    CONDITIONS, COUNT, FULL_AT, LIMIT, Loops, Nest, ROW_AT, TABLE, UNIFORMS, WORKSPACE, Where,
-};
+//! The inside of a loop: the steps of a pass on one vector of positions, and when a value is in a register.
+use super::{COUNT, FULL_AT, LIMIT, Loops, Nest, ROW_AT, TABLE, UNIFORMS, WORKSPACE, Where};
 use crate::dev::cpu::jit::Task;
 use crate::dev::cpu::jit::encode::*;
-use crate::dev::cpu::jit::functions::SCRATCH;
 use crate::dev::cpu::jit::registers::Full;
 use crate::dev::cpu::vm::{Action, Extent, Step, Val};
 use std::ops::Range;
 
 impl Loops<'_> {
-    /// The steps of a pass once, on 16 positions.
-    pub(super) fn body(&mut self, range: &Range<usize>, part: usize, mask: K) -> Result<(), Full> {
+    /// The steps of a pass once, on one vector of positions.
+    pub(super) fn body(
+        &mut self,
+        range: &Range<usize>,
+        part: usize,
+        mask: Mask,
+    ) -> Result<(), Full> {
         let before = self.e.free;
         (self.part, self.mask) = (part, mask);
         let steps = &self.job.steps[range.clone()];
@@ -23,55 +25,55 @@ impl Loops<'_> {
                 self.uses[self.alias[a]] += 1;
             }
         }
-        for s in steps {
-            match &s.action {
-                Action::Expand(_) if !self.job.kept[s.out] => {}
-                Action::Fold(_, a, slot) => {
-                    let Task::Fold(op, lane) = s.task else { unreachable!("it folds") };
-                    let x = self.source(*a)?;
-                    let list = self.accumulators.iter().find(|(s, _)| s == slot);
-                    let list = &list.expect("begun before the loop").1;
-                    let acc = list[part.min(list.len() - 1)];
-                    self.e.fold(op, lane, acc, x, mask);
-                    self.done(*a);
-                }
-                _ if self.stays_mask(steps, s) => {
-                    let [a, b] = s.operands()[..] else { unreachable!("comparisons have two") };
-                    let (op, predicate) = s.task.comparison().expect("checked");
-                    let (x, y) = (self.register(a)?, self.source(b)?);
-                    let k = CONDITIONS.clone().find(|k| self.masks >> k & 1 == 0).ok_or(Full)?;
-                    self.e.asm.compare(op, K(k), ALL, x, y, predicate);
-                    self.masks |= 1 << k;
-                    self.place[s.out] = Where::Mask(K(k));
-                    self.done(a);
-                    self.done(b);
-                }
-                _ => {
-                    let z = self.compute(s)?;
-                    if self.job.kept[s.out] {
-                        let to = self.address(s.out);
-                        if mask == ALL && self.job.stream.get(s.out) == Some(&true) {
-                            self.e.asm.stream(to, z);
-                        } else {
-                            self.e.asm.store(mask, to, z);
-                        }
-                    }
-                    if self.uses[s.out] > 0 {
-                        self.place[s.out] = Where::Register(z);
-                    } else {
-                        self.e.free.give(z);
-                    }
-                }
+        for (i, s) in steps.iter().enumerate() {
+            if matches!(s.action, Action::Expand(_)) && !self.job.kept[s.out] {
+                continue;
+            }
+            if self.sparing {
+                self.step_sparing(steps, i)?;
+            } else {
+                self.step(steps, s)?;
             }
         }
-        debug_assert!(self.e.free == before, "a body leaves no value behind");
+        debug_assert!(self.e.free.same_as(&before), "a body leaves no value behind");
+        Ok(())
+    }
+
+    /// One step of a body.
+    pub(super) fn step(&mut self, steps: &[Step], s: &Step) -> Result<(), Full> {
+        if matches!(s.action, Action::Fold(..)) {
+            return self.fold(s);
+        }
+        if self.stays_mask(steps, s) {
+            let [a, b] = s.operands()[..] else { unreachable!("comparisons have two") };
+            let comparison = s.task.comparison().expect("checked");
+            let (x, y) = (self.register(a)?, self.source(b)?);
+            self.place[s.out] = Where::Mask(self.e.compare(comparison, x, y)?);
+            self.done(a);
+            self.done(b);
+            return Ok(());
+        }
+        let z = self.compute(s)?;
+        if self.job.kept[s.out] {
+            let to = self.address(s.out);
+            if self.mask == ALL && self.job.stream.get(s.out) == Some(&true) {
+                self.e.asm.stream(to, z);
+            } else {
+                self.e.asm.store(self.mask, to, z);
+            }
+        }
+        if self.uses[s.out] > 0 {
+            self.place[s.out] = Where::Register(z);
+        } else {
+            self.e.free.give(z);
+        }
         Ok(())
     }
 
     /// True for a comparison that only selections of this body read, as their condition.
     fn stays_mask(&self, steps: &[Step], s: &Step) -> bool {
-        let free = CONDITIONS.clone().any(|k| self.masks >> k & 1 == 0);
-        free && s.task.comparison().is_some()
+        self.e.free.can_hold_mask()
+            && s.task.comparison().is_some()
             && !self.job.kept[s.out]
             && self.uses[s.out] > 0
             && steps.iter().all(|u| match u.action {
@@ -98,17 +100,19 @@ impl Loops<'_> {
             }
             (Task::Select, &[c, a, b]) => {
                 let no = self.register(b)?;
-                let k = match self.place[self.alias[c]] {
-                    Where::Mask(k) => k,
+                let (mask, held) = match self.place[self.alias[c]] {
+                    Where::Mask(mask) => (mask, true),
                     _ => {
                         let c = self.register(c)?;
-                        self.e.asm.test(SCRATCH, c, Src::Reg(c));
-                        SCRATCH
+                        (self.e.not_zero(c)?, false)
                     }
                 };
                 let yes = self.source(a)?;
                 let z = self.e.free.take()?;
-                self.e.asm.blend(k, z, no, yes);
+                self.e.asm.blend(mask, z, no, yes);
+                if !held {
+                    self.e.free.give_mask(mask);
+                }
                 z
             }
             (Task::Expand, &[a]) => {
@@ -126,13 +130,15 @@ impl Loops<'_> {
     /// Where a value is in memory, at the position at hand.
     pub(super) fn address(&mut self, v: Val) -> Mem {
         let value = &self.job.values[v];
+        let part = self.part * self.bytes();
         let (index, part) = match value.extent {
             Extent::One => {
                 return Mem::At { base: UNIFORMS, index: None, disp: value.place as i32 };
             }
-            Extent::Row => (ROW_AT, 0),
+            Extent::Row if self.repeats(v) => (ROW_AT, 0),
+            Extent::Row => (ROW_AT, part),
             Extent::Full if self.each_row(v) => (LIMIT, 0),
-            Extent::Full => (FULL_AT, self.part * 64),
+            Extent::Full => (FULL_AT, part),
         };
         if !self.job.in_table[v] {
             let disp = (value.place + part) as i32;
@@ -148,7 +154,7 @@ impl Loops<'_> {
         Mem::At { base, index: Some(index), disp: part as i32 }
     }
 
-    /// True when memory holds one element for all 16 positions.
+    /// True when memory holds one element for all positions of a vector.
     pub(super) fn repeats(&self, v: Val) -> bool {
         match self.job.values[v].extent {
             Extent::One => true,
@@ -205,7 +211,7 @@ impl Loops<'_> {
         }
         match self.place[v] {
             Where::Register(z) => self.e.free.give(z),
-            Where::Mask(k) => self.masks &= !(1 << k.0),
+            Where::Mask(mask) => self.e.free.give_mask(mask),
             Where::Memory => {}
         }
         self.place[v] = Where::Memory;
