@@ -189,3 +189,35 @@ fn a_norm_with_known_statistics_joins_the_convolution() {
     // The factors by channel, and the convolution with all that follows.
     assert_eq!(plan_stats().kernels - before, 2);
 }
+
+#[test]
+fn inference_keeps_packed_weights_and_training_none() {
+    let _alone = alone();
+    manual_seed(5);
+    // Once small, and once so large that tiles pay (Winograd's transformed weights are four times as large).
+    for (channels, points) in [(24, 6), (64, 32)] {
+        let x = Tensor::randn([4, channels, points, points]).eval().clone();
+        let mut w = Tensor::randn([channels, channels, 3, 3]).eval().clone();
+        let options = || ConvOptions { padding: 1usize.into(), ..Default::default() };
+        let start = live_bytes();
+        for _ in 0..4 {
+            let leaf = w.requires_grad();
+            conv2d(&x, &leaf, None, options()).square().mean(..).backward();
+            w = (w - leaf.grad().unwrap() * 1e-3).detach().eval().clone();
+            flush_all();
+        }
+        let weights = w.numel() * 4;
+        assert!(live_bytes() <= start + weights / 2, "{} bytes more", live_bytes() - start);
+        no_grad(|| {
+            for _ in 0..3 {
+                conv2d(&x, &w, None, options()).eval();
+            }
+        });
+        let kept = live_bytes() - start;
+        assert!(kept >= weights && kept <= 6 * weights, "{kept} bytes kept beside {weights}");
+        // Written to, the weights have nothing beside them.
+        w = (w * 0.5f32).eval().clone();
+        assert!(live_bytes() <= start + weights / 2, "{} bytes more", live_bytes() - start);
+        drop(w);
+    }
+}
