@@ -4,7 +4,12 @@
 //! It is built for kernels of a few microseconds: helpers spin for a short while after a job, so the
 //! next one starts in well under a microsecond, and then they park.
 //!
-//! Tasks are claimed one at a time from an atomic *ticket*, a word that holds the job's number (its
+//! Each thread has a *lane*: a fixed share of the tasks, neighbours in number, the same in every job of
+//! as many tasks. So the thread that wrote a part of an array is the one that reads it in the next
+//! kernel, and finds it in its own caches (a sum of 64 MiB, again and again, was read at 1.5 times the
+//! speed of tasks handed out in turn). Whoever has finished its lane helps with the others'.
+//!
+//! Tasks are claimed one at a time from a lane's *ticket*, a word that holds the job's number (its
 //! epoch) beside the next task's number. The caller claims too and waits only for tasks that some
 //! helper has really claimed: a helper that the operating system has put aside costs nothing, because
 //! the caller drains the whole job itself.
@@ -15,17 +20,19 @@
 //!
 //! # Why a late helper never touches a dead closure
 //! A job's closure lives on the caller's stack, and the pool holds a bare pointer to it.
-//! A helper reads the ticket `(epoch, next)`, then the job's fields, then swaps the ticket for
+//! A helper reads a lane's ticket `(epoch, next)`, then the job's fields, then swaps the ticket for
 //! `(epoch, next + 1)`, and calls the closure only if that swap succeeds.
 //! - Success means that the ticket still held `(epoch, next)`, so task `next` had not been claimed.
 //!   The caller leaves `parallel_for` only after all tasks are counted as finished, this one included,
 //!   so the closure outlives the call.
 //! - The fields it read belong to the same epoch. Before a caller writes any field it *closes* the
-//!   ticket: the new epoch with a task number that no job reaches. Fields are written with release
-//!   and read with acquire, so a helper that saw a field of a later job also sees that closing, and
-//!   its swap of the older ticket fails; and a helper that saw the ticket of this epoch open sees
-//!   all of its fields, which were written before. A later job cannot write fields before this one
-//!   has finished, hence not before the swap.
+//!   tickets of all lanes that the job before had: the new epoch with a task number that no job
+//!   reaches; those of the other lanes have been closed since a job before that one, so that no lane
+//!   is ever open but by the job at hand. Fields are written with release and read with acquire, so a
+//!   helper that saw a field of a later job also sees that closing, and its swap of the older ticket
+//!   fails; and a helper that saw a ticket of this epoch open sees all of its fields, which were
+//!   written before. A later job cannot write fields before this one has finished, hence not before
+//!   the swap.
 //! - The count of finished tasks, the panic slot and the wake-up lock are statics, so a helper that is
 //!   delayed after finishing its task touches nothing that can be freed.
 //! - Epochs have 40 bits: the swap could be fooled only by a helper stopped between two instructions
@@ -205,12 +212,21 @@ type Call = unsafe fn(*const (), usize);
 static CALL: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
 static CLOSURE: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
 static TASKS: AtomicUsize = AtomicUsize::new(0);
-/// How many helpers may take part in the current job.
-static HELPERS: AtomicUsize = AtomicUsize::new(0);
+/// How many lanes the current job has, and the one before had until their tickets are closed.
+static LANES: AtomicUsize = AtomicUsize::new(0);
 
-/// `(epoch << TASK_BITS) | next task`.
-static TICKET: AtomicU64 = AtomicU64::new(0);
+/// A ticket with a cache line (and its neighbour, which processors fetch with it) of its own.
+#[repr(align(128))]
+struct Ticket(AtomicU64);
+
+/// By lane: `(epoch << TASK_BITS) | next task`.
+static TICKETS: [Ticket; MAX_THREADS] = [const { Ticket(AtomicU64::new(TASK_MASK)) }; MAX_THREADS];
 static FINISHED: AtomicUsize = AtomicUsize::new(0);
+
+/// Where a lane's tasks begin, and the one's before end.
+fn lane_start(lane: usize, lanes: usize, tasks: usize) -> usize {
+    lane * tasks / lanes
+}
 
 /// Whether a job is running; taken by the one caller that owns the ticket and the job's fields.
 static BUSY: AtomicBool = AtomicBool::new(false);
@@ -254,18 +270,23 @@ fn run_job<F: Fn(usize) + Sync>(tasks: usize, f: &F) {
         unsafe { (*closure.cast::<F>())(task) }
     }
     let helpers = (threads() - 1).min(tasks - 1);
-    let epoch = ((TICKET.load(Ordering::Relaxed) >> TASK_BITS) + 1) << TASK_BITS;
+    let lanes = helpers + 1;
+    let epoch = ((TICKETS[0].0.load(Ordering::Relaxed) >> TASK_BITS) + 1) << TASK_BITS;
     // Closed: `TASK_MASK` is at or past the end of every job.
-    TICKET.store(epoch | TASK_MASK, Ordering::Relaxed);
+    for ticket in &TICKETS[..LANES.load(Ordering::Relaxed).max(1)] {
+        ticket.0.store(epoch | TASK_MASK, Ordering::Relaxed);
+    }
     CALL.store(call::<F> as Call as *mut (), Ordering::Release);
     CLOSURE.store(std::ptr::from_ref(f).cast_mut().cast(), Ordering::Release);
     TASKS.store(tasks, Ordering::Release);
-    HELPERS.store(helpers, Ordering::Release);
+    LANES.store(lanes, Ordering::Release);
     FINISHED.store(0, Ordering::Relaxed);
-    TICKET.store(epoch, Ordering::Release);
+    for (lane, ticket) in TICKETS[..lanes].iter().enumerate() {
+        ticket.0.store(epoch | lane_start(lane, lanes, tasks) as u64, Ordering::Release);
+    }
     wake(helpers);
 
-    work(usize::MAX);
+    work(0);
 
     if FINISHED.load(Ordering::Acquire) != tasks {
         wait_for_last_task(tasks);
@@ -281,12 +302,12 @@ fn run_job<F: Fn(usize) + Sync>(tasks: usize, f: &F) {
 fn wake(helpers: usize) {
     let mut list = lock(&HELPER_LIST);
     while list.len() < helpers {
-        let index = list.len();
+        let lane = list.len() + 1;
         let asleep = Arc::new(AtomicBool::new(false));
         let flag = asleep.clone();
         let started = std::thread::Builder::new()
-            .name(format!("hardpan-{}", index + 1))
-            .spawn(move || helper_main(index, &flag));
+            .name(format!("hardpan-{lane}"))
+            .spawn(move || helper_main(lane, &flag));
         match started {
             Ok(handle) => list.push(Helper { thread: handle.thread().clone(), asleep }),
             // No more threads to be had: the job runs on those there are.
@@ -303,11 +324,17 @@ fn wake(helpers: usize) {
     }
 }
 
-fn helper_main(index: usize, asleep: &AtomicBool) {
+fn helper_main(own: usize, asleep: &AtomicBool) {
     let mut idle_since = Instant::now();
+    // Every job that this thread takes part in changes the ticket of its lane.
+    let mut seen = TASK_MASK;
     loop {
-        if work(index) {
-            idle_since = Instant::now();
+        let ticket = TICKETS[own].0.load(Ordering::Acquire);
+        if ticket != seen {
+            seen = ticket;
+            if work(own) {
+                idle_since = Instant::now();
+            }
         }
         for _ in 0..32 {
             std::hint::spin_loop();
@@ -321,7 +348,7 @@ fn helper_main(index: usize, asleep: &AtomicBool) {
         }
         asleep.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        if has_work(index) {
+        if has_work(own) {
             asleep.store(false, Ordering::Relaxed);
             continue;
         }
@@ -332,50 +359,61 @@ fn helper_main(index: usize, asleep: &AtomicBool) {
     }
 }
 
-fn has_work(index: usize) -> bool {
-    let ticket = TICKET.load(Ordering::Acquire);
-    index < HELPERS.load(Ordering::Acquire)
-        && ((ticket & TASK_MASK) as usize) < TASKS.load(Ordering::Acquire)
+/// Whether tasks are left that the thread of lane `own` may take.
+fn has_work(own: usize) -> bool {
+    let lanes = LANES.load(Ordering::Acquire);
+    own < lanes && (0..lanes).any(|lane| next_task(lane).is_some())
 }
 
-/// Claims and runs tasks of the current job until none is left; returns whether it ran any.
-/// `index` is the helper's number, or `usize::MAX` for the caller, who always takes part.
-fn work(index: usize) -> bool {
+/// The ticket of a lane with a task left, and that task; both belong to one job if the ticket is still the same later.
+fn next_task(lane: usize) -> Option<(u64, usize)> {
+    let ticket = TICKETS[lane].0.load(Ordering::Acquire);
+    let task = (ticket & TASK_MASK) as usize;
+    let (tasks, lanes) = (TASKS.load(Ordering::Acquire), LANES.load(Ordering::Acquire));
+    (lane < lanes && task < lane_start(lane + 1, lanes, tasks)).then_some((ticket, task))
+}
+
+/// Claims and runs tasks of the current job, those of lane `own` first, until none is left; returns whether it ran any. The
+/// caller's lane is 0, which every job has.
+fn work(own: usize) -> bool {
     let mut worked = false;
-    loop {
-        let ticket = TICKET.load(Ordering::Acquire);
-        let task = (ticket & TASK_MASK) as usize;
-        let tasks = TASKS.load(Ordering::Acquire);
-        let takes_part = index == usize::MAX || index < HELPERS.load(Ordering::Acquire);
-        if task >= tasks || !takes_part {
-            return worked;
-        }
-        let closure = CLOSURE.load(Ordering::Acquire);
-        let call = CALL.load(Ordering::Acquire);
-        if TICKET.compare_exchange(ticket, ticket + 1, Ordering::AcqRel, Ordering::Relaxed).is_err()
-        {
-            continue;
-        }
-        worked = true;
-        // SAFETY: the exchange succeeded, so (module text) both pointers belong to this task's job:
-        // `call` was stored from a `Call`, `closure` points to the closure that it expects, and the
-        // job's caller keeps that closure alive until `FINISHED` counts this task.
-        let result = catch_unwind(AssertUnwindSafe(|| unsafe {
-            std::mem::transmute::<*mut (), Call>(call)(closure, task)
-        }));
-        if let Err(payload) = result {
-            *lock(&PANIC) = Some(payload);
-            PANICKED.store(true, Ordering::Relaxed);
-        }
-        // SeqCst pairs with `wait_for_last_task`: either the caller sees this count, or this thread
-        // sees that the caller sleeps.
-        if FINISHED.fetch_add(1, Ordering::SeqCst) + 1 == tasks
-            && CALLER_WAITS.load(Ordering::SeqCst)
-        {
-            drop(lock(&ALL_FINISHED.0));
-            ALL_FINISHED.1.notify_all();
+    let lanes = LANES.load(Ordering::Acquire);
+    if own < lanes {
+        for lane in (own..lanes).chain(0..own) {
+            while let Some((ticket, task)) = next_task(lane) {
+                worked |= claim(lane, ticket, task);
+            }
         }
     }
+    worked
+}
+
+/// Runs a task unless somebody else has claimed it.
+fn claim(lane: usize, ticket: u64, task: usize) -> bool {
+    let tasks = TASKS.load(Ordering::Acquire);
+    let closure = CLOSURE.load(Ordering::Acquire);
+    let call = CALL.load(Ordering::Acquire);
+    let (word, order) = (&TICKETS[lane].0, Ordering::AcqRel);
+    if word.compare_exchange(ticket, ticket + 1, order, Ordering::Relaxed).is_err() {
+        return false;
+    }
+    // SAFETY: the exchange succeeded, so (module text) both pointers belong to this task's job:
+    // `call` was stored from a `Call`, `closure` points to the closure that it expects, and the
+    // job's caller keeps that closure alive until `FINISHED` counts this task.
+    let result = catch_unwind(AssertUnwindSafe(|| unsafe {
+        std::mem::transmute::<*mut (), Call>(call)(closure, task)
+    }));
+    if let Err(payload) = result {
+        *lock(&PANIC) = Some(payload);
+        PANICKED.store(true, Ordering::Relaxed);
+    }
+    // SeqCst pairs with `wait_for_last_task`: either the caller sees this count, or this thread
+    // sees that the caller sleeps.
+    if FINISHED.fetch_add(1, Ordering::SeqCst) + 1 == tasks && CALLER_WAITS.load(Ordering::SeqCst) {
+        drop(lock(&ALL_FINISHED.0));
+        ALL_FINISHED.1.notify_all();
+    }
+    true
 }
 
 #[cold]
@@ -486,6 +524,58 @@ mod tests {
             met.into_inner()
         });
         assert!(met, "no helper ever took a task");
+    }
+
+    #[test]
+    fn threads_begin_with_their_own_tasks() {
+        // Both tasks wait for each other, so each thread runs one: the caller the first.
+        set_threads(2);
+        let caller = std::thread::current().id();
+        let met = (0..1000).any(|_| {
+            let (arrived, first) = (AtomicUsize::new(0), Mutex::new(None));
+            parallel_for(2, |task| {
+                if task == 0 {
+                    *lock(&first) = Some(std::thread::current().id());
+                }
+                arrived.fetch_add(1, Ordering::SeqCst);
+                let start = Instant::now();
+                while arrived.load(Ordering::SeqCst) < 2
+                    && start.elapsed() < Duration::from_millis(50)
+                {
+                    std::thread::yield_now();
+                }
+            });
+            assert_eq!(*lock(&first), Some(caller));
+            arrived.into_inner() == 2
+        });
+        assert!(met, "no helper ever took a task");
+    }
+
+    #[test]
+    fn lanes_share_out_all_tasks() {
+        for tasks in [1, 2, 3, 7, 100, TASK_MASK as usize] {
+            for lanes in 1..=MAX_THREADS.min(tasks) {
+                assert_eq!(
+                    (lane_start(0, lanes, tasks), lane_start(lanes, lanes, tasks)),
+                    (0, tasks)
+                );
+                assert!(
+                    (0..lanes)
+                        .all(|l| lane_start(l, lanes, tasks) < lane_start(l + 1, lanes, tasks))
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn jobs_of_changing_width_leave_no_lane_open() {
+        // Helpers of wide jobs are late for narrow ones, whose lanes are fewer and longer.
+        for round in 0..2000 {
+            set_threads([8, 2, 5, 1, 3][round % 5]);
+            let tasks = [64, 3, 17, 9, 200][round % 5];
+            assert_eq!(counts(tasks), vec![1; tasks]);
+        }
+        set_threads(3);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! each axis, and is computed with its own list of taps. Leaving out a product with zero changes no bit of a sum of finite
 //! numbers. An axis is cut into spans only where that pays: each class rounds its pixels up to whole tiles.
 use super::plan::{Phase, Plan};
+use smallvec::{SmallVec, smallvec};
 use std::ops::Range;
 
 /// At least the rows of every row kernel: how far lists run on past their last pixel.
@@ -42,28 +43,25 @@ impl Class {
     }
 }
 
-/// Points of one axis and the taps (numbered along the axis) that read inside the image for them.
-type Span = (Range<usize>, Vec<usize>);
+/// Points of one axis and the taps (numbered along the axis) that read inside the image for them: neighbours, since taps read one
+/// after the other.
+type Span = (Range<usize>, Range<usize>);
+/// The spans of an axis. A convolution of one small image takes less time than memory for lists would.
+type Spans = SmallVec<[Span; 8]>;
 
-fn spans(
-    plan: &Plan,
-    phase: &Phase,
-    axis: usize,
-    count: usize,
-    shift: isize,
-    cut: bool,
-) -> Vec<Span> {
+fn spans(plan: &Plan, phase: &Phase, axis: usize, count: usize, shift: isize, cut: bool) -> Spans {
     let taps = &phase.axes[axis].taps;
     if !cut {
-        return vec![(0..count, (0..taps.len()).collect())];
+        return smallvec![(0..count, 0..taps.len())];
     }
-    let mut spans: Vec<Span> = Vec::new();
+    let mut spans = Spans::new();
     for point in 0..count {
         let inside = |&tap: &usize| {
             let at = (point * plan.step[axis]) as isize + shift + taps[tap].0;
             (0..plan.from_dims[axis] as isize).contains(&at)
         };
-        let inside: Vec<usize> = (0..taps.len()).filter(inside).collect();
+        let first = (0..taps.len()).find(inside).unwrap_or(0);
+        let inside = first..first + (first..taps.len()).take_while(inside).count();
         match spans.last_mut() {
             Some((points, taps)) if *taps == inside => points.end = point + 1,
             _ => spans.push((point..point + 1, inside)),
@@ -96,22 +94,20 @@ impl Skips {
         } else {
             chunk as f64 / points as f64
         };
+        // By axis: not cut, and cut.
+        let axes = [0, 1, 2]
+            .map(|axis| [false, true].map(|cut| spans(plan, phase, axis, counts[axis], 0, cut)));
         let cost = |cuts: [bool; 3]| {
-            let [zs, ys, xs] = [0, 1, 2].map(|axis| {
-                let spans = spans(plan, phase, axis, counts[axis], 0, cuts[axis]);
-                spans
-                    .into_iter()
-                    .map(|(points, taps)| (points.len(), taps.len()))
-                    .collect::<Vec<_>>()
-            });
+            let [zs, ys, xs] = [0, 1, 2].map(|axis: usize| &axes[axis][cuts[axis] as usize]);
             let mut cost = 0.0;
-            for z in &zs {
-                for y in &ys {
-                    for x in &xs {
-                        let pixels = (z.0 * y.0 * x.0) as f64 * images;
+            for z in zs {
+                for y in ys {
+                    for x in xs {
+                        let pixels = (z.0.len() * y.0.len() * x.0.len()) as f64 * images;
                         let tiles = (pixels / rows as f64).ceil();
                         // Starting and ending a tile costs about as much as a few products.
-                        let products = (z.1 * y.1 * x.1 * plan.from_group) as f64 + 4.0;
+                        let products =
+                            (z.1.len() * y.1.len() * x.1.len() * plan.from_group) as f64 + 4.0;
                         cost += tiles * products;
                     }
                 }
@@ -140,10 +136,10 @@ impl Skips {
             for y in &ys {
                 for x in &xs {
                     let mut numbers = Vec::with_capacity(offsets.len());
-                    for tz in &z.1 {
-                        for ty in &y.1 {
+                    for tz in z.1.clone() {
+                        for ty in y.1.clone() {
                             numbers.extend(
-                                x.1.iter().map(|tx| ((tz * rows + ty) * columns + tx) as u32),
+                                x.1.clone().map(|tx| ((tz * rows + ty) * columns + tx) as u32),
                             );
                         }
                     }

@@ -141,8 +141,9 @@ pub struct Lazy {
 
 /// Programs of this many positions are compiled at once.
 const LARGE: usize = 1 << 16;
-/// Outputs of this many positions are written past the caches: larger than a usual share of the last one.
-const STREAM: usize = 8 << 20;
+/// Outputs of this many positions are written past the caches: with its inputs such a program is larger than a usual share of the last
+/// one (softmax of 4096 rows of 1024 is 1.2 times as fast that way, layer norm 1.6 times, both with their gradients 1.3 times).
+const STREAM: usize = 2 << 20;
 
 impl Lazy {
     /// No code yet, later some for this instruction set.

@@ -295,14 +295,12 @@ impl<'a> Launch<'a> {
         parallel_for(pieces.div_ceil(per_task), |t| {
             self.with_machine(|m| {
                 for piece in t * per_task..((t + 1) * per_task).min(pieces) {
-                    let (rest, segment) = (piece / segments, piece % segments);
-                    let first = rest % strips * p.block_rows;
-                    let strip = Strip {
-                        program: p,
-                        outer: rest / strips,
-                        first,
-                        width: p.block_rows.min(p.cols - first),
-                    };
+                    // Neighbours in memory one after the other, so that a thread's share is one piece of it.
+                    let (rest, strip) = (piece / strips, piece % strips);
+                    let (outer, segment) = (rest / segments, rest % segments);
+                    let first = strip * p.block_rows;
+                    let strip =
+                        Strip { program: p, outer, first, width: p.block_rows.min(p.cols - first) };
                     f(m, &strip, segment);
                 }
             });
