@@ -53,6 +53,8 @@ struct Runner<'a> {
     from: Images<'a>,
     to: *mut f32,
     done: Option<ConvDone<'a>>,
+    blocks: Blocks,
+    parallel: bool,
     panels: Vec<Panel>,
     /// Packed weights, `[point][panel][source channel][width]`.
     weights: *const f32,
@@ -73,7 +75,9 @@ pub(in super::super) fn run(
     done: Option<ConvDone<'_>>,
 ) {
     let tiling = Tiling::of(plan).expect("asked before");
-    let panels = panels(plan.to_group, kernels);
+    let parallel = threads() > 1 && plan.flops >= 2.0 * TASK_FLOPS;
+    let blocks = blocks(plan, &tiling, if parallel { 2 * threads() } else { 1 });
+    let panels = panels(plan.to_group, kernels, blocks.tiles(&tiling));
     let padded = panels.iter().map(|panel| panel.width).sum::<usize>();
     let weight_step = channel_step(plan.from_group * padded);
     let mut runner = Runner {
@@ -84,6 +88,8 @@ pub(in super::super) fn run(
         from: Images { data: from, channels: plan.from_group, dims: plan.from_dims },
         to: to.as_ptr(),
         done,
+        blocks,
+        parallel,
         panels,
         weights: std::ptr::null(),
         weight_step,
@@ -108,11 +114,31 @@ pub(in super::super) fn run(
     runner.run();
 }
 
-fn panels(channels: usize, kernels: &Kernels) -> Vec<Panel> {
+/// Blocks of tiles, if possible `wanted` or more.
+fn blocks(plan: &Plan, tiling: &Tiling, wanted: usize) -> Blocks {
+    let tiles = (BLOCK_FLOATS / (POINTS * (plan.from_group + plan.to_group))).max(TILES_MIN);
+    let blocks = tiling.blocks(tiles);
+    if blocks.count(tiling) >= wanted {
+        return blocks;
+    }
+    // Every block reads all weights.
+    tiling.blocks(tiles.min(tiling.total().div_ceil(wanted).max(TILES_LEAST)))
+}
+
+/// Cuts the result channels into panels that a kernel takes whole, as wide as wastes few of its rows on blocks of `tiles` tiles.
+fn panels(channels: usize, kernels: &Kernels, tiles: usize) -> Vec<Panel> {
+    // Wide kernels have fewer rows, and read a little less for each product.
+    let cost = |registers: usize| {
+        let (_, rows) = (kernels.segments)(registers);
+        tiles.next_multiple_of(rows) as f64 * (1.0 + 0.15 / registers as f64)
+    };
+    let widths = (0..=kernels.row_registers.ilog2()).rev().map(|bit| 1 << bit);
+    let widest = widths.min_by(|a, b| cost(*a).total_cmp(&cost(*b))).unwrap_or(1);
     let (mut panels, mut channel) = (Vec::new(), 0);
     while channel < channels {
         let left = channels - channel;
-        let width = kernels.lanes * kernels.row_panel(left.div_ceil(kernels.lanes));
+        let registers = kernels.row_panel(left.div_ceil(kernels.lanes)).min(widest);
+        let width = kernels.lanes * registers;
         panels.push(Panel { channel, channels: width.min(left), width });
         channel += width;
     }
@@ -127,6 +153,7 @@ impl Runner<'_> {
         let plan = self.plan;
         let sizes = [plan.from_group, plan.to_group, plan.weight_to, plan.weight_from];
         (std::ptr::from_ref(self.kernels) as usize, sizes, self.taps()).hash(&mut hash);
+        self.panels.iter().for_each(|panel| panel.width.hash(&mut hash));
         hash.finish()
     }
 
@@ -211,37 +238,29 @@ impl Runner<'_> {
     }
 
     fn run(&self) {
-        let (plan, tiling) = (self.plan, &self.tiling);
-        let floats = POINTS * (plan.from_group + plan.to_group);
-        let mut tiles = (BLOCK_FLOATS / floats).max(TILES_MIN);
-        let mut blocks = tiling.blocks(tiles);
-        let mut channel_parts = 1;
-        let threads = threads();
-        let parallel = threads > 1 && plan.flops >= 2.0 * TASK_FLOPS;
-        if parallel && blocks.count(tiling) < 2 * threads {
-            // Every block reads all weights, and every part of the channels transforms the tiles again.
-            tiles = tiles.min(tiling.total().div_ceil(2 * threads).max(TILES_LEAST));
-            blocks = tiling.blocks(tiles);
-            channel_parts = threads.div_ceil(blocks.count(tiling)).clamp(1, self.panels.len());
-        }
-        let task = |task: usize| {
-            let block = blocks.get(tiling, task / channel_parts);
-            let (part, panels) = (task % channel_parts, self.panels.len());
-            let panels = part * panels / channel_parts..(part + 1) * panels / channel_parts;
-            self.task(&blocks, block, &self.panels[panels]);
+        let (tiling, blocks) = (&self.tiling, &self.blocks);
+        // Every part of the channels transforms the tiles again.
+        let parts = match self.parallel {
+            true => threads().div_ceil(blocks.count(tiling)).clamp(1, self.panels.len()),
+            false => 1,
         };
-        let tasks = blocks.count(tiling) * channel_parts;
-        if parallel {
+        let task = |task: usize| {
+            let block = blocks.get(tiling, task / parts);
+            let (part, panels) = (task % parts, self.panels.len());
+            self.task(block, &self.panels[part * panels / parts..(part + 1) * panels / parts]);
+        };
+        let tasks = blocks.count(tiling) * parts;
+        if self.parallel {
             parallel_for(tasks, task);
         } else {
             (0..tasks).for_each(task);
         }
     }
 
-    /// Computes the channels of `panels` for the tiles of `block`, one of `blocks`.
-    fn task(&self, blocks: &Blocks, block: Block, panels: &[Panel]) {
+    /// Computes the channels of `panels` for the tiles of `block`.
+    fn task(&self, block: Block, panels: &[Panel]) {
         let tiling = &self.tiling;
-        let (from, most) = (self.plan.from_group, blocks.tiles(tiling));
+        let (from, most) = (self.plan.from_group, self.blocks.tiles(tiling));
         let width = panels.iter().map(|panel| panel.width).sum::<usize>();
         let (read_step, write_step) = (channel_step(from), channel_step(width));
         let points_read = point_step(most, read_step);

@@ -6,7 +6,7 @@
 //! input gradient, `weight` the weights' gradient.
 //!
 //! Rounding errors are a few times those of the plain sum (root mean square 1e-6 of the result for 256 channels). A value that is not
-//! finite reaches all results of the tiles that read it. [`pays`] decides by the shape alone; `HARDPAN_CONV=direct` turns it off.
+//! finite reaches all results of the tiles that read it. [`pays`] decides by the shape alone; `HARDPAN_CONV=direct` (default `auto`) turns it off.
 mod forward;
 mod weight;
 
@@ -58,7 +58,8 @@ fn choice() -> Choice {
     }
     *OF_PROCESS.get_or_init(|| match std::env::var("HARDPAN_CONV").as_deref().map(str::trim) {
         Ok("direct") => Choice::Direct,
-        _ => Choice::Faster,
+        Ok("auto" | "") | Err(_) => Choice::Faster,
+        Ok(other) => panic!("HARDPAN_CONV: expected `auto` or `direct`, got `{other}`"),
     })
 }
 
