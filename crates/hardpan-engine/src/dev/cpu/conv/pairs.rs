@@ -7,7 +7,7 @@
 //! channels or images, with other microkernels.
 use super::forward::Weights;
 use super::plan::Plan;
-use super::{ConvDone, ConvShape, depthwise, forward, pointwise, weight};
+use super::{ConvDone, ConvShape, depthwise, forward, pointwise, weight, winograd};
 use crate::dev::Mem;
 use crate::dev::cpu::gemm::kernel::Kernels;
 use crate::dev::cpu::isa::{Isa, isa};
@@ -51,11 +51,16 @@ impl Planes {
 }
 
 impl<'a> PairConv<'a> {
-    /// The convolution of `shape`, or `None` where pairs are not the way to compute it: on other processors, and for depthwise
-    /// convolutions, which have nothing to sum but taps.
+    /// The convolution of `shape`, or `None` where pairs are not the way to compute it: on other processors, for depthwise
+    /// convolutions, which have nothing to sum but taps, and where tiles of f32 are faster still.
     pub fn new(shape: &'a ConvShape, mode: PairMode) -> Option<PairConv<'a>> {
-        (Kernels::of_pairs().is_some() && !depthwise::fits(shape))
-            .then_some(PairConv { shape, mode })
+        let kernels = Kernels::of_pairs()?;
+        let plan = match mode {
+            PairMode::InputGrad => Plan::input_grad(shape),
+            PairMode::Forward | PairMode::WeightGrad => Plan::forward(shape),
+        };
+        let better = depthwise::fits(shape) || winograd::beats_pairs(&plan, kernels.lanes);
+        (!better).then_some(PairConv { shape, mode })
     }
 
     fn is_product(&self) -> bool {

@@ -209,7 +209,8 @@ fn check_pairs(shape: &ConvShape) -> Result<(), TestCaseError> {
     for ((mode, a, b), expected) in cases.into_iter().zip(&expected) {
         for threads in [1, 3] {
             set_threads(threads);
-            let Some(conv) = PairConv::new(shape, mode) else { return Ok(()) };
+            let new = || PairConv::new(shape, mode);
+            let Some(conv) = with_choice(Choice::Direct, new) else { return Ok(()) };
             let mut working = conv.working().map(|len| vec![7u32; len]);
             let [wa, wb] = &mut working;
             let mut result = vec![f32::NAN; expected.len()];

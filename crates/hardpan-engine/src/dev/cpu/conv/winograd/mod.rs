@@ -254,29 +254,35 @@ fn point_step(tiles: usize, step: usize) -> usize {
 /// Whether a forward pass or input gradient is computed by tiles.
 pub(super) fn fits(plan: &Plan, lanes: usize) -> bool {
     let Some(tiling) = Tiling::of(plan) else { return false };
-    allowed(&tiling, plan.from_group, plan.to_group, lanes)
+    allowed(&tiling, plan.from_group, plan.to_group, lanes, MARGIN)
 }
 
 /// Whether a weights' gradient is computed by tiles.
 pub(super) fn weight_grad_fits(shape: &ConvShape, lanes: usize) -> bool {
     let Some(tiling) = Tiling::of(&Plan::forward(shape)) else { return false };
-    allowed(&tiling, shape.in_channels, shape.out_channels, lanes)
+    allowed(&tiling, shape.in_channels, shape.out_channels, lanes, MARGIN)
 }
 
-fn allowed(tiling: &Tiling, from: usize, to: usize, lanes: usize) -> bool {
+/// Whether images of bf16 are better turned to f32 and convolved by tiles than multiplied in pairs, at twice the rate of f32.
+pub(super) fn beats_pairs(plan: &Plan, lanes: usize) -> bool {
+    let Some(tiling) = Tiling::of(plan) else { return false };
+    allowed(&tiling, plan.from_group, plan.to_group, lanes, MARGIN / 2.0)
+}
+
+fn allowed(tiling: &Tiling, from: usize, to: usize, lanes: usize, share: f64) -> bool {
     if from * to * tiling.total() == 0 {
         return false;
     }
     match choice() {
-        Choice::Faster => pays(tiling, from, to, lanes),
+        Choice::Faster => pays(tiling, from, to, lanes, share),
         Choice::Direct => false,
         #[cfg(test)]
         Choice::Tiles => true,
     }
 }
 
-/// Whether tiles take less time than the plain sum, by counting what is done to whole registers.
-fn pays(tiling: &Tiling, from: usize, to: usize, lanes: usize) -> bool {
+/// Whether tiles take less than a share of the time of the plain sum, by counting what is done to whole registers.
+fn pays(tiling: &Tiling, from: usize, to: usize, lanes: usize, share: f64) -> bool {
     // Products with what is not padding.
     let inside = |axis: usize| {
         let reads = |point: usize| {
@@ -293,7 +299,7 @@ fn pays(tiling: &Tiling, from: usize, to: usize, lanes: usize) -> bool {
     // Reading, transforming and writing the 36 points of a register of channels, and those of the weights.
     let transforms = points * TRANSFORM * tiles * (from / lanes as f64 + registers);
     let weights = points * WEIGHTS * from * registers;
-    products + transforms + weights < MARGIN * direct
+    products + transforms + weights < share * direct
 }
 
 /// What transforming a point costs, in products of registers; likewise for the weights, which come from afar.
