@@ -25,6 +25,7 @@ use crate::dev::cpu::isa::{Isa, isa};
 use crate::dev::cpu::pool::{SharedMut, parallel_for, threads};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Pixels computed before the buffer is written out.
 const CHUNK_PIXELS: usize = 512;
@@ -67,6 +68,49 @@ pub(super) struct Weights<'a> {
     pub form: &'static str,
     /// The weights, asked for once, if they are to be packed.
     pub data: &'a dyn Fn() -> &'a [f32],
+}
+
+/// Packed weights: kept beside the memory of the weights, or lent for one convolution.
+pub(super) enum Packed {
+    Kept(Arc<Mem>),
+    Lent(Scratch),
+}
+
+impl Packed {
+    pub fn as_ptr(&self) -> *const f32 {
+        match self {
+            Packed::Kept(block) => block.handle() as *const f32,
+            Packed::Lent(scratch) => scratch.as_ptr(),
+        }
+    }
+}
+
+impl Weights<'_> {
+    /// The weights as `pack` writes them to `floats` floats, kept under `key` if they can be.
+    pub fn packed(
+        &self,
+        key: u64,
+        floats: usize,
+        pack: impl Fn(&[f32], SharedMut<'_, f32>),
+    ) -> Packed {
+        let kept = self.memory.and_then(|memory| {
+            memory.derived().get(key, || {
+                let block = Mem::alloc(memory.device(), floats * size_of::<f32>()).ok()?;
+                // SAFETY: the block is that large, aligned to 64, and nobody else's.
+                let packed = unsafe { SharedMut::from_raw(block.handle() as *mut f32, floats) };
+                pack((self.data)(), packed);
+                Some(block)
+            })
+        });
+        kept.map_or_else(
+            || {
+                let mut scratch = Scratch::take(floats);
+                pack((self.data)(), SharedMut::new(scratch.as_mut_slice()));
+                Packed::Lent(scratch)
+            },
+            Packed::Kept,
+        )
+    }
 }
 
 struct Runner<'a> {
@@ -147,22 +191,9 @@ pub(super) fn run(
         axis: plan.to_dims.iter().position(|dim| *dim > 1).unwrap_or(2),
     };
     let floats = floats + PACK_SLACK;
-    let kept = w.memory.and_then(|memory| {
-        memory.derived().get(runner.packing(w.form), || {
-            let block = Mem::alloc(memory.device(), floats * size_of::<f32>()).ok()?;
-            // SAFETY: the block is that large, aligned to 64, and nobody else's.
-            let packed = unsafe { SharedMut::from_raw(block.handle() as *mut f32, floats) };
-            runner.pack_weights((w.data)(), packed);
-            Some(block)
-        })
-    });
-    if let Some(kept) = &kept {
-        runner.weights = kept.handle() as *const f32;
-        return runner.run();
-    }
-    let mut weights = Scratch::take(floats);
-    runner.weights = weights.as_mut_ptr();
-    runner.pack_weights((w.data)(), SharedMut::new(weights.as_mut_slice()));
+    let packed =
+        w.packed(runner.packing(w.form), floats, |w, packed| runner.pack_weights(w, packed));
+    runner.weights = packed.as_ptr();
     runner.run();
 }
 

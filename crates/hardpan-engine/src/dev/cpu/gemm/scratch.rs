@@ -38,6 +38,11 @@ impl Scratch {
         self.0.as_mut_ptr().cast()
     }
 
+    /// The first float, to read.
+    pub fn as_ptr(&self) -> *const f32 {
+        self.0.as_ptr().cast()
+    }
+
     /// The floats.
     pub fn as_mut_slice(&mut self) -> &mut [f32] {
         // SAFETY: `Line` is sixteen floats without padding.

@@ -3,7 +3,6 @@
 //! A task takes a block of tiles and some panels of result channels: it transforms what the tiles read, multiplies each of the 36
 //! points with the transformed weights of the panels, transforms the products to pixels, and turns those to the order of images.
 use super::{Block, Blocks, Rows, Tiling, channel_step, point_step};
-use crate::dev::Mem;
 use crate::dev::cpu::conv::forward::Weights;
 use crate::dev::cpu::conv::plan::Plan;
 use crate::dev::cpu::conv::window::Images;
@@ -94,23 +93,10 @@ pub(in super::super) fn run(
         weights: std::ptr::null(),
         weight_step,
     };
-    let floats = POINTS * weight_step;
-    let kept = w.memory.and_then(|memory| {
-        memory.derived().get(runner.packing(w.form), || {
-            let block = Mem::alloc(memory.device(), floats * size_of::<f32>()).ok()?;
-            // SAFETY: the block is that large, aligned to 64, and nobody else's.
-            let packed = unsafe { SharedMut::from_raw(block.handle() as *mut f32, floats) };
-            runner.pack_weights((w.data)(), packed);
-            Some(block)
-        })
+    let packed = w.packed(runner.packing(w.form), POINTS * weight_step, |w, packed| {
+        runner.pack_weights(w, packed);
     });
-    if let Some(kept) = &kept {
-        runner.weights = kept.handle() as *const f32;
-        return runner.run();
-    }
-    let mut weights = Scratch::take(floats);
-    runner.weights = weights.as_mut_ptr();
-    runner.pack_weights((w.data)(), SharedMut::new(weights.as_mut_slice()));
+    runner.weights = packed.as_ptr();
     runner.run();
 }
 
