@@ -1,8 +1,8 @@
 //! [`Cache`]: the folder where data sets are kept.
 
-use crate::download::{Progress, download, sha256};
+use crate::download::{Progress, download, md5_of_start, sha256};
 use crate::error::{DatasetError, io};
-use crate::registry::{DataSet, Packing, find, similar};
+use crate::registry::{DataSet, Packing, Published, Sum, find, similar};
 use crate::unpack::{inner, unpack};
 use etcetera::BaseStrategy;
 use std::path::{Path, PathBuf};
@@ -95,7 +95,7 @@ impl Cache {
             let places = set.installed.join(" or ");
             return Err(DatasetError::NotInstalled { name: set.name.to_owned(), places });
         }
-        self.fetch(set.name, set.urls, set.sha256, progress)
+        self.fetch(set.name, set.urls, set.published, progress)
     }
 
     /// A folder as it is; an archive unpacked.
@@ -125,7 +125,7 @@ impl Cache {
         &self,
         name: &str,
         urls: &[&str],
-        known: Option<&str>,
+        known: Option<Published>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<PathBuf, DatasetError> {
         let target = self.folder.join(name);
@@ -161,8 +161,30 @@ impl Cache {
         Ok(inner(&target))
     }
 
-    /// Holds a file against what is known of it: its published checksum, or that of its first download.
-    fn verify(&self, archive: &Path, file: &str, known: Option<&str>) -> Result<(), DatasetError> {
+    /// Holds a file against what is published about it and against its first download. One that is not the same is removed.
+    fn verify(
+        &self,
+        archive: &Path,
+        file: &str,
+        known: Option<Published>,
+    ) -> Result<(), DatasetError> {
+        let differs = |what, found: String, expected: String| {
+            let _ = std::fs::remove_file(archive);
+            Err(DatasetError::Checksum { path: archive.to_owned(), what, found, expected })
+        };
+        if let Some(known) = known {
+            let bytes = std::fs::metadata(archive).map_err(io(archive))?.len();
+            if bytes != known.bytes {
+                return differs("length in bytes", bytes.to_string(), known.bytes.to_string());
+            }
+            let (what, found, expected) = match known.sum {
+                Sum::Sha256(sum) => ("SHA-256", sha256(archive)?, sum),
+                Sum::Start(sum) => ("MD5 of its first MiB", md5_of_start(archive)?, sum),
+            };
+            if found != expected {
+                return differs(what, found, expected.to_owned());
+            }
+        }
         let found = sha256(archive)?;
         let record = self.folder.join("checksums");
         let text = std::fs::read_to_string(&record).unwrap_or_default();
@@ -170,24 +192,14 @@ impl Cache {
             let (sum, name) = l.split_once("  ")?;
             (name == file).then(|| sum.to_owned())
         });
-        let (expected, whence) = match (known, recorded) {
-            (Some(known), _) => (known.to_owned(), ""),
-            (None, Some(sum)) => (sum, " (that of an earlier download, recorded in the cache)"),
-            (None, None) => {
+        match recorded {
+            Some(sum) if sum == found => Ok(()),
+            Some(sum) => differs("SHA-256, as recorded at an earlier download,", found, sum),
+            None => {
                 let text = format!("{text}{found}  {file}\n");
-                return std::fs::write(&record, text).map_err(io(&record));
+                std::fs::write(&record, text).map_err(io(&record))
             }
-        };
-        if found != expected {
-            let _ = std::fs::remove_file(archive);
-            return Err(DatasetError::Checksum {
-                path: archive.to_owned(),
-                found,
-                expected,
-                whence,
-            });
         }
-        Ok(())
     }
 }
 
@@ -196,4 +208,37 @@ fn stem(file: &str) -> &str {
     let endings = [".tgz", ".tar.gz", ".zip"];
     let cut = endings.iter().find_map(|e| file.strip_suffix(e));
     cut.filter(|s| !s.is_empty() && !s.starts_with('.')).unwrap_or(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file that lies where a download would have put it.
+    fn fetched(content: &str, known: Published) -> (tempfile::TempDir, Result<(), DatasetError>) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("archives")).unwrap();
+        std::fs::write(dir.path().join("archives/set.csv"), content).unwrap();
+        let cache = Cache::at(dir.path()).offline(true);
+        let got = cache.fetch("set", &["https://example.org/set.csv"], Some(known), &mut |_| ());
+        (dir, got.map(drop))
+    }
+
+    #[test]
+    fn files_are_held_against_what_is_published() {
+        let md5 = "900150983cd24fb0d6963f7d28e17f72";
+        let sha = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        for sum in [Sum::Start(md5), Sum::Sha256(sha)] {
+            let known = Published { bytes: 3, sum };
+            fetched("abc", known).1.unwrap();
+            for (content, what) in [("abcd", "length"), ("abd", "MD5|SHA-256")] {
+                let (dir, got) = fetched(content, known);
+                let message = got.unwrap_err().to_string();
+                assert!(what.split('|').any(|w| message.contains(w)), "{message}");
+                assert!(
+                    !dir.path().join("archives/set.csv").exists() && message.contains("removed")
+                );
+            }
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Downloading a file: into `NAME.part`, going on where a download stopped, renamed when it is whole.
 
 use crate::error::{DatasetError, io};
+use md5::Md5;
 use sha2::{Digest, Sha256};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -120,8 +121,17 @@ fn attempt(
 
 /// The SHA-256 of a file in hexadecimal digits.
 pub(crate) fn sha256(path: &Path) -> Result<String, DatasetError> {
-    let mut file = File::open(path).map_err(io(path))?;
-    let mut hash = Sha256::new();
+    sum::<Sha256>(path, u64::MAX)
+}
+
+/// The MD5 of the first 2^20 bytes of a file in hexadecimal digits.
+pub(crate) fn md5_of_start(path: &Path) -> Result<String, DatasetError> {
+    sum::<Md5>(path, 1 << 20)
+}
+
+fn sum<D: Digest>(path: &Path, bytes: u64) -> Result<String, DatasetError> {
+    let mut file = File::open(path).map_err(io(path))?.take(bytes);
+    let mut hash = D::new();
     let mut block = vec![0u8; 1 << 16];
     loop {
         match file.read(&mut block).map_err(io(path))? {
@@ -130,4 +140,26 @@ pub(crate) fn sha256(path: &Path) -> Result<String, DatasetError> {
         }
     }
     Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_are_those_of_the_standards() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        // The last test vector of RFC 1321, and the first of NIST for SHA-256.
+        std::fs::write(&path, "1234567890".repeat(8)).unwrap();
+        assert_eq!(md5_of_start(&path).unwrap(), "57edf4a22be3c955ac49da2e2107b67a");
+        std::fs::write(&path, "abc").unwrap();
+        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(sha256(&path).unwrap(), expected);
+        // What comes after the first MiB does not count.
+        std::fs::write(&path, vec![7; 1 << 20]).unwrap();
+        let start = md5_of_start(&path).unwrap();
+        std::fs::write(&path, vec![7; (1 << 20) + 1]).unwrap();
+        assert_eq!(md5_of_start(&path).unwrap(), start);
+    }
 }

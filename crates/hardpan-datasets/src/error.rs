@@ -45,16 +45,16 @@ pub enum DatasetError {
         reason: String,
     },
     /// The file is not the one that it should be.
-    #[error("{}: its SHA-256 is {found}, but {expected} was expected{whence}; it was removed", .path.display())]
+    #[error("{}: its {what} is {found}, but {expected} was expected; it was removed", .path.display())]
     Checksum {
         /// The file.
         path: PathBuf,
+        /// What was looked at.
+        what: &'static str,
         /// What it is.
         found: String,
         /// What it should be.
         expected: String,
-        /// Where the expectation comes from.
-        whence: &'static str,
     },
     /// The archive is damaged.
     #[error("{}: cannot be unpacked: {reason}", .path.display())]

@@ -17,4 +17,4 @@ mod unpack;
 pub use cache::Cache;
 pub use download::Progress;
 pub use error::DatasetError;
-pub use registry::{DATA_SETS, DataSet, Kind, Packing, find};
+pub use registry::{DATA_SETS, DataSet, Kind, Packing, Published, Sum, find};

@@ -1,6 +1,6 @@
 //! Data sets from a server on this machine, from files, and from the cache.
 
-use hardpan_datasets::{Cache, DATA_SETS, DatasetError, Progress, find};
+use hardpan_datasets::{Cache, DATA_SETS, DatasetError, Progress, Published, Sum, find};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -219,6 +219,15 @@ fn the_registry_is_sound() {
         assert_eq!(find(set.name), Some(set));
         assert!(!set.urls.is_empty() || !set.installed.is_empty(), "{} cannot be had", set.name);
         assert!(set.urls.iter().all(|u| u.starts_with("https://")), "{}", set.name);
+        assert_eq!(set.published.is_some(), !set.urls.is_empty(), "{} is verified", set.name);
+        if let Some(Published { bytes, sum }) = set.published {
+            let (sum, digits) = match sum {
+                Sum::Sha256(sum) => (sum, 64),
+                Sum::Start(sum) => (sum, 32),
+            };
+            assert!(bytes > 1000 && sum.len() == digits, "{}", set.name);
+            assert!(sum.bytes().all(|b| b.is_ascii_hexdigit()), "{}", set.name);
+        }
     }
     assert_eq!(find("Imagenette_160").unwrap().name, "imagenette2-160");
     assert_eq!(find("CIFAR").unwrap().name, "cifar10");

@@ -72,9 +72,10 @@ fn list(out: &Output) -> Result<()> {
         };
         out.event(&json!({
             "name": d.name, "about": d.about, "terms": d.licence, "place": place, "here": here.is_some(),
-            "urls": d.urls, "bytes": d.megabytes.map(|m| u64::from(m) * 1_000_000),
+            "urls": d.urls, "bytes": d.published.map(|p| p.bytes),
         }));
-        let size = d.megabytes.map_or(String::new(), |m| format!(", {m} MB"));
+        let size =
+            d.published.map_or(String::new(), |p| format!(", {:.1} MB", p.bytes as f64 / 1e6));
         out.line(format!("{:22}  {}", d.name, d.about));
         out.line(format!("{:22}  {place}{size}; {}", "", d.licence));
     }
