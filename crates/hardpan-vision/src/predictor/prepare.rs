@@ -35,6 +35,9 @@ pub struct InputSpec {
     pub tta: Tta,
 }
 
+/// Pixels of the shorter side up to which pictures are small.
+const SMALL: usize = 64;
+
 /// Views of a picture for test-time augmentation, besides the picture itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -42,6 +45,9 @@ pub enum Tta {
     /// Mirrored, enlarged by a tenth, and both.
     #[default]
     FlipZoom,
+    /// Mirrored; and the picture and its mirror image moved by a pixel along one diagonal, both ways: for small pictures, which lose by
+    /// being enlarged. After Jordan 2024, <https://arxiv.org/abs/2404.00498>.
+    FlipShift,
     /// Moved by a pixel in each of four directions, for what may not be mirrored.
     Shift,
     /// None.
@@ -96,10 +102,14 @@ fn pipeline_of(image: &ImageInput, method: ResizeMethod) -> Result<ImagePipeline
 }
 
 impl InputSpec {
-    /// By this pipeline. Views for [`tta`](super::Predictor::tta) are mirrored and enlarged, or for grey pictures, which may be letters,
-    /// moved by a pixel.
+    /// By this pipeline. Views for [`tta`](super::Predictor::tta) are mirrored and enlarged; mirrored and moved by a pixel where the
+    /// shorter side has up to 64 pixels; only moved for grey pictures, which may be letters.
     pub fn new(pipeline: ImagePipeline) -> InputSpec {
-        let tta = if pipeline.channels == 1 { Tta::Shift } else { Tta::FlipZoom };
+        let tta = match pipeline.channels {
+            1 => Tta::Shift,
+            _ if pipeline.width.min(pipeline.height) <= SMALL => Tta::FlipShift,
+            _ => Tta::FlipZoom,
+        };
         InputSpec { pipeline, digit: false, tta }
     }
 
@@ -196,14 +206,20 @@ impl InputSpec {
                 );
                 vec![x.flip(-1), zoomed.flip(-1), zoomed]
             }
-            Tta::Shift => {
-                let (h, w) = (x.size(2), x.size(3));
-                let wide = f::pad(x, &[1, 1, 1, 1], f::PadMode::Replicate);
-                let at = |top: usize, left: usize| wide.narrow(2, top, h).narrow(3, left, w);
-                vec![at(0, 1), at(2, 1), at(1, 0), at(1, 2)]
+            Tta::FlipShift => {
+                let (upper, lower) = (moved(x, 0, 0), moved(x, 2, 2));
+                vec![x.flip(-1), upper.flip(-1), lower.flip(-1), upper, lower]
             }
+            Tta::Shift => [(0, 1), (2, 1), (1, 0), (1, 2)].map(|(t, l)| moved(x, t, l)).to_vec(),
         }
     }
+}
+
+/// `x: [N, C, H, W]` behind a window that starts so far below and right of a border of one pixel: at (1, 1) it is `x`.
+fn moved(x: &Tensor, top: usize, left: usize) -> Tensor {
+    let (h, w) = (x.size(2), x.size(3));
+    let wide = f::pad(x, &[1, 1, 1, 1], f::PadMode::Replicate);
+    wide.narrow(2, top, h).narrow(3, left, w)
 }
 
 /// The picture as an MNIST digit.
@@ -213,4 +229,30 @@ fn digit(image: &Image, width: usize, height: usize) -> Grey {
     let grey = Grey::new(image.width(), image.height(), pixels);
     let grey = if grey.is_dark_on_light() { grey.invert() } else { grey };
     if (width, height) == (28, 28) { grey.bright_to_digit() } else { grey.resize(width, height) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_pictures_are_mirrored_and_moved() {
+        let x = Tensor::arange(0.0, 2.0 * 3.0 * 5.0, 1.0).reshape([1, 2, 3, 5]);
+        assert_eq!(moved(&x, 1, 1).to_vec::<f32>(), x.to_vec::<f32>());
+        // Down and to the right; the border repeats the edge.
+        let first_rows = moved(&x, 0, 0).narrow(1, 0, 1).narrow(2, 0, 2);
+        let expected = [0., 0., 1., 2., 3., 0., 0., 1., 2., 3.];
+        assert_eq!(first_rows.to_vec::<f32>(), expected);
+
+        let spec = |side, channels| InputSpec::new(ImagePipeline::new(side, side, channels));
+        assert_eq!(
+            [spec(32, 3), spec(96, 3), spec(32, 1)].map(|s| s.tta),
+            [Tta::FlipShift, Tta::FlipZoom, Tta::Shift]
+        );
+        let views = spec(32, 3).views(&x);
+        assert_eq!(views.len(), 5);
+        assert_eq!(views[0].flip(-1).to_vec::<f32>(), x.to_vec::<f32>());
+        assert_eq!(views[1].to_vec::<f32>(), views[3].flip(-1).to_vec::<f32>());
+        assert_eq!(views[4].to_vec::<f32>(), moved(&x, 2, 2).to_vec::<f32>());
+    }
 }
