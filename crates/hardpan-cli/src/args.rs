@@ -73,7 +73,8 @@ Examples:
   hardpan train ./photos                         a folder with a folder of pictures for each class
   hardpan train ./photos --valid 0.3 --epochs 20 --arch xresnet18 --size 128
   hardpan train labels.csv                       a table: picture files, their classes, perhaps is_valid
-  hardpan train ./photos --pretrained weights.pth --arch efficientnet_lite0
+  hardpan train ./photos --pretrained efficientnet_lite0    weights by name: downloaded the first time
+  hardpan train ./photos --pretrained weights.pth --arch resnet34
   hardpan train ./street --task segment          pictures and masks: images/ and masks/, or train/ and trainannot/
   hardpan train ./street --size 240              the shorter side has 240 pixels (--size 320x240 for both)
   hardpan train ./fashion --lr auto --seed 7     a folder with four idx files, as MNIST has
@@ -182,8 +183,8 @@ pub struct Setup {
     #[arg(long, value_name = "FRACTION|DIR")]
     pub valid: Option<Valid>,
 
-    /// Weights to start from: a safetensors, .pth or .hardpan file, or the name of a network whose weights
-    /// are in the cache folder
+    /// Weights to start from: a safetensors, .pth or .hardpan file, or the name of a network; published weights
+    /// (see `hardpan info --networks`) are downloaded the first time
     #[arg(long, value_name = "NAME|FILE")]
     pub pretrained: Option<String>,
 
@@ -523,10 +524,17 @@ pub enum Data {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  hardpan info\n  hardpan info model.hardpan --json")]
+#[command(
+    after_help = "Examples:\n  hardpan info\n  hardpan info --networks\n  hardpan info model.hardpan --json"
+)]
 pub struct Info {
     /// A saved model
+    #[arg(conflicts_with = "networks")]
     pub model: Option<PathBuf>,
+
+    /// List the networks with their sizes, and which can start from published weights
+    #[arg(long)]
+    pub networks: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,8 +1,9 @@
 //! From the word on the command line to the data: a name, or a folder.
 
 use anyhow::{Context, Result, anyhow, bail};
-use hardpan::datasets::{Cache, DATA_SETS, DataSet, Progress};
+use hardpan::datasets::{Cache, DATA_SETS, DataSet, PUBLISHED, Progress, find_weights};
 use hardpan::vision::digits::idx::Labelled;
+use hardpan::vision::weights;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -123,6 +124,25 @@ pub fn folder_of(word: &str) -> Result<PathBuf> {
     let folder = Cache::user()?.get(word, &mut |p| bar.show(p))?;
     bar.end();
     Ok(folder)
+}
+
+/// The word that finds weights in the cache or in a file: what was given, or the name of published weights, which are downloaded if they
+/// are not here.
+pub fn weights_of(word: &str) -> Result<String> {
+    let Err(missing) = weights::find(word) else { return Ok(word.to_owned()) };
+    let Some(published) = find_weights(word) else {
+        let names: Vec<&str> = PUBLISHED.iter().map(|w| w.name).collect();
+        bail!("{missing}; names that can be downloaded: {}", names.join(", "));
+    };
+    let folder = weights::cache_dir();
+    if weights::find(published.name).is_err() {
+        let mut bar = Bar::new(&format!("weights of {}", published.name));
+        published.get(&folder, &mut |p| bar.show(p)).with_context(|| {
+            format!("--pretrained {word}: or put the file into {}", folder.display())
+        })?;
+        bar.end();
+    }
+    Ok(published.name.to_owned())
 }
 
 /// The absolute path that `word` means, if it is no name of a data set.

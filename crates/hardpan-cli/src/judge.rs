@@ -3,8 +3,8 @@
 use crate::data;
 use crate::output::Output;
 use crate::pictures::{self, Part, Split};
-use crate::setup::Settings;
 use crate::setup::digits::Scale;
+use crate::setup::{SAY_WHERE, Settings};
 use anyhow::{Result, bail};
 use hardpan::engine::flush_all;
 use hardpan::prelude::*;
@@ -91,7 +91,7 @@ impl Judged {
 pub fn training_data(predictor: &Predictor) -> Result<String> {
     let p = &predictor.header().provenance;
     match Settings::deserialize(&p.settings) {
-        Ok(settings) => settings.training_data(),
+        Ok(settings) => settings.training_data(SAY_WHERE),
         Err(_) => Ok(p.data.clone().unwrap_or_else(|| "mnist".into())),
     }
 }

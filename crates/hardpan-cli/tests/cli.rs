@@ -33,6 +33,18 @@ fn info_for_people_and_programs() {
 }
 
 #[test]
+fn networks_are_listed_with_what_is_published() {
+    let networks = objects(&hardpan(&["info", "--networks", "--json"]));
+    let of = |name: &str| networks.iter().find(|n| n["name"] == name).unwrap();
+    assert_eq!(of("resnet18")["params"], 11_689_512);
+    assert_eq!(of("resnet18")["published"]["top1"], 69.8);
+    assert!(of("xresnet18")["published"].is_null());
+    let o = hardpan(&["info", "--networks"]);
+    assert!(stdout(&o).contains("--pretrained NAME"), "{}", stdout(&o));
+    assert_eq!(hardpan(&["info", "--networks", "model.hardpan"]).status.code(), Some(2));
+}
+
+#[test]
 fn wrong_usage_is_2_and_says_what_is_right() {
     let o = hardpan(&["trian"]);
     assert_eq!(o.status.code(), Some(2));

@@ -131,8 +131,18 @@ fn the_same_seed_gives_the_same_model_whatever_happens_meanwhile() {
     }
     child.kill().unwrap();
     child.wait().unwrap();
+    let checkpoint = model("model.hardpan.checkpoint");
     done(&hardpan(at, &["train", "--resume", "model.hardpan"]));
     assert!(model("a.hardpan") == model("model.hardpan"));
+    // From another folder, where neither the data nor the model's name mean anything.
+    std::fs::remove_file(at.join("model.hardpan")).unwrap();
+    std::fs::write(at.join("model.hardpan.checkpoint"), checkpoint).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let there = at.join("model.hardpan").display().to_string();
+    done(&hardpan(elsewhere.path(), &["train", "--resume", &there]));
+    let weights = |file: Vec<u8>| file[file.len() - 50_000..].to_vec();
+    assert!(weights(model("a.hardpan")) == weights(model("model.hardpan")));
+    assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0);
 }
 
 #[test]
@@ -148,6 +158,8 @@ fn what_is_wrong_with_a_folder_is_said() {
     std::fs::create_dir(at.join("empty")).unwrap();
     assert!(says(&["train", "empty"]).contains("no pictures"));
     assert!(says(&["train", "dato"]).contains("no such folder"));
+    let no_weights = says(&["train", "data", "--pretrained", "resnet19"]);
+    assert!(no_weights.contains("resnet19") && no_weights.contains("mobilenet_v3_small"));
     assert!(says(&["train", "data", "--arch", "resnet99"]).contains("resnet18"));
     assert!(says(&["train", "data", "--shift", "2"]).contains("--augment"));
     assert!(says(&["train", "data", "--pretrained", "nothing.pth"]).contains("nothing.pth"));

@@ -1,6 +1,9 @@
 //! Data sets from a server on this machine, from files, and from the cache.
 
-use hardpan_datasets::{Cache, DATA_SETS, DatasetError, Progress, Published, Sum, find};
+use hardpan_datasets::{
+    Cache, DATA_SETS, DatasetError, PUBLISHED, Progress, Published, Sum, Weights, find,
+    find_weights,
+};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -231,4 +234,33 @@ fn the_registry_is_sound() {
     }
     assert_eq!(find("Imagenette_160").unwrap().name, "imagenette2-160");
     assert_eq!(find("CIFAR").unwrap().name, "cifar10");
+}
+
+#[test]
+fn weights_are_downloaded_once_and_verified() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("weights");
+    let server = serve("abc.pth", b"abc".to_vec(), None);
+    let url: &'static str = Box::leak(server.url.clone().into_boxed_str());
+    let good = Weights { url, sha256_start: "ba7816bf", ..PUBLISHED[0] };
+    for _ in 0..2 {
+        let file = good.get(&folder, &mut quiet).unwrap();
+        assert_eq!(file, folder.join("efficientnet_lite0.pth"));
+        assert_eq!(std::fs::read(file).unwrap(), b"abc");
+    }
+    assert_eq!(server.asked.lock().unwrap().len(), 1);
+
+    let other = Weights { name: "other", sha256_start: "00000000", ..good };
+    let e = other.get(&folder, &mut quiet).unwrap_err();
+    assert!(matches!(e, DatasetError::Checksum { .. }), "{e}");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "nothing of it is left");
+}
+
+#[test]
+fn published_weights_have_their_sum_in_their_name() {
+    for w in PUBLISHED {
+        assert!(w.url.starts_with("https://") && w.url.contains(w.sha256_start), "{}", w.name);
+        assert!(w.sha256_start.len() == 8 && w.megabytes > 1.0 && w.top1 > 50.0, "{}", w.name);
+        assert_eq!(find_weights(&w.name.to_uppercase().replace('_', "-")), Some(w));
+    }
 }

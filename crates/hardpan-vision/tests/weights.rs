@@ -198,6 +198,62 @@ fn the_report_tells_what_became_of_each_weight() {
     assert_eq!(kept(&before), kept(&model.state_dict()));
 }
 
+/// timm's names, written down from its `EfficientNet`: `blocks.STAGE.BLOCK`, norms counted in the order of use.
+#[test]
+fn efficientnets_of_timm_fit() {
+    let create = || create("efficientnet_lite0", &ModelOptions::default()).unwrap();
+    let stages = [1, 2, 2, 3, 3, 4, 1];
+    let place = |mut n: usize| {
+        let stage = stages.iter().position(|&blocks| {
+            n < blocks || {
+                n -= blocks;
+                false
+            }
+        });
+        format!("blocks.{}.{n}", stage.unwrap())
+    };
+    let timm = |name: &str| {
+        let name = name.to_owned();
+        if let Some(rest) = name.strip_prefix("_blocks.") {
+            let (n, rest) = rest.split_once('.').unwrap();
+            let (layer, rest) = rest.split_once('.').unwrap();
+            let layer = match (n, layer) {
+                ("0", "_bn1") => "bn1",
+                ("0", "_bn2") => "bn2",
+                ("0", "_project_conv") => "conv_pw",
+                (_, "_expand_conv") => "conv_pw",
+                (_, "_depthwise_conv") => "conv_dw",
+                (_, "_project_conv") => "conv_pwl",
+                (_, "_bn0") => "bn1",
+                (_, "_bn1") => "bn2",
+                (_, "_bn2") => "bn3",
+                other => panic!("{other:?}"),
+            };
+            return format!("{}.{layer}.{rest}", place(n.parse().unwrap()));
+        }
+        let (layer, rest) = name.split_once('.').unwrap();
+        let layer = match layer {
+            "_conv_stem" => "conv_stem",
+            "_bn0" => "bn1",
+            "_conv_head" => "conv_head",
+            "_bn1" => "bn2",
+            "_fc" => "classifier",
+            other => panic!("{other}"),
+        };
+        format!("{layer}.{rest}")
+    };
+    let (from, to) = (create(), create());
+    let file = from.state_dict().rename(timm);
+    assert!(file.get("blocks.0.0.conv_dw.weight").is_some());
+    assert!(file.get("blocks.6.0.conv_pwl.weight").is_some());
+    let report = load_into(&to, &file);
+    assert!(report.is_complete(), "{report}");
+    let numbers = |s: StateDict| -> Vec<f32> {
+        s.iter().flat_map(|(_, t)| t.to_dtype(DType::F32).to_vec::<f32>()).collect()
+    };
+    assert!(numbers(from.state_dict()) == numbers(to.state_dict()));
+}
+
 #[test]
 fn safetensors_files_are_read_too() {
     let dir = tempfile::tempdir().unwrap();

@@ -4,7 +4,7 @@ use crate::args::Eval;
 use crate::judge::{self, Judged};
 use crate::loaded::Loaded;
 use crate::output::Output;
-use crate::setup::{Settings, segment};
+use crate::setup::{SAY_WHERE, Settings, segment};
 use anyhow::Result;
 use hardpan::vision::predictor::MaskPredictor;
 use serde_json::json;
@@ -44,7 +44,7 @@ fn masks(args: &Eval, predictor: MaskPredictor, out: &Output) -> Result<()> {
     let mut settings = Settings::of_masks(&predictor)?;
     settings.data = match &args.data {
         Some(data) => data.clone(),
-        None => settings.training_data()?,
+        None => settings.training_data(SAY_WHERE)?,
     };
     let data = settings.data.clone();
     let mut learn = segment::judge(&mut settings, predictor.into_model())?;

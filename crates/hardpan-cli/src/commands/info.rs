@@ -2,16 +2,45 @@
 
 use crate::memory;
 use crate::output::Output;
+use hardpan::datasets::find_weights;
 use hardpan::engine::dev::cpu::{isa, pool};
 use hardpan::learn::file::ModelFile;
+use hardpan::vision::{models, weights};
 use serde_json::json;
 use std::path::Path;
 
 pub fn run(args: &crate::args::Info, out: &Output) -> anyhow::Result<()> {
     match &args.model {
         Some(path) => model(path, out),
+        None if args.networks => networks(out),
         None => machine(out),
     }
+}
+
+/// The architectures that `--arch` takes.
+fn networks(out: &Output) -> anyhow::Result<()> {
+    for (name, params) in models::list() {
+        let published = find_weights(name);
+        let here = weights::find(name).ok();
+        out.event(&json!({
+            "name": name, "params": params, "weights": here.as_ref().map(|p| p.display().to_string()),
+            "published": published.map(|w| json!({"url": w.url, "top1": w.top1, "licence": w.licence})),
+        }));
+        let told = match (here, published) {
+            (Some(path), _) => format!("weights {}", path.display()),
+            (None, Some(w)) => format!(
+                "published weights: {:.1} % of ImageNet right, {:.0} MB; {}",
+                w.top1, w.megabytes, w.licence
+            ),
+            (None, None) => String::new(),
+        };
+        let millions = params as f64 / 1e6;
+        out.line(format!("{name:24} {millions:7.2} M  {told}").trim_end());
+    }
+    out.line(
+        "\nParameters are for 1,000 classes. Weights are used with --pretrained NAME, and downloaded the first time.",
+    );
+    Ok(())
 }
 
 /// What a model file says about itself.

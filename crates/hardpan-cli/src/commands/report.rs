@@ -7,7 +7,7 @@ use crate::output::Output;
 use crate::pictures::Part;
 use crate::report;
 use crate::report::masks::{MasksJudged, page};
-use crate::setup::{Settings, segment};
+use crate::setup::{SAY_WHERE, Settings, segment};
 use anyhow::{Context, Result, bail};
 use hardpan::learn::file::write_atomic;
 use hardpan::vision::predictor::MaskPredictor;
@@ -51,7 +51,7 @@ fn masks(args: &Report, predictor: &MaskPredictor, out: &Output) -> Result<()> {
     let mut settings = Settings::of_masks(predictor)?;
     settings.data = match &args.data {
         Some(data) => data.clone(),
-        None => settings.training_data()?,
+        None => settings.training_data(SAY_WHERE)?,
     };
     let data = settings.data.clone();
     let (pairs, void) = segment::valid_pairs(&mut settings)?;

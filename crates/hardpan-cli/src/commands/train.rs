@@ -3,7 +3,7 @@
 use crate::args::{Precision, Rate, Train};
 use crate::events::{Best, Event};
 use crate::output::Output;
-use crate::setup::{Kind, Prepared, Ready, Settings, prepare};
+use crate::setup::{Kind, Prepared, Ready, Settings, absolute, prepare};
 use crate::{interrupt, memory};
 use anyhow::{Context as _, Result, anyhow, bail};
 use hardpan::engine::dev::cpu::pool;
@@ -71,7 +71,7 @@ fn new_run(args: &Train) -> Result<Run> {
         },
         find_rate: args.lr == Some(Rate::Auto),
         out: args.out.clone(),
-        plots: args.plots.clone(),
+        plots: args.plots.clone().map(absolute),
         coach: args.coach,
     })
 }
@@ -401,8 +401,14 @@ fn interrupted(file: &Path) -> Result<(Run, PathBuf)> {
             beside_name(file)
         );
     };
-    let run: Run = serde_json::from_value(training.user)
+    let mut run: Run = serde_json::from_value(training.user)
         .with_context(|| format!("{}: not a run of this program", path.display()))?;
+    // Seen from here: the run may have been begun in another folder.
+    run.settings.data = run.settings.training_data("put it back to go on with this run")?;
+    run.out = match path.to_str().and_then(|p| p.strip_suffix(".checkpoint")) {
+        Some(model) => model.into(),
+        None => file.to_owned(),
+    };
     Ok((run, path))
 }
 

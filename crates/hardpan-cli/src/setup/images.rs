@@ -18,6 +18,9 @@ use hardpan::vision::predictor::{InputSpec, header_for};
 /// Pictures up to this many pixels a side are small: they are moved, not cut.
 const SMALL: usize = 64;
 
+/// With fewer photos than this, published weights help much.
+const FEW: usize = 5000;
+
 pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
     if s.shift.is_some() {
         bail!("--shift is for digits in idx files; --augment is for pictures");
@@ -80,6 +83,14 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
     let input = InputSpec::new(data.pipeline.clone());
     let header = header_for(learn.model(), &data.classes, &input, Header::default());
     let mut notes = data.notes.clone();
+    let photos = data.pipeline.channels == 3 && width.min(height) > SMALL;
+    if s.pretrained.is_none() && photos && data.train_files.len() < FEW {
+        notes.push(
+            "few pictures to learn from scratch with; `--pretrained efficientnet_lite0` starts from a network that knows \
+             photos (`hardpan info --networks` lists more)"
+                .into(),
+        );
+    }
     let counts = data.class_counts();
     let (least, most) = (counts.iter().min().copied(), counts.iter().max().copied());
     if let (Some(least), Some(most)) = (least, most)

@@ -8,7 +8,7 @@ use crate::args::{Augment, Setup, Size, Task, Valid};
 use anyhow::{Context, Result, bail};
 use hardpan::learn::file::Header;
 use hardpan::prelude::*;
-use hardpan::vision::models::Model;
+use hardpan::vision::models::{Model, names};
 use hardpan::vision::predictor::MaskPredictor;
 use hardpan::vision::unet::DynamicUnet;
 use serde::{Deserialize, Serialize};
@@ -70,6 +70,9 @@ pub struct Settings {
     pub workers: Option<usize>,
 }
 
+/// What to do where a model's data is not where it was.
+pub const SAY_WHERE: &str = "say where it is now, after the model's file";
+
 impl Settings {
     /// The learner with the weight decay that was asked for, if any was.
     fn decayed<M>(&self, learn: Learner<M>) -> Learner<M>
@@ -91,9 +94,8 @@ impl Settings {
     /// The word that finds the data of the training from here: as it was written, or its absolute path.
     ///
     /// # Errors
-    /// If it is not there any more.
-    pub fn training_data(&self) -> Result<String> {
-        let give = "say where it is now, after the model's file";
+    /// If it is not there any more; `give` says what to do about it.
+    pub fn training_data(&self, give: &str) -> Result<String> {
         match &self.data_at {
             Some(at) if self.data_is_at(at) => Ok(self.data.clone()),
             Some(at) if at.exists() => Ok(at.display().to_string()),
@@ -132,8 +134,6 @@ impl Settings {
             Some(Valid::Folder(path)) => (None, Some(path)),
             None => (None, None),
         };
-        // From whatever folder the model is judged later.
-        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
         Ok(Settings {
             data: setup.data.clone(),
             data_at: crate::data::place_of(&setup.data),
@@ -144,7 +144,11 @@ impl Settings {
             seed: setup.seed,
             valid,
             valid_folder: valid_folder.map(absolute),
-            pretrained: setup.pretrained.clone(),
+            // A name stays one.
+            pretrained: setup.pretrained.clone().map(|word| match Path::new(&word).is_file() {
+                true => absolute(word.into()).display().to_string(),
+                false => word,
+            }),
             augment: setup.augment,
             corrections: setup.corrections.clone().map(absolute),
             target: setup.target.clone(),
@@ -158,6 +162,11 @@ impl Settings {
             workers: setup.workers.map(usize::from),
         })
     }
+}
+
+/// The path as it is from whatever folder the model is judged, or its training goes on, later.
+pub fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 /// What the data is, as it looks or as was said.
@@ -232,6 +241,13 @@ pub enum Prepared {
 
 /// Reads the data, fills in what was left to it, and builds the learner. Seeds the random generator.
 pub fn prepare(s: &mut Settings) -> Result<Prepared> {
+    if let Some(word) = s.pretrained.take() {
+        let word = s.pretrained.insert(crate::data::weights_of(&word)?);
+        // The name of published weights is their architecture's.
+        if s.arch.is_none() && names().contains(&word.as_str()) {
+            s.arch = Some(word.clone());
+        }
+    }
     let on = format!("training on {}", s.data);
     Ok(match s.kind {
         Kind::Digits => Prepared::Classes(Box::new(digits::prepare(s)?)),

@@ -74,6 +74,22 @@ impl Draw {
         self.uniform() < probability
     }
 
+    /// True in every second epoch; in the odd or in the even ones is drawn for each item, and for each call on an item's way.
+    ///
+    /// ```
+    /// use hardpan_learn::data::Draw;
+    /// let turn = |epoch, item| Draw::new(42, epoch, item).in_turns();
+    /// for item in 0..10 {
+    ///     assert_ne!(turn(0, item), turn(1, item));
+    ///     assert_eq!(turn(0, item), turn(2, item));
+    /// }
+    /// ```
+    pub fn in_turns(&mut self) -> bool {
+        let block = philox4x32([self.next, self.item, 0, 3], self.key);
+        self.next += 1;
+        (block[0] ^ self.epoch) & 1 == 1
+    }
+
     /// One that goes its own way from the present place of the process's random generator, which moves on: for what belongs to a training
     /// rather than to an item. `manual_seed` and [`resume`](crate::learner::Learner::resume) decide about it.
     pub(crate) fn of_process() -> Draw {

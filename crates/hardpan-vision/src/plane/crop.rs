@@ -375,6 +375,35 @@ item_transform!(Flip, random: always, |s, x, y, draw| {
     Ok((x.turn(1), y.turn(1)))
 });
 
+/// Mirrors left and right in every second epoch, in training, a random half of the items in the odd ones: each is seen both ways equally
+/// often, which [`Flip`] leaves to chance. Source: Jordan 2024, <https://arxiv.org/abs/2404.00498>, section 3.6.
+///
+/// ```
+/// use hardpan_learn::data::Draw;
+/// use hardpan_learn::data::block::ItemTransform;
+/// use hardpan_vision::image::Image;
+/// use hardpan_vision::plane::crop::FlipInTurns;
+/// let picture = Image::new(2, 1, 1, vec![1, 2]);
+/// let mut seen: Vec<Vec<u8>> = (0..2)
+///     .map(|epoch| {
+///         let mut draw = Draw::new(42, epoch, 7);
+///         let (x, _) = FlipInTurns.apply(picture.clone(), picture.clone(), &mut draw).unwrap();
+///         x.pixels().to_vec()
+///     })
+///     .collect();
+/// seen.sort();
+/// assert_eq!(seen, [[1, 2], [2, 1]]);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FlipInTurns;
+
+item_transform!(FlipInTurns, random: always, |_s, x, y, draw| {
+    if draw.is_valid() || !draw.in_turns() {
+        return Ok((x, y));
+    }
+    Ok((x.turn(1), y.turn(1)))
+});
+
 /// One of the eight turns and reflections, in training, with a probability. For pictures that have no up and down.
 /// Counterpart: fastai's `DihedralItem`.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -2,7 +2,7 @@
 
 use hardpan_engine::{Tensor, functional as f};
 use hardpan_nn::{Module, StateDict};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
 /// A weight of another shape: it was left out.
@@ -62,11 +62,63 @@ impl fmt::Display for Report {
 const WRAPPERS: &[&str] =
     &["module.", "model.", "_orig_mod.", "backbone.", "encoder.", "0.model.", "0."];
 
+/// The weights of an EfficientNet of timm under the names of the port whose names the model has: blocks are counted through, norms are
+/// numbered by place in the block. `None` for other files.
+fn from_timm(weights: &StateDict) -> Option<StateDict> {
+    weights.get("conv_stem.weight")?;
+    let block = |name: &str| -> Option<(usize, usize)> {
+        let mut parts = name.strip_prefix("blocks.")?.split('.');
+        Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+    };
+    let blocks: BTreeSet<(usize, usize)> = weights.keys().filter_map(block).collect();
+    let rename = |name: &str| -> String {
+        let renamed = |table: &[(&str, &str)], layer: &str, rest: &str| {
+            let new = table.iter().find(|(old, _)| *old == layer).map(|(_, new)| *new);
+            format!("{}.{rest}", new.unwrap_or(layer))
+        };
+        if let Some(at) = block(name) {
+            let inside = name.splitn(4, '.').nth(3).unwrap_or("");
+            let (layer, rest) = inside.split_once('.').unwrap_or((inside, ""));
+            // The first block does not widen its input, so its pointwise convolution is the last.
+            let table: &[(&str, &str)] =
+                match weights.get(&format!("blocks.{}.{}.conv_pwl.weight", at.0, at.1)) {
+                    None => &[
+                        ("conv_dw", "_depthwise_conv"),
+                        ("bn1", "_bn1"),
+                        ("conv_pw", "_project_conv"),
+                        ("bn2", "_bn2"),
+                    ],
+                    Some(_) => &[
+                        ("conv_pw", "_expand_conv"),
+                        ("bn1", "_bn0"),
+                        ("conv_dw", "_depthwise_conv"),
+                        ("bn2", "_bn1"),
+                        ("conv_pwl", "_project_conv"),
+                        ("bn3", "_bn2"),
+                    ],
+                };
+            let place = blocks.range(..at).count();
+            return format!("_blocks.{place}.{}", renamed(table, layer, rest));
+        }
+        let (layer, rest) = name.split_once('.').unwrap_or((name, ""));
+        let outside = [
+            ("conv_stem", "_conv_stem"),
+            ("bn1", "_bn0"),
+            ("conv_head", "_conv_head"),
+            ("bn2", "_bn1"),
+            ("classifier", "_fc"),
+        ];
+        renamed(&outside, layer, rest)
+    };
+    Some(weights.iter().map(|(name, t)| (rename(name), t.clone())).collect())
+}
+
 /// Sets every weight of `model` that `weights` has, and says what happened to the others.
 ///
 /// Names may all begin with what a wrapper put there (`module.`). A first convolution for three channels is made to fit others as
 /// fastai does: one channel gets the sum, two get the first two times 1.5, more get zeros after the third. Position tables of
-/// vision transformers are resized to another number of patches. Counters of batches (`num_batches_tracked`) may be absent.
+/// vision transformers are resized to another number of patches. Counters of batches (`num_batches_tracked`) may be absent. An
+/// EfficientNet's file may have timm's names.
 pub fn load_into(model: &dyn Module, weights: &StateDict) -> Report {
     let have = model.state_dict();
     let count = |prefix: &str| {
@@ -79,6 +131,8 @@ pub fn load_into(model: &dyn Module, weights: &StateDict) -> Report {
     let prefix = WRAPPERS.iter().copied().find(|p| count(p) > plain).unwrap_or("");
     let weights: StateDict =
         if prefix.is_empty() { weights.clone() } else { weights.clone().strip_prefix(prefix) };
+    let timm = have.get("_conv_stem.weight").and_then(|_| from_timm(&weights));
+    let weights = timm.unwrap_or(weights);
 
     let mut report = Report::default();
     let mut fitting = StateDict::new();
