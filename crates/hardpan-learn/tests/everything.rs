@@ -9,7 +9,8 @@ use hardpan_learn::callback::{
     BnFreeze, Callback, Checkpoint, CsvLogger, CutMix, EarlyStopping, Ema, FetchPreds, Flow,
     GradientAccumulation, GradientClip, GradientClipValue, LabelSmoothing, LrScheduler, McDropout,
     MixUp, MixedPrecision, ModelResetter, ParamScheduler, Progress, ReduceLrOnPlateau,
-    RnnRegularizer, SaveModel, ShortEpoch, ShowGraph, SkipToEpoch, Swa, TensorBoard, on_output,
+    RnnRegularizer, SaveModel, ShortEpoch, ShowGraph, SkipToEpoch, SlowWeights, Swa, TensorBoard,
+    on_output,
 };
 use hardpan_learn::data::{DataLoader, DataLoaders, TensorDataset};
 use hardpan_learn::insight::ActivationStats;
@@ -77,6 +78,7 @@ fn learner(items: usize, dir: &Path) -> Learner<Sequential> {
     learn.add_callback(ReduceLrOnPlateau::new("valid_loss", 1).factor(1.5));
     learn.add_callback(LrScheduler::per_step(|opt| StepLR::new(opt, 9, 0.98)));
     learn.add_callback(ParamScheduler::new().set(Hyper::Mom, Anneal::Cosine.from_to(0.8, 0.95)));
+    learn.add_callback(SlowWeights::every(3));
     learn.add_callback(Ema::new(0.9));
     learn.add_callback(Swa::new(0.5));
     learn.add_callback(FetchPreds::new(watched, |_, _, _| {}));

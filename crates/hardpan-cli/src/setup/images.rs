@@ -10,7 +10,7 @@ use hardpan::prelude::*;
 use hardpan::vision::augment::{AugTransforms, RandAugment, TrivialAugment};
 use hardpan::vision::data::{AugmentChoice, Stats};
 use hardpan::vision::learner::{
-    DataFacts, Method, VisionOptions, defaults_for, normalization_of, vision_learner,
+    DataFacts, Method, TrainingPlan, VisionOptions, defaults_for, normalization_of, vision_learner,
 };
 use hardpan::vision::models::{Model, names};
 use hardpan::vision::predictor::{InputSpec, header_for};
@@ -44,7 +44,7 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
         loaders = loaders.size_2d(w, h);
     }
     // A first look: how many pictures there are, and how large.
-    let (seen, (w, h, _)) = (loaders.build()?, loaders.typical_size()?);
+    let (seen, (w, h, channels)) = (loaders.build()?, loaders.typical_size()?);
     let plan = defaults_for(&DataFacts {
         items: seen.train_files.len(),
         classes: seen.classes.len(),
@@ -58,7 +58,7 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
     let items = seen.train_files.len().max(1);
     let batch_size = *s.batch_size.get_or_insert(plan.batch_size.min(items));
     let label_smoothing = *s.label_smoothing.get_or_insert(plan.label_smoothing);
-    let augment = augmentation(s.augment, width.min(height), plan.min_crop);
+    let augment = augmentation(s.augment, &plan, width.min(height), channels == 1);
     loaders = loaders.size_2d(width, height).batch_size(batch_size).augment(augment);
     if s.pretrained.is_some() {
         let (mean, std) = normalization_of(&arch);
@@ -113,8 +113,13 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<Model>> {
 }
 
 /// What an option means for pictures of so many pixels a side.
-fn augmentation(choice: Option<Augment>, pixels: usize, min_crop: f64) -> AugmentChoice {
-    let small = pixels <= SMALL;
+fn augmentation(
+    choice: Option<Augment>,
+    plan: &TrainingPlan,
+    pixels: usize,
+    grey: bool,
+) -> AugmentChoice {
+    let (small, min_crop) = (pixels <= SMALL, plan.min_crop);
     match choice {
         Some(Augment::None) => AugmentChoice::Off,
         Some(Augment::Light) if small => AugmentChoice::Auto,
@@ -127,6 +132,7 @@ fn augmentation(choice: Option<Augment>, pixels: usize, min_crop: f64) -> Augmen
             AugmentChoice::Transforms(AugTransforms::default().zoom(1.0, 1.0), min_crop)
         }
         Some(Augment::Rand) => AugmentChoice::Rand(RandAugment::default()),
+        None if small && !grey => AugmentChoice::Moved(plan.shift),
         None => AugmentChoice::Auto,
     }
 }

@@ -1,4 +1,4 @@
-//! Averages of weights, which often are better than the weights: [`Ema`], [`Swa`].
+//! Averages of weights, which often are better than the weights: [`Ema`], [`Swa`]; and going on from them: [`SlowWeights`].
 
 use super::{Callback, Flow};
 use crate::data::DataError;
@@ -181,6 +181,127 @@ impl<T: Task> Callback<T> for Ema {
     fn after_fit(&mut self, ctx: &mut Context<T>) -> Flow {
         // Whoever stopped the fit may have come before `after_epoch` got here.
         ctx.put_weights_back();
+        if !ctx.asked.best_restored && !ctx.asked.interrupted {
+            self.cells.set(&self.average.0);
+        }
+        (self.cells, self.average) = (Cells::default(), Average::default());
+        Flow::Continue
+    }
+}
+
+/// Takes the weights (and running statistics) back to their moving average every few steps, so that training goes on from there. The
+/// average has a longer memory the further the fit has come: after the share `t` of it, the past weighs `0.95^k t^3` at a meeting every
+/// `k` steps. At the end the model has the average, which the last validation measures.
+///
+/// Source: Jordan 2024, <https://arxiv.org/abs/2404.00498>, section 3.4, after the Lookahead of Zhang et al.,
+/// <https://arxiv.org/abs/1907.08610>, which is [`Lookahead`](hardpan_nn::optim::Lookahead). Order 64: [`Ema`] sees what it leaves.
+///
+/// ```
+/// # use hardpan_engine::Tensor;
+/// # use hardpan_learn::data::{DataLoaders, TensorDataset};
+/// # use hardpan_learn::learner::Learner;
+/// # use hardpan_nn::{Linear, MSELoss};
+/// # let data = TensorDataset::new(Tensor::rand([64, 8]), Tensor::rand([64, 1]))?;
+/// # let loaders = DataLoaders::from_tensors(data.clone(), data, 4, 42)?;
+/// use hardpan_learn::callback::SlowWeights;
+/// let mut learn = Learner::with_loss(loaders, Linear::new(8, 1), MSELoss::new())
+///     .callback(SlowWeights::default())
+///     .silent();
+/// learn.fit(2, 0.1)?;
+/// let last = learn.history().epochs.last().unwrap().valid_loss;
+/// assert_eq!(learn.validate()?.valid_loss, last);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct SlowWeights {
+    every: u64,
+    cells: Cells,
+    average: Average,
+    /// Since the fit began, and the optimizer's count at the last of them.
+    steps: u64,
+    seen: u64,
+}
+
+impl Default for SlowWeights {
+    fn default() -> SlowWeights {
+        SlowWeights::every(5)
+    }
+}
+
+impl SlowWeights {
+    /// Meeting the average every so many steps. Default 5.
+    ///
+    /// # Panics
+    /// If that is 0.
+    #[track_caller]
+    pub fn every(steps: u64) -> SlowWeights {
+        assert!(steps > 0, "SlowWeights: they must meet every 1 or more steps, got 0");
+        SlowWeights {
+            every: steps,
+            cells: Cells::default(),
+            average: Average::default(),
+            steps: 0,
+            seen: 0,
+        }
+    }
+}
+
+impl<T: Task> Callback<T> for SlowWeights {
+    fn order(&self) -> i32 {
+        64
+    }
+
+    fn watches_only(&self) -> bool {
+        true
+    }
+
+    fn state(&self) -> Value {
+        json!(self.steps)
+    }
+
+    fn load_state(&mut self, state: Value) {
+        self.steps = state.as_u64().unwrap_or(0);
+    }
+
+    fn state_tensors(&self) -> StateDict {
+        self.average.save()
+    }
+
+    fn load_state_tensors(&mut self, state: StateDict) {
+        self.average = Average::load(&state);
+    }
+
+    fn before_fit(&mut self, ctx: &mut Context<T>) -> Flow {
+        self.cells = Cells::of(&ctx.model);
+        if !ctx.resumed || self.average.0.is_empty() {
+            (self.average, self.steps) = (Average(self.cells.values()), 0);
+        }
+        self.seen = ctx.opt.steps_taken();
+        Flow::Continue
+    }
+
+    fn after_step(&mut self, ctx: &mut Context<T>) -> Flow {
+        // A step that was left out changes nothing.
+        if ctx.opt.steps_taken() == self.seen {
+            return Flow::Continue;
+        }
+        self.seen = ctx.opt.steps_taken();
+        self.steps += 1;
+        if self.steps.is_multiple_of(self.every) {
+            let past = 0.95f64.powi(self.every as i32) * ctx.pct_train.powi(3);
+            self.average.follow(&self.cells, 1.0 - past);
+            self.cells.set(&self.average.0);
+        }
+        Flow::Continue
+    }
+
+    fn before_validate(&mut self, ctx: &mut Context<T>) -> Flow {
+        if ctx.epoch + 1 == ctx.epochs && !self.average.0.is_empty() {
+            self.cells.set(&self.average.0);
+        }
+        Flow::Continue
+    }
+
+    fn after_fit(&mut self, ctx: &mut Context<T>) -> Flow {
         if !ctx.asked.best_restored && !ctx.asked.interrupted {
             self.cells.set(&self.average.0);
         }

@@ -49,10 +49,11 @@
 //!
 //! # Who has which weights
 //!
-//! Four callbacks hold on to weights, and their orders decide who sees which:
+//! Five callbacks hold on to weights, and their orders decide who sees which:
 //!
 //! | event | order | what happens |
 //! |---|---|---|
+//! | `after_step` | 64 | [`SlowWeights`] now and then puts its averages in, for good; in the last `before_validate` and in `after_fit` too |
 //! | `before_validate` | 65 | [`Ema`] sets the weights aside and puts its averages in: the table shows what the averages are worth |
 //! | `after_epoch` | 61 | [`SaveModel`] saves what was measured: the averages, if there is an [`Ema`] |
 //! | | 65 | [`Ema`] puts the weights back |
@@ -88,7 +89,7 @@ mod track;
 mod train_eval;
 mod training;
 
-pub use average::{Ema, Swa};
+pub use average::{Ema, SlowWeights, Swa};
 pub use checkpoint::Checkpoint;
 pub use csv::CsvLogger;
 pub use event::{Event, Flow};

@@ -327,6 +327,13 @@ where
         self
     }
 
+    /// With this schedule in [`fit_one_cycle`](Learner::fit_one_cycle). Default: fastai's, [`OneCycle::default`].
+    #[must_use]
+    pub fn one_cycle(mut self, cycle: OneCycle) -> Self {
+        self.cycle = cycle;
+        self
+    }
+
     /// Makes the optimizer anew; what it remembered is forgotten.
     #[track_caller]
     fn rebuild(mut self) -> Self {

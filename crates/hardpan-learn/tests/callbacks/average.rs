@@ -1,8 +1,8 @@
-//! Averages of weights: `Ema`, `Swa`.
+//! Averages of weights: `Ema`, `SlowWeights`, `Swa`.
 
 use super::*;
 use hardpan_engine::manual_seed;
-use hardpan_learn::callback::{Ema, SaveModel, Swa};
+use hardpan_learn::callback::{Ema, SaveModel, SlowWeights, Swa};
 use hardpan_learn::data::DataLoader;
 use hardpan_nn::optim::SGD;
 use hardpan_nn::{BatchNorm1d, Module, seq};
@@ -87,6 +87,40 @@ fn averages_of_weights() {
     let mean: Vec<f64> = ends[2].iter().zip(&ends[3]).map(|(a, b)| (a + b) / 2.0).collect();
     assert!(close(&learn.model().weight.value().to_vec::<f64>(), &mean));
     assert_eq!(lrs(&learn)[7..9], [0.05, 0.02]);
+}
+
+#[test]
+fn slow_weights_meet_their_average() {
+    let _turn = turn();
+    // What each step made of the weights, before and after the callback saw them.
+    let seen = |order: i32| {
+        let track = Arc::new(Mutex::new(Vec::<Vec<f64>>::new()));
+        let writes = track.clone();
+        let spy = At(Event::AfterStep, order, move |ctx: &mut Ctx| {
+            writes.lock().unwrap().push(ctx.model.weight.value().to_vec::<f64>());
+        });
+        (track, spy)
+    };
+    let ((before, first), (after, last)) = (seen(0), seen(70));
+    let mut learn = line_learner(16, 4).opt(SGD::new(0.05)).callback(first).callback(last);
+    let mut average = learn.model().weight.value().to_vec::<f64>();
+    learn.add_callback(SlowWeights::every(2));
+    learn.fit(3, 0.05).unwrap();
+    let (before, after) = (before.lock().unwrap(), after.lock().unwrap());
+    let close = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6);
+    for (i, (before, after)) in before.iter().zip(after.iter()).enumerate() {
+        if i % 2 == 0 {
+            assert!(close(before, after), "step {i}: left alone");
+            continue;
+        }
+        let past = 0.95 * 0.95 * (i as f64 / 12.0).powi(3);
+        average.iter_mut().zip(before).for_each(|(a, b)| *a = *a * past + b * (1.0 - past));
+        assert!(close(after, &average), "step {i}");
+        assert!(i < 4 || !close(before, after), "step {i}: taken back");
+    }
+    assert!(close(&learn.model().weight.value().to_vec::<f64>(), &average));
+    let told = learn.history().epochs.last().unwrap().valid_loss;
+    assert_eq!(learn.validate().unwrap().valid_loss, told, "the last validation is the model's");
 }
 
 #[test]

@@ -5,7 +5,9 @@ use super::{FolderError, ImageBlock, ImagePipeline, Normalize, Stats};
 use crate::augment::{AugTransforms, RandAugment, TrivialAugment};
 use crate::image::{DecodeOptions, Image};
 use crate::plane::Spatial;
-use crate::plane::crop::{Flip, Presize, RandomCrop, RandomResizedCrop, ResizeMethod, TrainOnly};
+use crate::plane::crop::{
+    Flip, FlipInTurns, Presize, RandomCrop, RandomResizedCrop, ResizeMethod, TrainOnly,
+};
 use hardpan_engine::Tensor;
 use hardpan_learn::data::block::{
     BadItem, BoxError, CategoryBlock, DataBlock, Datasets, ItemDataset, ItemTransform,
@@ -20,12 +22,14 @@ use std::sync::Arc;
 /// How training pictures are changed at random.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum AugmentChoice {
-    /// By what the pictures are. Up to 64 pixels: shifted by up to an eighth and mirrored. Larger: a random part of at least half
+    /// By what the pictures are. Up to 64 pixels: [`Moved`](AugmentChoice::Moved) by up to an eighth. Larger: a random part of at least half
     /// the area, then [`AugTransforms::default`] (fastai's). Grey ones are never mirrored: they are digits, letters, scans.
     #[default]
     Auto,
     /// Not at all.
     Off,
+    /// Moved by up to so many pixels each way and, unless they are grey, mirrored in every second epoch.
+    Moved(usize),
     /// In this way, after a random part of at least so much of the area was brought to size (1: the middle).
     Transforms(AugTransforms, f64),
     /// One random change of random strength each, after mirroring and shifting.
@@ -546,7 +550,11 @@ impl ImageDataLoaders {
                 block.item_tfm(to_size).item_tfm(AugTransforms::default().flip(0.0))
             }
             AugmentChoice::Auto if shorter <= 64 => {
-                block.item_tfm(to_size).item_tfm(shifted(shorter / 8)).item_tfm(Flip::default())
+                block.item_tfm(to_size).item_tfm(shifted(shorter / 8)).item_tfm(FlipInTurns)
+            }
+            AugmentChoice::Moved(pixels) => {
+                let block = block.item_tfm(to_size).item_tfm(shifted(*pixels));
+                if grey { block } else { block.item_tfm(FlipInTurns) }
             }
             AugmentChoice::Auto => {
                 let flip = if grey { 0.0 } else { 0.5 };

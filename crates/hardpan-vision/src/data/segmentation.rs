@@ -5,7 +5,9 @@ use super::{
     AugmentChoice, FolderOrDataError, ImageBlock, ImagePipeline, MaskBlock, Normalize, Stats,
 };
 use crate::augment::AugTransforms;
-use crate::plane::crop::{Flip, Presize, RandomResizedCrop, ResizeMethod, TrainOnly};
+use crate::plane::crop::{
+    Flip, FlipInTurns, Presize, RandomCrop, RandomResizedCrop, ResizeMethod, TrainOnly,
+};
 use hardpan_engine::Tensor;
 use hardpan_learn::data::block::{DataBlock, Datasets, MaskSplitter, OnError, RandomSplitter};
 use hardpan_learn::data::{DataError, DataLoaders};
@@ -240,6 +242,10 @@ impl SegmentationDataLoaders {
                 };
                 block.item_tfm(transforms.clone().fill(&pipeline.stats))
             }
+            AugmentChoice::Moved(pixels) => block
+                .item_tfm(to_size)
+                .item_tfm(TrainOnly(RandomCrop::new(w, h).pad(*pixels)))
+                .item_tfm(FlipInTurns),
             AugmentChoice::Trivial(trivial) => {
                 block.item_tfm(to_size).item_tfm(Flip::default()).item_tfm(trivial.clone())
             }
