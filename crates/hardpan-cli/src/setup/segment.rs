@@ -115,8 +115,8 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<DynamicUnet>> {
     })
 }
 
-/// Operations of training that the defaults may take: about half an hour on two cores.
-const BUDGET: f64 = 3e14;
+/// Operations of training that the defaults may take, in plain sums: about half an hour on two cores.
+const BUDGET: f64 = 4.5e14;
 /// Of those, what the usual network takes for a pixel.
 const PER_PIXEL: f64 = 4.1e5;
 
@@ -127,7 +127,7 @@ struct Plan {
     epochs: usize,
 }
 
-/// Eight thousand pictures shown in all, or as many as the budget allows, and five times each at least. Where `may_shrink`, pictures
+/// Twelve thousand pictures shown in all, or as many as the budget allows, and five times each at least. Where `may_shrink`, pictures
 /// become smaller, down to half a side, until ten times each are allowed.
 fn plan_for(items: usize, (width, height): (usize, usize), may_shrink: bool) -> Plan {
     // Halved five times on the way down the network.
@@ -140,7 +140,7 @@ fn plan_for(items: usize, (width, height): (usize, usize), may_shrink: bool) -> 
     let sizes: Vec<_> = [(width, height)].into_iter().chain(small).collect();
     let fits = sizes.iter().find(|size| !may_shrink || allowed(**size) >= 10.0);
     let size = *fits.unwrap_or(&sizes[sizes.len() - 1]);
-    let shown = (8000 / items.max(1)).clamp(5, 30);
+    let shown = (12_000 / items.max(1)).clamp(5, 40);
     Plan { size, epochs: shown.min(allowed(size) as usize).max(5) }
 }
 
@@ -302,9 +302,9 @@ mod tests {
     #[test]
     fn large_pictures_are_made_smaller_within_reason() {
         let few = plan_for(20, (320, 240), true);
-        assert_eq!((few.size, few.epochs), ((320, 240), 30));
+        assert_eq!((few.size, few.epochs), ((320, 240), 40));
         let street = plan_for(367, (320, 240), true);
-        assert_eq!((street.size, street.epochs), ((320, 240), 21));
+        assert_eq!((street.size, street.epochs), ((320, 240), 32));
         let many = plan_for(20_000, (500, 400), true);
         assert_eq!((many.size, many.epochs), ((256, 192), 5));
         assert_eq!(plan_for(367, (320, 240), false).size, (320, 240));
