@@ -138,7 +138,11 @@ pub fn weights_of(word: &str) -> Result<String> {
     if weights::find(published.name).is_err() {
         let mut bar = Bar::new(&format!("weights of {}", published.name));
         published.get(&folder, &mut |p| bar.show(p)).with_context(|| {
-            format!("--pretrained {word}: or put the file into {}", folder.display())
+            format!(
+                "the published weights of {0} are not to be had; give the path of a copy, or put it into {1} as {0}.pth",
+                published.name,
+                folder.display()
+            )
         })?;
         bar.end();
     }
