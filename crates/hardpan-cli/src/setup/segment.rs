@@ -70,7 +70,9 @@ pub fn prepare(s: &mut Settings) -> Result<Ready<DynamicUnet>> {
         }
     }
     let folder = crate::data::folder_of(&s.data)?;
-    let arch = s.arch.get_or_insert_with(|| "xresnet18".into()).clone();
+    // Weights without the name of a network are taken for the same one as with classes.
+    let own = if s.pretrained.is_some() { "efficientnet_lite0" } else { "xresnet18" };
+    let arch = s.arch.get_or_insert_with(|| own.into()).clone();
     s.batch_size.get_or_insert(8);
     let codes = Codes::of(&folder, &layout_of(&folder)?, s.void)?;
     s.void = codes.void;
