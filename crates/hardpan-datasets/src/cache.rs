@@ -184,6 +184,9 @@ impl Cache {
             if found != expected {
                 return differs(what, found, expected.to_owned());
             }
+            if matches!(known.sum, Sum::Sha256(_)) {
+                return Ok(());
+            }
         }
         let found = sha256(archive)?;
         let record = self.folder.join("checksums");

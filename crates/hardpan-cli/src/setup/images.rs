@@ -8,15 +8,12 @@ use hardpan::learn::data::block::OnError;
 use hardpan::learn::file::Header;
 use hardpan::prelude::*;
 use hardpan::vision::augment::{AugTransforms, RandAugment, TrivialAugment};
-use hardpan::vision::data::{AugmentChoice, Stats};
+use hardpan::vision::data::{AugmentChoice, SMALL, Stats};
 use hardpan::vision::learner::{
     DataFacts, Method, TrainingPlan, VisionOptions, defaults_for, normalization_of, vision_learner,
 };
 use hardpan::vision::models::{Model, names};
 use hardpan::vision::predictor::{InputSpec, header_for};
-
-/// Pictures up to this many pixels a side are small: they are moved, not cut.
-const SMALL: usize = 64;
 
 /// With fewer photos than this, published weights help much.
 const FEW: usize = 5000;
@@ -132,7 +129,32 @@ fn augmentation(
             AugmentChoice::Transforms(AugTransforms::default().zoom(1.0, 1.0), min_crop)
         }
         Some(Augment::Rand) => AugmentChoice::Rand(RandAugment::default()),
-        None if small && !grey => AugmentChoice::Moved(plan.shift),
+        None if small && !grey => AugmentChoice::Moved((pixels as f64 * plan.shift) as usize),
         None => AugmentChoice::Auto,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_pictures_are_moved_by_a_share_of_the_size_that_was_asked_for() {
+        let facts = |pixels, pretrained| DataFacts {
+            items: 3000,
+            classes: 10,
+            pixels,
+            pretrained,
+            arch: None,
+        };
+        let at = |plan: &TrainingPlan, pixels| augmentation(None, plan, pixels, false);
+        // Large pictures, brought to 64 pixels by `--size`.
+        for pretrained in [false, true] {
+            let plan = defaults_for(&facts(300, pretrained));
+            assert!(plan.size > SMALL);
+            assert_eq!(at(&plan, 64), AugmentChoice::Moved(8));
+            assert_eq!(at(&plan, 96), AugmentChoice::Auto);
+        }
+        assert_eq!(at(&defaults_for(&facts(32, false)), 32), AugmentChoice::Moved(2));
     }
 }

@@ -250,6 +250,7 @@ impl<T: Task> Callback<T> for SlowWeights {
         64
     }
 
+    // The rate finder asks what single steps do; an average would hold them back.
     fn watches_only(&self) -> bool {
         true
     }

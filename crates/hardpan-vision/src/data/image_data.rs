@@ -19,6 +19,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// Pictures whose shorter side has up to so many pixels are small: they are moved, since they would lose by being cut and enlarged.
+pub const SMALL: usize = 64;
+
 /// How training pictures are changed at random.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum AugmentChoice {
@@ -308,6 +311,9 @@ impl ImageDataLoaders {
         self
     }
 
+    /// Pictures whose shorter side has up to so many pixels are small: they are moved, since they would lose by being cut and enlarged.
+    pub const SMALL: usize = 64;
+
     /// How training pictures are changed at random.
     #[must_use]
     pub fn augment(mut self, choice: AugmentChoice) -> Self {
@@ -533,7 +539,7 @@ impl ImageDataLoaders {
                 .item_tfm(Flip { p: if grey { 0.0 } else { 0.5 } })
                 .item_tfm(trivial.clone()),
             AugmentChoice::Rand(rand) => {
-                let block = match shorter <= 64 {
+                let block = match shorter <= SMALL {
                     true => block.item_tfm(to_size).item_tfm(shifted(shorter / 8)),
                     false => block.item_tfm(presize(0.5)).item_tfm(part(0.5)),
                 };
@@ -546,10 +552,10 @@ impl ImageDataLoaders {
             AugmentChoice::Transforms(transforms, _) => {
                 block.item_tfm(to_size).item_tfm(transforms.clone().fill(&pipeline.stats))
             }
-            AugmentChoice::Auto if grey && shorter <= 64 => {
+            AugmentChoice::Auto if grey && shorter <= SMALL => {
                 block.item_tfm(to_size).item_tfm(AugTransforms::default().flip(0.0))
             }
-            AugmentChoice::Auto if shorter <= 64 => {
+            AugmentChoice::Auto if shorter <= SMALL => {
                 block.item_tfm(to_size).item_tfm(shifted(shorter / 8)).item_tfm(FlipInTurns)
             }
             AugmentChoice::Moved(pixels) => {

@@ -14,7 +14,7 @@ pub mod verify;
 pub use blocks::{ImageBlock, MaskBlock};
 pub use boxes::{BoxBatch, BoxBlock, PointBlock};
 pub use folder::FolderError;
-pub use image_data::{AugmentChoice, FolderOrDataError, ImageData, ImageDataLoaders};
+pub use image_data::{AugmentChoice, FolderOrDataError, ImageData, ImageDataLoaders, SMALL};
 pub use normalize::{CIFAR_STATS, IMAGENET_STATS, MNIST_STATS, Normalize, Stats};
 pub use pipeline::{ImagePipeline, PipelineError};
 pub use segmentation::{SegmentationData, SegmentationDataLoaders};

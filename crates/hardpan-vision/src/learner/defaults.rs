@@ -74,8 +74,8 @@ pub struct TrainingPlan {
     pub label_smoothing: f64,
     /// The smallest share of a picture that a random crop may keep; 1 for none.
     pub min_crop: f64,
-    /// Pixels that small pictures are moved by at most.
-    pub shift: usize,
+    /// How far small pictures are moved at most, as a share of their side.
+    pub shift: f64,
 }
 
 /// Floating point operations that training from scratch may take with the defaults: some ten to twenty minutes on two cores,
@@ -127,7 +127,7 @@ pub fn defaults_for(data: &DataFacts) -> TrainingPlan {
             lr: 2e-3,
             label_smoothing: 0.0,
             min_crop: 0.35,
-            shift: size / 8,
+            shift: 1.0 / 8.0,
         };
     }
     let budget = |arch: &str| match Method::of(arch) {
@@ -157,7 +157,7 @@ pub fn defaults_for(data: &DataFacts) -> TrainingPlan {
         lr: if small { 8e-3 } else { 5e-3 },
         label_smoothing,
         min_crop: if small { 0.7 } else { 0.35 },
-        shift: size / 8,
+        shift: 1.0 / 8.0,
     };
     match Method::of(arch) {
         Method::Adam => plan,
@@ -168,7 +168,7 @@ pub fn defaults_for(data: &DataFacts) -> TrainingPlan {
                 // The paper's 11.5 for 1024 pictures, written for the mean of a batch instead of sums.
                 lr: 1.5 * batch_size as f64 / 1024.0,
                 label_smoothing: 2.0 * label_smoothing,
-                shift: size / 16,
+                shift: 1.0 / 16.0,
                 ..plan
             }
         }

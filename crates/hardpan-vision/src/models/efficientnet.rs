@@ -82,12 +82,10 @@ impl SamePadded {
     }
 }
 
-impl SamePadded {
-    /// The input with so many rows and columns of zeros in all, the odd ones after it.
-    fn padded(&self, x: &Tensor, rows: usize, columns: usize) -> Tensor {
-        let around = |n: usize| (n / 2, n - n / 2);
-        x.pad_zeros(&[(0, 0), (0, 0), around(rows), around(columns)])
-    }
+/// The input with so many rows and columns of zeros in all, the odd ones after it.
+fn padded(x: &Tensor, rows: usize, columns: usize) -> Tensor {
+    let around = |n: usize| (n / 2, n - n / 2);
+    x.pad_zeros(&[(0, 0), (0, 0), around(rows), around(columns)])
 }
 
 impl Forward for SamePadded {
@@ -110,7 +108,7 @@ impl Forward for SamePadded {
             let weight = self.weight.value().pad_zeros(&[(0, 0), (0, 0), (1, 0), (1, 0)]);
             return f::conv2d(x, &weight, None, options);
         }
-        f::conv2d(&self.padded(x, h, w), &self.weight.value(), None, options)
+        f::conv2d(&padded(x, h, w), &self.weight.value(), None, options)
     }
 }
 
@@ -189,7 +187,7 @@ mod tests {
                 let missing = |n: usize| ((out(n) - 1) * stride + kernel).saturating_sub(n);
                 let options =
                     f::ConvOptions { stride: stride.into(), groups, ..f::ConvOptions::default() };
-                let padded = conv.padded(&x, missing(size.0), missing(size.1));
+                let padded = padded(&x, missing(size.0), missing(size.1));
                 let plain = f::conv2d(&padded, &conv.weight.value(), None, options);
                 let g = Tensor::randn(y.shape());
                 let grads = |y: &Tensor| {

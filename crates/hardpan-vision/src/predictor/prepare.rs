@@ -1,7 +1,7 @@
 //! [`InputSpec`]: from pictures to the tensor that a model takes.
 
 use super::checked;
-use crate::data::{ImagePipeline, Stats};
+use crate::data::{ImagePipeline, SMALL, Stats};
 use crate::digits::grey::Grey;
 use crate::image::{CropBox, Image, ImageError};
 use crate::plane::crop::ResizeMethod;
@@ -34,9 +34,6 @@ pub struct InputSpec {
     /// Which views [`tta`](super::Predictor::tta) takes.
     pub tta: Tta,
 }
-
-/// Pixels of the shorter side up to which pictures are small.
-const SMALL: usize = 64;
 
 /// Views of a picture for test-time augmentation, besides the picture itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
